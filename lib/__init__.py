@@ -1,0 +1,1 @@
+"""The framework around the method: configuration, data sets, training, evaluation and reports. Imports `patrack`."""

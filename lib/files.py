@@ -1,0 +1,72 @@
+"""Writing files so that a reader never sees a half-written one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file that takes the place of `path` when the block ends without an exception.
+
+    The temporary file lies in the folder of `path`, is synchronised to disk before the exchange and is removed when
+    the block fails (Ctrl-C included); a file already at `path` is then left as it was. Parent folders are made.
+
+    Args:
+        path: the file to write; a link is followed, so that its target is replaced and the link stays.
+        mode: `"w"` (UTF-8 text, line ends as written) or `"wb"` (bytes).
+
+    Yields:
+        The open file. What is written shows up under `path` only after the block.
+
+    Raises:
+        ValueError: for another mode.
+        OSError: if the folder cannot be made or written, or `path` is a folder; the message names `path`.
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f"mode must be 'w' or 'wb', got {mode!r}")
+    target = Path(path).resolve()
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix="-" + target.name[-40:])
+    except OSError as error:
+        raise _explained(error, path, target) from error
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+        with temporary.open(mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(_permissions(target))
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _explained(error: OSError, path: str | os.PathLike[str], target: Path) -> OSError:
+    """The same error class with a message that names the file, the reason and the remedy."""
+    reason = error.strerror or str(error)
+    return type(error)(
+        f"cannot write {path}: {reason} (folder {target.parent}); choose another output folder or make it writable"
+    )
+
+
+def _permissions(target: Path) -> int:
+    """Mode bits of the file that is replaced, or those of a new file under the current umask."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

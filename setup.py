@@ -1,0 +1,34 @@
+"""Installation: `pip install -e .` to use PATrack, `pip install -e ".[dev]"` to work on it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).resolve().parent
+
+
+def _requirements() -> list[str]:
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [stripped for line in lines if (stripped := line.partition("#")[0].strip())]
+
+
+def _version() -> str:
+    source = (ROOT / "patrack" / "__init__.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.+)"$', source, re.MULTILINE)[0]
+
+
+setup(
+    name="patrack",
+    version=_version(),
+    description="Progressive adaptation of a frozen RGB tracker to thermal, depth and event cameras",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["patrack", "patrack.*", "lib", "lib.*"]),
+    package_dir={"": "."},  # editable: this folder itself goes on the path, so that no other lib/ hides ours
+    package_data={"lib.datasets": ["splits/*.txt"]},
+    install_requires=_requirements(),
+    extras_require={"dev": ["pytest>=8.0", "pytest-timeout>=2.3", "ruff>=0.9", "pre-commit>=3.5"]},
+)

@@ -1,0 +1,130 @@
+"""A file is written whole or not at all."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lib.files import atomic_write
+
+
+@pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
+def test_content_arrives_unchanged(tmp_path, mode, content):
+    path = tmp_path / "file"
+    with atomic_write(path, mode) as file:
+        file.write(content)
+    assert path.read_bytes() == (content.encode() if mode == "w" else content)
+
+
+def test_parent_folders_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "file.txt"
+    with atomic_write(path) as file:
+        file.write("x")
+    assert path.read_text() == "x"
+
+
+def test_nothing_is_visible_before_the_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with atomic_write(path) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt], ids=["exception", "ctrl-c"])
+def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half():
+        with atomic_write(path) as file:
+            file.write("half")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_temporary_file_lies_in_the_same_folder(tmp_path):
+    path = tmp_path / "file"
+    with atomic_write(path) as file:
+        assert Path(file.name).parent == tmp_path
+
+
+def test_a_name_of_greatest_length_can_be_written(tmp_path):
+    path = tmp_path / ("n" * 255)
+    with atomic_write(path) as file:
+        file.write("x")
+    assert path.read_text() == "x"
+
+
+def test_new_file_is_readable_by_others_as_the_umask_says(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        with atomic_write(tmp_path / "file"):
+            pass
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_replaced_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    with atomic_write(path) as file:
+        file.write("#!/bin/sh\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def test_link_stays_and_its_target_is_replaced(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "blocked").write_text("a file where a folder is wanted")
+    path = tmp_path / "blocked" / "sub" / "file.txt"
+    with pytest.raises(OSError, match=r"cannot write .*blocked/sub/file\.txt: Not a directory"), atomic_write(path):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere")
+def test_folder_without_permission_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError, match=r"cannot write .*file\.txt"), atomic_write(tmp_path / "file.txt"):
+            pass
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_missing_permission_is_explained(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("lib.files.tempfile.mkstemp", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write .*file\.txt: Permission denied .*another output folder"):
+        atomic_write(tmp_path / "file.txt").__enter__()
+
+
+def test_folder_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="it is a folder"), atomic_write(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("mode", ["a", "r", "w+", ""])
+def test_other_modes_are_refused(tmp_path, mode):
+    with pytest.raises(ValueError, match="mode must be 'w' or 'wb'"), atomic_write(tmp_path / "file", mode):
+        pass
