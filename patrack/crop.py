@@ -1,0 +1,175 @@
+"""Image <-> crop geometry, for training and for tracking alike: the one place where it is written down.
+
+A crop is a square around a box, `ceil(factor * sqrt(w * h))` pixels on a side, resized to the network's input size.
+Boxes are xywh in image pixels unless the name says otherwise; `resize_factor` is crop pixels per image pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "MEAN",
+    "STD",
+    "box_to_crop",
+    "clip_box",
+    "crop_to_image",
+    "crop_window",
+    "hann_window",
+    "normalize",
+    "sample_crop",
+]
+
+MEAN = (0.485, 0.456, 0.406)
+"""ImageNet mean per colour channel, in [0, 1]; used for every triple of channels."""
+STD = (0.229, 0.224, 0.225)
+"""ImageNet standard deviation per colour channel, in [0, 1]."""
+
+Box = Sequence[float] | np.ndarray
+
+
+def crop_window(box_xywh: Box, factor: float) -> tuple[int, int, int]:
+    """The square around a box that a crop shows.
+
+    Args:
+        box_xywh: (4,), pixels.
+        factor: side of the square in units of sqrt(w * h).
+
+    Returns:
+        left, top, side: whole pixels; left and top are rounded half to even, as published.
+
+    Raises:
+        ValueError: the box has no area or is not finite.
+    """
+    x, y, w, h = (float(v) for v in box_xywh)
+    if not (math.isfinite(x + y + w + h) and w > 0 and h > 0):
+        raise ValueError(f"box must be finite (x, y, w, h) with w > 0 and h > 0, got {[x, y, w, h]}")
+    side = math.ceil(math.sqrt(w * h) * factor)
+    return round(x + 0.5 * w - 0.5 * side), round(y + 0.5 * h - 0.5 * side), side
+
+
+def sample_crop(image: np.ndarray, box_xywh: Box, factor: float, size: int) -> tuple[np.ndarray, float]:
+    """Cuts the square around a box out of an image and resizes it (bilinear); zeros outside the image.
+
+    A crop that touches or passes the right (bottom) border also loses the image's last column (row): the published
+    border rule, which released weights were trained with. A crop that misses the image is all zeros.
+
+    Args:
+        image: (H, W, C), uint8 in practice, any C.
+        box_xywh: (4,), pixels.
+        factor: side of the square in units of sqrt(w * h).
+        size: side of the returned crop, pixels.
+
+    Returns:
+        patch (size, size, C) of the image's dtype, and resize_factor = size / side.
+    """
+    height, width, channels = image.shape
+    left, top, side = crop_window(box_xywh, factor)
+    x0, x1 = max(left, 0), min(left + side, width - 1)
+    y0, y1 = max(top, 0), min(top + side, height - 1)
+    if x0 >= x1 or y0 >= y1:
+        return np.zeros((size, size, channels), image.dtype), size / side
+    patch = image[y0:y1, x0:x1]
+    if patch.shape[:2] != (side, side):
+        patch = cv2.copyMakeBorder(
+            patch, y0 - top, top + side - y1, x0 - left, left + side - x1, cv2.BORDER_CONSTANT, value=0
+        )
+    resized = cv2.resize(np.ascontiguousarray(patch), (size, size), interpolation=cv2.INTER_LINEAR)
+    return resized.reshape(size, size, channels), size / side
+
+
+def normalize(patch: np.ndarray | Tensor) -> Tensor:
+    """Pixels to network input: (v / 255 - mean) / std, mean and std repeated for every three channels.
+
+    Args:
+        patch: (..., H, W, C), values 0..255 (uint8 or float), C a multiple of 3.
+
+    Returns:
+        (..., C, H, W) float32, on the device of a tensor given, else on the CPU.
+    """
+    pixels = torch.as_tensor(patch)
+    channels = pixels.shape[-1]
+    if channels % 3:
+        raise ValueError(f"number of channels must be a multiple of 3, got {channels} in shape {tuple(pixels.shape)}")
+    mean = torch.tensor(MEAN * (channels // 3), device=pixels.device)
+    std = torch.tensor(STD * (channels // 3), device=pixels.device)
+    return ((pixels.float() / 255.0 - mean) / std).movedim(-1, -3).contiguous()
+
+
+def box_to_crop(box_xywh: Box, crop_box_xywh: Box, resize_factor: float, size: int) -> np.ndarray:
+    """Where a box of the image lies in a crop: the training label.
+
+    Args:
+        box_xywh: (4,), pixels: the box to convert.
+        crop_box_xywh: (4,), pixels: the box the crop was made around.
+        resize_factor: as returned by `sample_crop`.
+        size: side of the crop, pixels.
+
+    Returns:
+        (4,) float64, xywh (top left corner), normalized by `size`; not clipped to [0, 1].
+    """
+    box, around = np.asarray(box_xywh, np.float64), np.asarray(crop_box_xywh, np.float64)
+    offset = (box[:2] + 0.5 * box[2:]) - (around[:2] + 0.5 * around[2:])
+    center = (size - 1) / 2 + offset * resize_factor
+    extent = box[2:] * resize_factor
+    return np.concatenate([center - 0.5 * extent, extent]) / size
+
+
+def crop_to_image(box_cxcywh_normalized: Box, previous_box_xywh: Box, resize_factor: float, size: int) -> np.ndarray:
+    """Where a box predicted in a search crop lies in the image: the step back when tracking.
+
+    The crop is taken to be centred on the unrounded centre of the box it was made around, as published (up to half
+    a pixel from its true place).
+
+    Args:
+        box_cxcywh_normalized: (4,), normalized by the crop's side.
+        previous_box_xywh: (4,), pixels: the box the crop was made around.
+        resize_factor: as returned by `sample_crop`.
+        size: side of the crop, pixels.
+
+    Returns:
+        (4,) float64, xywh, pixels; not clipped.
+    """
+    box = np.asarray(box_cxcywh_normalized, np.float64) * size / resize_factor
+    previous = np.asarray(previous_box_xywh, np.float64)
+    center = box[:2] + previous[:2] + 0.5 * previous[2:] - 0.5 * size / resize_factor
+    return np.concatenate([center - 0.5 * box[2:], box[2:]])
+
+
+def clip_box(box_xywh: Box, height: int, width: int, margin: int = 0) -> np.ndarray:
+    """Keeps a box in the image, with at least `margin` pixels (at most the image's size) of it on either axis.
+
+    Args:
+        box_xywh: (4,), pixels.
+        height, width: of the image, pixels.
+        margin: smallest visible extent and smallest side, pixels.
+
+    Returns:
+        (4,) float64, xywh, pixels.
+    """
+    x, y, w, h = (float(v) for v in box_xywh)
+    x, w = _clip_span(x, w, width, min(margin, width))
+    y, h = _clip_span(y, h, height, min(margin, height))
+    return np.array([x, y, w, h])
+
+
+def _clip_span(start: float, extent: float, limit: int, margin: int) -> tuple[float, float]:
+    first = min(max(0.0, start), limit - margin)
+    last = min(max(float(margin), start + extent), limit)
+    return first, max(float(margin), last - first)
+
+
+def hann_window(n: int) -> np.ndarray:
+    """Centred two-dimensional Hann window without its zero border: 0.5 (1 - cos(2 pi k / (n + 1))), k = 1..n.
+
+    Returns:
+        (n, n) float32, in (0, 1].
+    """
+    window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(1, n + 1) / (n + 1)))
+    return np.outer(window, window).astype(np.float32)

@@ -1,0 +1,108 @@
+"""Training losses on the centre head's output: focal, GIoU and L1 (OSTrack, arXiv 2203.11991, section 3.3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["cxcywh_to_xyxy", "focal_loss", "gaussian_target", "generalized_iou", "tracking_loss"]
+
+MIN_OVERLAP = 0.7
+FOCAL_ALPHA, FOCAL_BETA = 2.0, 4.0
+
+
+def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
+    """(..., 4) centre and size -> (..., 4) corners, same unit."""
+    center, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat((center - size / 2, center + size / 2), dim=-1)
+
+
+def generalized_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """GIoU and IoU of paired boxes, (N, 4) xyxy each -> two tensors (N,); in [-1, 1] and [0, 1]."""
+    area_a = (a[:, 2:] - a[:, :2]).prod(dim=1)
+    area_b = (b[:, 2:] - b[:, :2]).prod(dim=1)
+    inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    outer = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
+    union = area_a + area_b - inner
+    iou = inner / union
+    return iou - (outer - union) / outer, iou
+
+
+def _gaussian_radius(width: Tensor, height: Tensor) -> Tensor:
+    """Radius in cells that keeps the overlap at 0.7 by CornerNet's original formula (arXiv 1808.01244)."""
+    total, area = width + height, width * height
+
+    def root(a: float, b: Tensor, c: Tensor) -> Tensor:
+        return (b + (b * b - 4 * a * c).sqrt()) / 2
+
+    both_inside = root(1.0, total, area * (1 - MIN_OVERLAP) / (1 + MIN_OVERLAP))
+    smaller = root(4.0, 2 * total, (1 - MIN_OVERLAP) * area)
+    larger = root(4 * MIN_OVERLAP, -2 * MIN_OVERLAP * total, (MIN_OVERLAP - 1) * area)
+    return torch.minimum(torch.minimum(both_inside, smaller), larger)
+
+
+def gaussian_target(gt_xywh: Tensor, grid: int) -> Tensor:
+    """Target of the score map: a Gaussian around the rounded centre cell, 1 at its peak.
+
+    Args:
+        gt_xywh: (B, 4), normalised to the search crop.
+        grid: cells a side.
+
+    Returns:
+        (B, 1, grid, grid) in [0, 1]; all zeros where the centre lies outside the grid.
+    """
+    boxes = gt_xywh * grid
+    center = (boxes[:, :2] + boxes[:, 2:] / 2).round()
+    radius = _gaussian_radius(boxes[:, 2], boxes[:, 3]).clamp(min=0).floor().view(-1, 1, 1)
+    cells = torch.arange(grid, dtype=boxes.dtype, device=boxes.device)
+    dx = cells.view(1, 1, -1) - center[:, 0].view(-1, 1, 1)
+    dy = cells.view(1, -1, 1) - center[:, 1].view(-1, 1, 1)
+    sigma = (2 * radius + 1) / 6
+    heat = torch.exp(-(dx * dx + dy * dy) / (2 * sigma * sigma))
+    inside = (dx.abs() <= radius) & (dy.abs() <= radius)
+    outside = ((center < 0) | (center >= grid)).any(dim=1).view(-1, 1, 1)
+    return (heat * (inside & ~outside)).unsqueeze(1)
+
+
+def focal_loss(score_map: Tensor, target: Tensor) -> Tensor:
+    """CenterNet's focal loss (arXiv 1904.07850, section 3): (B, 1, h, w) scores in (0, 1) against a Gaussian target."""
+    positive = target == 1
+    hit = score_map.log() * (1 - score_map) ** FOCAL_ALPHA * positive
+    miss = (1 - score_map).log() * score_map**FOCAL_ALPHA * (1 - target) ** FOCAL_BETA * ~positive
+    return -(hit + miss).sum() / positive.sum().clamp(min=1)
+
+
+def tracking_loss(
+    output: dict[str, Tensor],
+    gt_xywh: Tensor,
+    giou_weight: float = 2.0,
+    l1_weight: float = 5.0,
+    focal_weight: float = 1.0,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Weighted sum of the three losses, in fp32 or wider.
+
+    Args:
+        output: `PATrack.forward`'s maps and boxes of B pairs.
+        gt_xywh: (B, 4), normalised to the search crop; it may reach beyond the crop.
+        giou_weight: factor on the GIoU loss.
+        l1_weight: factor on the L1 loss of the corners.
+        focal_weight: factor on the focal loss of the score map.
+
+    Returns:
+        The scalar loss, and its detached parts `giou`, `l1`, `focal`, with the mean `iou`.
+    """
+    score_map, boxes = output["score_map"], output["pred_boxes"]
+    if score_map.dtype in (torch.float16, torch.bfloat16):
+        score_map, boxes = score_map.float(), boxes.float()
+    gt_xywh = gt_xywh.to(boxes.dtype)
+    gt_xyxy = torch.cat((gt_xywh[:, :2], gt_xywh[:, :2] + gt_xywh[:, 2:]), dim=1).clamp(0.0, 1.0)
+    pred_xyxy = cxcywh_to_xyxy(boxes)
+    giou, iou = generalized_iou(pred_xyxy, gt_xyxy)
+    parts = {
+        "giou": (1 - giou).mean(),
+        "l1": F.l1_loss(pred_xyxy, gt_xyxy),
+        "focal": focal_loss(score_map, gaussian_target(gt_xywh, score_map.shape[-1])),
+    }
+    loss = giou_weight * parts["giou"] + l1_weight * parts["l1"] + focal_weight * parts["focal"]
+    return loss, {name: value.detach() for name, value in {**parts, "iou": iou.mean()}.items()}

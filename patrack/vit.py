@@ -1,0 +1,176 @@
+"""The foundation ViT: patch embedding, attention, block, candidate elimination (OSTrack, arXiv 2203.11991, section 3).
+
+Names follow timm's vision transformer, from which the pretrained weights descend. A block may carry adapters; without
+them it is a plain pre-norm transformer block. Legend: R rows (B, or 2B with two streams), N tokens, C channels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
+
+__all__ = ["Attention", "Block", "Mlp", "PatchEmbed", "eliminate_candidates"]
+
+
+class PatchEmbed(nn.Module):
+    """Image (R, 3, H, W) -> tokens (R, H/p * W/p, C), row by row."""
+
+    def __init__(self, patch_size: int = 16, embed_dim: int = 768) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.proj(image).flatten(2).transpose(1, 2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention of (R, heads, N, D) each -> (R, heads, N, D)."""
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        # PyTorch's bf16 backward of fused attention is several times slower than the fp32 one on a CPU
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the template and search tokens of one stream."""
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} must be a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    @torch.no_grad()
+    def match_by_similarity(self) -> None:
+        """Let queries and keys start equal, so that attention starts as similarity (after arXiv 2305.09828)."""
+        query, key, _ = self.qkv.weight.chunk(3)
+        key.copy_(query)
+
+    def forward(self, tokens: Tensor, score_token: int | None = None) -> tuple[Tensor, Tensor | None]:
+        """Tokens (R, N, C) -> (R, N, C), and, on request, what one token attends to.
+
+        Args:
+            tokens: normalised tokens.
+            score_token: index of the token whose attention row is wanted; None: no row is computed.
+
+        Returns:
+            The attended tokens, and None or the row (R, N), mean over heads, each summing to 1.
+        """
+        qkv = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)  # each (R, heads, N, C/heads)
+        out = _attend(q, k, v).transpose(1, 2).flatten(2)
+        row = None
+        if score_token is not None:
+            logits = (q[:, :, score_token].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
+            row = logits.float().softmax(dim=2).mean(dim=1)
+        return self.proj(out), row
+
+
+class Mlp(nn.Module):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, dim: int, hidden_dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+def eliminate_candidates(
+    tokens: Tensor, row: Tensor, layout: TokenLayout, keep_ratio: float
+) -> tuple[Tensor, TokenLayout]:
+    """Drop the search tokens that the template's centre attends to least (OSTrack, section 3.2).
+
+    Both streams drop the same positions, chosen by the sum of their attention, so that they stay aligned.
+
+    Args:
+        tokens: (R, N, C), template first; R is B or, with two streams, 2B.
+        row: (R, N) attention of the centre template token.
+        layout: which search tokens the input holds.
+        keep_ratio: share to keep, in (0, 1]; the number is rounded up.
+
+    Returns:
+        The shorter tokens (R, N', C) and their layout.
+    """
+    count = math.ceil(keep_ratio * layout.num_search)
+    if count == layout.num_search:
+        return tokens, layout
+    score = row[:, layout.num_template :].unflatten(0, (layout.streams, -1)).sum(0)  # (B, n)
+    best = score.topk(count, dim=1).indices.sort(dim=1).values
+    template, search = layout.split(tokens)
+    index = best.repeat(layout.streams, 1).unsqueeze(2).expand(-1, -1, tokens.shape[2])
+    kept = best if layout.kept is None else layout.kept.gather(1, best)
+    shorter = torch.cat((template, search.gather(1, index)), dim=1)
+    return shorter, TokenLayout(layout.template_grid, layout.search_grid, layout.streams, kept)
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block for one or two streams, with room for adapters beside both halves.
+
+    Args:
+        dim: channels C.
+        num_heads: attention heads.
+        mlp_ratio: hidden width of the MLP over C.
+        drop_path: probability of stochastic depth, per row and branch.
+        mda: two modality-dependent adapters (attention half, MLP half), or None.
+        cea: two modality-entangled adapters, or None.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        mda: tuple[ModalityDependentAdapter, ModalityDependentAdapter] | None = None,
+        cea: tuple[ModalityEntangledAdapter, ModalityEntangledAdapter] | None = None,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = Attention(dim, num_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+        self.mda1, self.mda2 = mda or (None, None)
+        self.cea1, self.cea2 = cea or (None, None)
+        self.cea_norm1 = nn.LayerNorm(dim, eps=1e-6) if cea else None
+        self.cea_norm2 = nn.LayerNorm(dim, eps=1e-6) if cea else None
+
+    def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
+        """Tokens (R, N, C) -> tokens (R, N', C) and their layout; N' < N where candidates are eliminated."""
+        center = (layout.template_grid - 1) // 2
+        score_token = center * layout.template_grid + center if keep_ratio < 1.0 else None
+        normed = self.norm1(tokens)
+        attended, row = self.attn(normed, score_token)
+        half = tokens + self.drop_path(attended)
+        half = self._adapt(half, tokens, normed, layout, (self.mda1, self.cea1, self.cea_norm1, self.norm1))
+        if row is not None:
+            half, layout = eliminate_candidates(half, row, layout, keep_ratio)
+        normed = self.norm2(half)
+        out = half + self.drop_path(self.mlp(normed))
+        out = self._adapt(out, half, normed, layout, (self.mda2, self.cea2, self.cea_norm2, self.norm2))
+        return out, layout
+
+    def _adapt(self, out: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, parts: tuple) -> Tensor:
+        """Add what the adapters make of one half's input, `tokens` and `normed` (2B, N, C), to its output `out`.
+
+        Both streams read the values from before that half, so the order of the updates doesn't matter.
+        """
+        mda, cea, cea_norm, norm = parts
+        if mda is not None:
+            out = out + self.drop_path(mda.exchange(normed, layout))
+        if cea is not None:
+            entangled = norm(cea(cea_norm(tokens), layout))
+            out = out + self.drop_path(entangled if cea.gate is None else entangled * cea.gate)
+        return out

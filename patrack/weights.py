@@ -1,0 +1,324 @@
+"""Weights files: every format that is read or written, and the names each of them uses.
+
+| file | holds | written by | read by |
+|---|---|---|---|
+| foundation, .safetensors | everything outside the adapters | `save_foundation` | `load_foundation` |
+| adapters, .safetensors | adapters, and the hash of the foundation they belong to | `save_adapters` | `load_adapters` |
+| training checkpoint | under "model": what trains (adapters or everything) | the trainer | `load_checkpoint` |
+| OSTrack, .pth.tar | foundation under "net", beside pickled classes of that project | - | `load_foundation` |
+| timm or MAE ViT | backbone without head | - | `load_foundation(..., backbone_only=True)` |
+| published PATrack | foundation, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
+
+Reading never executes code from a file, and is all or nothing: a model is changed only if every tensor fits.
+The norms in front of the entangled adapters exist only with them, so they travel in the adapter file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from patrack.adapters import Adapter
+from patrack.named_tensors import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
+from patrack.vit import Block
+
+__all__ = [
+    "WeightsError",
+    "checkpoint_kind",
+    "foundation_hash",
+    "load_adapters",
+    "load_checkpoint",
+    "load_foundation",
+    "load_published",
+    "model_hash",
+    "published_names",
+    "save_adapters",
+    "save_foundation",
+]
+
+ADAPTER_FORMAT = "patrack-adapters"
+FOUNDATION_FORMAT = "patrack-foundation"
+TRAINING_KIND = "patrack-training"
+VERSION = "1"
+
+# Our names to the published ones. OSTrack's are the same without adapters; timm's the same without "backbone.".
+_TO_PUBLISHED = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\.mda1\.", ".adap_t."),
+        (r"\.mda2\.", ".adap2_t."),
+        (r"(\.adap2?_t)\.reduce\.", r"\1.D_fc1."),
+        (r"(\.adap2?_t)\.high_expand\.", r"\1.high_mixer.conv1."),
+        (r"(\.adap2?_t)\.high_depthwise\.", r"\1.high_mixer.proj1."),
+        (r"(\.adap2?_t)\.high_pool\.", r"\1.high_mixer.proj2."),
+        (r"(\.adap2?_t)\.fuse_depthwise\.", r"\1.conv_fuse."),
+        (r"(\.adap2?_t)\.expand\.", r"\1.proj."),
+        (r"\.cea([12])\.", r".highfuseadapter\1."),
+        (r"(\.highfuseadapter[12])\.shared\.", r"\1.obj_fuse.linearcat."),
+        (r"(\.highfuseadapter[12])\.rgb_match\.", r"\1.obj_fuse.linear1."),
+        (r"(\.highfuseadapter[12])\.rgb_value\.", r"\1.obj_fuse.linear2."),
+        (r"(\.highfuseadapter[12])\.x_match\.", r"\1.obj_fuse.linear3."),
+        (r"(\.highfuseadapter[12])\.x_value\.", r"\1.obj_fuse.linear4."),
+        (r"\.cea_norm([12])\.", r".norml\1."),
+        (r"^task_adapter\.", "adapter_head.adapter_"),
+        (r"^head\.score\.", "head.ctr."),
+        (r"^head\.(ctr|size|offset)\.4\.", r"box_head.conv5_\1."),
+    )
+)
+_HEAD_BLOCK = re.compile(r"^head\.(ctr|size|offset)\.([0-3])\.(conv|bn)\.")
+_UNUSED_OSTRACK = (r"backbone\.cls_token", r"backbone\.pos_embed", r"(backbone\.)?norm1\.(weight|bias)")
+_UNUSED_PUBLISHED = (*_UNUSED_OSTRACK, r"backbone\.blocks\.\d+\.highfuseadapter[12]\.obj_fuse\.gamma[12]")
+_UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
+
+
+def load_published(model: nn.Module, state_dict: Mapping[str, Tensor], source: str = "published weights") -> None:
+    """Fill a whole model from tensors under the release's names, at any size.
+
+    The release builds adapters of both kinds in every block and uses one; those and other dead tensors are left out by
+    an explicit list.
+
+    Raises:
+        WeightsError: tensors missing, left over, of another shape, or not finite.
+    """
+    names = published_names(model)
+    unused = [*_UNUSED_PUBLISHED]
+    for number, block in enumerate(_blocks(model)):
+        if block.cea1 is not None and block.mda1 is None:
+            unused.append(rf"backbone\.blocks\.{number}\.adap2?_t\..*")
+        if block.mda1 is not None and block.cea1 is None:
+            unused.append(rf"backbone\.blocks\.{number}\.(highfuseadapter|norml)[12]\..*")
+    fill(model, names, state_dict, source, unused)
+
+
+def published_names(model: nn.Module) -> dict[str, str]:
+    """Our name -> the release's name, for every tensor of the model (a gate keeps ours: the release has none)."""
+    return {name: _to_published(name) for name in model.state_dict()}
+
+
+def _to_published(name: str) -> str:
+    for pattern, replacement in _TO_PUBLISHED:
+        name = pattern.sub(replacement, name)
+    return _HEAD_BLOCK.sub(
+        lambda m: f"box_head.conv{int(m[2]) + 1}_{m[1]}.{0 if m[3] == 'conv' else 1}.", name, count=1
+    )
+
+
+def load_foundation(
+    model: nn.Module,
+    path: str | os.PathLike[str],
+    resize_position_embeddings: bool = False,
+    backbone_only: bool = False,
+) -> dict[str, str]:
+    """Fill everything outside the adapters from a file; its layout is recognised by its names.
+
+    Args:
+        model: changed in place, only if everything fits.
+        path: our foundation file, a checkpoint of foundation training, OSTrack's .pth.tar, or a timm/MAE ViT.
+        resize_position_embeddings: allow another token grid: position embeddings are interpolated (bicubic).
+        backbone_only: accept a file without a head, which keeps its initial values: to start foundation training.
+
+    Returns:
+        The file's metadata (empty for foreign files).
+
+    Raises:
+        WeightsError: file unreadable or of unknown layout; tensors missing, left over, of another shape, not finite.
+    """
+    tensors, metadata = read_tensors(Path(path))
+    if _kind(tensors, metadata) in ("adapters", "published"):
+        raise WeightsError(
+            f"{path} holds {_kind(tensors, metadata)} weights, not a foundation; give it as --checkpoint"
+        )
+    names = {name: name for name in _foundation_names(model)}
+    unused: tuple[str, ...] = ()
+    if "patch_embed.proj.weight" in tensors:
+        tensors, unused = _from_timm(tensors), _UNUSED_TIMM
+        names = {name: name.removeprefix("backbone.") for name in names}
+    elif any(name.startswith("box_head.") for name in tensors):
+        names = {name: _to_published(name) for name in names}
+        unused = _UNUSED_OSTRACK
+    elif "backbone.patch_embed.proj.weight" not in tensors:
+        raise WeightsError(
+            f"{path} is no foundation: expected the names of a PATrack foundation, OSTrack or timm ViT file, "
+            f"found {len(tensors)} tensors: {', '.join(sorted(tensors)[:5])}, …"
+        )
+    if backbone_only:
+        names = {ours: theirs for ours, theirs in names.items() if ours.startswith("backbone.")}
+        unused = (*unused, r"(box_)?head\..*")
+    fill(model, names, tensors, str(path), unused, resize_position_embeddings)
+    return metadata
+
+
+def _from_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """One position embedding with a class token -> one each for template and search, without it."""
+    position = tensors.get("pos_embed")
+    if position is None or position.ndim != 3:
+        return tensors
+    extra = position.shape[1] - math.isqrt(position.shape[1]) ** 2 if "cls_token" in tensors else 0
+    rest = {name: tensor for name, tensor in tensors.items() if name != "pos_embed"}
+    return {**rest, "pos_embed_z": position[:, extra:], "pos_embed_x": position[:, extra:]}
+
+
+def save_foundation(
+    model: nn.Module, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write everything outside the adapters, atomically.
+
+    Args:
+        model: its foundation is written as it is.
+        path: a .safetensors file.
+        half: store floating-point values in 16 bits: half the size, and rounded, so that the file's hash is not the
+            model's. Train adapters on what was loaded from the file.
+        metadata: more entries for the header.
+
+    Raises:
+        WeightsError: a value isn't finite (in 16 bits, with `half`).
+    """
+    header = _header({"format": FOUNDATION_FORMAT, "version": VERSION}, metadata)
+    write_tensors(_chosen(model, _foundation_names(model), half), Path(path), header)
+
+
+def save_adapters(
+    model: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None, half: bool = False
+) -> None:
+    """Write the adapters, with the hash of the foundation they were trained on, atomically.
+
+    Args:
+        model: its adapters (and the norms in front of entangled ones) are written.
+        path: a .safetensors file.
+        metadata: more entries for the header, e.g. modality and config as JSON.
+        half: store floating-point values in 16 bits (rounded).
+
+    Raises:
+        WeightsError: the model has no adapters, or a value isn't finite.
+    """
+    names = _adapter_names(model)
+    if not names:
+        raise WeightsError("the model has no adapters to save; use save_foundation")
+    fixed = {"format": ADAPTER_FORMAT, "version": VERSION, "foundation_sha256": foundation_hash(model)}
+    write_tensors(_chosen(model, names, half), Path(path), _header(fixed, metadata))
+
+
+def load_adapters(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, str]:
+    """Fill the adapters from a file written by `save_adapters`, or from a checkpoint of adapter training.
+
+    Returns:
+        The file's metadata.
+
+    Raises:
+        WeightsError: not such a file, another foundation, or tensors that don't fit.
+    """
+    tensors, metadata = read_tensors(Path(path))
+    if _kind(tensors, metadata) != "adapters":
+        raise WeightsError(f"{path} is no adapter file, it holds {_kind(tensors, metadata)} weights")
+    _load_adapters(model, tensors, metadata, str(path))
+    return metadata
+
+
+def _load_adapters(model: nn.Module, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> None:
+    names = {name: name for name in _adapter_names(model)}
+    if not names:
+        raise WeightsError(f"{source} holds adapters, but the model has none: set model.streams=both")
+    wanted, present = metadata.get("foundation_sha256", ""), foundation_hash(model)
+    if _is_training(metadata):  # holds what trains, which the norms in front of entangled adapters don't
+        names = {name: name for name in names if ".cea_norm" not in name}
+        wanted = metadata["foundation"]
+    if wanted != present and not problems(model, names, tensors):
+        raise WeightsError(
+            f"{source} was trained on another foundation: it needs SHA-256 {wanted[:16]}..., the model's is "
+            f"{present[:16]}...; set model.foundation to the file it was trained on"
+        )
+    fill(model, names, tensors, source)
+
+
+def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
+    """Fill a model from any file that this module knows; the format is detected.
+
+    Returns:
+        Its kind, see `checkpoint_kind`.
+
+    Raises:
+        WeightsError: as the function for that format.
+    """
+    tensors, metadata = read_tensors(Path(path))
+    kind = _kind(tensors, metadata)
+    if kind == "adapters":
+        _load_adapters(model, tensors, metadata, str(path))
+    elif kind == "published":
+        load_published(model, tensors, str(path))
+    elif kind == "full":
+        fill(model, {name: name for name in model.state_dict()}, tensors, str(path))
+    elif _adapter_names(model):
+        raise WeightsError(f"{path} holds no adapters, but the model has some: set model.foundation to it instead")
+    else:
+        load_foundation(model, path)
+    return kind
+
+
+def checkpoint_kind(path: str | os.PathLike[str]) -> str:
+    """What a weights file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise).
+
+    Raises:
+        WeightsError: the file can't be read.
+    """
+    return _kind(*read_tensors(Path(path)))
+
+
+def _kind(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    if metadata.get("format") == ADAPTER_FORMAT or (_is_training(metadata) and metadata.get("foundation")):
+        return "adapters"
+    if any(".adap_t." in name or ".highfuseadapter1." in name for name in tensors):
+        return "published"
+    if metadata.get("format") != FOUNDATION_FORMAT and any(name.startswith("head.score.") for name in tensors):
+        return "full"
+    return "foundation"
+
+
+def _is_training(metadata: Mapping[str, str]) -> bool:
+    """Whether a header is that of the trainer's checkpoints, which name their foundation if it was frozen."""
+    return metadata.get("kind") == TRAINING_KIND
+
+
+def foundation_hash(model: nn.Module) -> str:
+    """SHA-256 of everything outside the adapters: names, shapes and values (floating-point ones as 32 bits), sorted."""
+    state = model.state_dict()
+    return hash_tensors({name: state[name] for name in _foundation_names(model)})
+
+
+def model_hash(model: nn.Module) -> str:
+    """SHA-256 of the whole model, in the same way: what a result was computed with."""
+    return hash_tensors(model.state_dict())
+
+
+def _chosen(model: nn.Module, names: Iterable[str], half: bool) -> dict[str, Tensor]:
+    state = model.state_dict()
+    return {name: state[name].half() if half and state[name].is_floating_point() else state[name] for name in names}
+
+
+def _header(fixed: dict[str, str], more: Mapping[str, str] | None) -> dict[str, str]:
+    clash = sorted(fixed.keys() & (more or {}).keys())
+    if clash:
+        raise ValueError(f"metadata keys {clash} are written by this function; leave them out")
+    return {**fixed, **(more or {})}
+
+
+def _blocks(model: nn.Module) -> list[Block]:
+    return [module for module in model.modules() if isinstance(module, Block)]
+
+
+def _adapter_names(model: nn.Module) -> list[str]:
+    """Names of the tensors in adapters and in the norms in front of the entangled ones."""
+    prefixes = [f"{name}." for name, module in model.named_modules() if isinstance(module, Adapter)]
+    for name, module in model.named_modules():
+        if isinstance(module, Block):
+            prefixes += [f"{name}.cea_norm1.", f"{name}.cea_norm2."]
+    return [name for name in model.state_dict() if name.startswith(tuple(prefixes))]
+
+
+def _foundation_names(model: nn.Module) -> list[str]:
+    adapters = set(_adapter_names(model))
+    return [name for name in model.state_dict() if name not in adapters]

@@ -1,0 +1,249 @@
+"""The tracking step, on a stub network whose maps are chosen, so that every number can be computed by hand."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lib.schema import Config
+from patrack import build_model
+from patrack.crop import hann_window
+from patrack.tracker import Tracker
+
+GRID, SIZE = 4, 64
+
+
+class StubModel(nn.Module):
+    """Gives the same maps for every frame and remembers its inputs."""
+
+    template_size, search_size, patch_size, search_grid = 32, SIZE, 16, GRID
+
+    def __init__(self, streams="both", peak=(1, 2), size=(0.25, 0.125), offset=(0.5, 0.5)):
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.streams, self.inputs = streams, []
+        self.score = torch.full((1, 1, GRID, GRID), 0.1)
+        self.score[0, 0, peak[0], peak[1]] = 0.8
+        self.size = torch.tensor(size).view(1, 2, 1, 1).expand(1, 2, GRID, GRID).clone()
+        self.offset = torch.tensor(offset).view(1, 2, 1, 1).expand(1, 2, GRID, GRID).clone()
+
+    def forward(self, template, search):
+        self.inputs.append((template, search))
+        return {"score_map": self.score, "size_map": self.size, "offset_map": self.offset, "pred_boxes": None}
+
+
+def frame(value=0, height=200, width=300, channels=6):
+    return np.full((height, width, channels), value, np.uint8)
+
+
+def started(box=(100, 80, 40, 40), **kwargs):
+    tracker = Tracker(StubModel(), **kwargs)
+    tracker.initialize(frame(), box)
+    return tracker
+
+
+def test_box_and_score_follow_from_the_maps():
+    # search crop: 160 px around (120, 100), resize factor 64/160; peak row 1, column 2 plus half a cell:
+    # centre (2.5, 1.5) / 4 of 160 = (100, 60) in the crop, (120 - 80 + 100, 100 - 80 + 60) in the image
+    box, score = started(window=False).track(frame())
+    assert box.tolist() == pytest.approx([140 - 20, 80 - 10, 40, 20])
+    assert box.dtype == np.float64
+    assert score == pytest.approx(0.8)
+
+
+def test_score_is_the_peak_of_the_windowed_map():
+    _, score = started().track(frame())
+    assert score == pytest.approx(0.8 * hann_window(GRID)[1, 2])
+
+
+def test_window_moves_the_peak_but_not_size_and_offset():
+    tracker = started()
+    model = tracker.model
+    model.score[:] = 0.5
+    model.score[0, 0, 0, 0] = 0.9  # in the corner, where the window is small
+    model.score[0, 0, 1, 1] = 0.6
+    model.size[0, :, 1, 1] = torch.tensor([0.5, 0.5])
+    model.offset[0, :, 1, 1] = torch.tensor([0.0, 1.0])
+    box, _ = tracker.track(frame())
+    # cell (1, 1) with offset (0, 1): centre (1, 2) / 4 of 160 = (40, 80) -> image (80, 100), 80 px wide
+    assert box.tolist() == pytest.approx([40, 60, 80, 80])
+
+
+def test_next_search_lies_around_the_last_box():
+    tracker = started(window=False)
+    first, _ = tracker.track(frame())
+    second, _ = tracker.track(frame())
+    # 40 x 20 px around (140, 80): side ceil(4 * sqrt(800)) = 114, and the box moves by (1/8, -1/8) of it
+    assert (second[:2] + second[2:] / 2).tolist() == pytest.approx([140 + 114 / 8, 80 - 114 / 8])
+    assert first.tolist() != second.tolist()
+
+
+def test_template_is_cropped_once_from_the_first_frame():
+    tracker = started()
+    for value in (50, 200):
+        tracker.track(frame(value))
+    templates = [template for template, _ in tracker.model.inputs]
+    assert templates[0] is templates[1]
+    assert templates[0].shape == (1, 6, 32, 32)
+    searches = [search for _, search in tracker.model.inputs]
+    assert searches[0].shape == (1, 6, SIZE, SIZE)
+    assert not torch.equal(searches[0], searches[1])
+
+
+def test_box_stays_in_the_image_with_the_margin():
+    tracker = started(box=(270, 10, 40, 40), window=False)
+    box, _ = tracker.track(frame())
+    for _ in range(5):
+        box, _ = tracker.track(frame())
+    x, y, w, h = box
+    assert 0 <= x <= 300 - 10
+    assert 0 <= y <= 200 - 10
+    assert x + w <= 300
+    assert y + h <= 200
+    assert w >= 10
+    assert h >= 10
+
+
+def test_margin_zero_never_gives_an_empty_box():
+    tracker = started(box=(290, 0, 8, 8), window=False, clip_margin=0)
+    tracker.model.size[:] = 1e-4
+    for _ in range(20):
+        box, _ = tracker.track(frame())
+    assert (box[2:] >= 1).all()
+
+
+def test_returned_box_is_a_copy():
+    tracker = started()
+    box, _ = tracker.track(frame())
+    box[:] = -1
+    again, _ = tracker.track(frame())
+    assert (again > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        pytest.param((10, 10, 0, 20), "w > 0 and h > 0", id="zero-width"),
+        pytest.param((10, 10, 20, -3), "w > 0 and h > 0", id="negative-height"),
+        pytest.param((), "four finite numbers", id="empty"),
+        pytest.param((1, 2, 3), "four finite numbers", id="three-numbers"),
+        pytest.param((1, 2, float("nan"), 3), "four finite numbers", id="nan"),
+        pytest.param(("a", 2, 3, 4), "four numbers", id="text"),
+        pytest.param(None, "four finite numbers", id="none"),
+        pytest.param((300, 50, 20, 20), "outside the image of 300 x 200", id="right-of-the-image"),
+        pytest.param((-50, 50, 50, 20), "outside the image of 300 x 200", id="left-of-the-image"),
+        pytest.param((50, 200, 20, 20), "outside the image of 300 x 200", id="below"),
+    ],
+)
+def test_bad_first_box_is_refused(box, message):
+    with pytest.raises(ValueError, match=message):
+        Tracker(StubModel()).initialize(frame(), box)
+
+
+def test_first_box_may_reach_over_the_edge():
+    Tracker(StubModel()).initialize(frame(), (-10, -10, 30, 30))
+
+
+@pytest.mark.parametrize(
+    ("streams", "image", "message"),
+    [
+        pytest.param("both", frame(channels=3), r"must be \(H, W, 6\) for streams='both', got", id="rgb-for-two"),
+        pytest.param("both", frame(channels=4), r"must be \(H, W, 6\)", id="four-channels"),
+        pytest.param("rgb", frame(channels=1), r"\(H, W, 3\) or \(H, W, 6\)", id="gray"),
+        pytest.param("both", frame().astype(np.float32), "uint8 array, got float32", id="float"),
+        pytest.param("both", frame()[0], r"must be \(H, W, 6\)", id="flat"),
+        pytest.param("both", None, "uint8 array, got NoneType", id="none"),
+    ],
+)
+def test_bad_first_frame_is_refused(streams, image, message):
+    with pytest.raises(ValueError, match=message):
+        Tracker(StubModel(streams)).initialize(image, (10, 10, 20, 20))
+
+
+def test_frame_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"first frame's shape \(200, 300, 6\), got \(100, 300, 6\)"):
+        started().track(frame(height=100))
+
+
+def test_tracking_before_initialize_is_refused():
+    with pytest.raises(RuntimeError, match="call initialize"):
+        Tracker(StubModel()).track(frame())
+
+
+@pytest.mark.parametrize("name", ["score", "size", "offset"])
+def test_network_output_that_is_not_finite_is_an_error_that_names_the_frame(name):
+    tracker = started()
+    first, _ = tracker.track(frame())
+    healthy = getattr(tracker.model, name).clone()
+    getattr(tracker.model, name)[:] = float("nan")
+    with pytest.raises(RuntimeError, match="frame 2: the network's output is not finite"):
+        tracker.track(frame())
+    getattr(tracker.model, name)[:] = healthy
+    other = started()
+    other.track(frame())
+    assert tracker.track(frame())[0].tolist() == other.track(frame())[0].tolist()  # the state was kept
+    assert first is not None
+
+
+@pytest.mark.parametrize("key", ["template_factor", "search_factor"])
+def test_factor_must_be_positive(key):
+    with pytest.raises(ValueError, match=f"{key} must be > 0, got 0"):
+        Tracker(StubModel(), **{key: 0})
+
+
+def test_negative_margin_is_refused():
+    with pytest.raises(ValueError, match="clip_margin must be >= 0"):
+        Tracker(StubModel(), clip_margin=-1)
+
+
+def _tiny(streams="both", **sizes):
+    torch.manual_seed(0)
+    adapters = {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}}
+    model = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 8, "head_channels": 8, "adapters": adapters}
+    model |= {"template_size": 32, "search_size": 64, "streams": streams} | sizes
+    modality = "rgb" if streams == "rgb" else "rgbt"
+    return build_model(Config.model_validate({"name": "tiny", "modality": modality, "model": model}))
+
+
+@pytest.mark.parametrize(
+    ("template_size", "search_size", "patch_size"), [(32, 64, 8), (16, 48, 4), (48, 96, 8)], ids=str
+)
+def test_tracks_on_grids_of_any_size_and_repeats_itself(template_size, search_size, patch_size):
+    frames = np.random.default_rng(0).integers(0, 256, (4, 60, 80, 6), dtype=np.uint8)
+    model = _tiny(template_size=template_size, search_size=search_size, patch_size=patch_size)
+    runs = []
+    for _ in range(2):
+        tracker = Tracker(model)
+        tracker.initialize(frames[0], (20, 20, 16, 12))
+        runs.append([np.append(*tracker.track(image)) for image in frames[1:]])
+    assert np.array_equal(runs[0], runs[1])
+    assert np.isfinite(runs[0]).all()
+
+
+def test_model_in_training_mode_is_put_in_eval_mode_and_no_graph_is_kept():
+    model = _tiny().train()
+    tracker = Tracker(model)
+    assert not model.training
+    tracker.initialize(frame(), (20, 20, 30, 30))
+    tracker.track(frame())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_rgb_model_ignores_the_other_modality():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 60, 80, 6), dtype=np.uint8)
+    boxes = []
+    for channels in (3, 6):
+        tracker = Tracker(_tiny("rgb"))
+        tracker.initialize(frames[0, :, :, :channels], (20, 20, 16, 12))
+        boxes.append(tracker.track(frames[1, :, :, :channels])[0])
+    assert np.array_equal(*boxes)
+
+
+def test_nan_weights_are_an_error_with_a_hint():
+    model = _tiny()
+    with torch.no_grad():
+        model.backbone.norm.weight[0] = float("nan")
+    tracker = Tracker(model)
+    tracker.initialize(frame(), (20, 20, 30, 30))
+    with pytest.raises(RuntimeError, match=r"frame 1: .* check the weights for NaN"):
+        tracker.track(frame())
