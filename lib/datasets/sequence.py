@@ -1,0 +1,109 @@
+"""What every data set becomes: a `Sequence` of paired frame files with boxes and flags. Nothing is decoded here."""
+
+from __future__ import annotations
+
+import collections.abc
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, overload
+
+import numpy as np
+
+__all__ = ["DatasetError", "FileList", "Sequence", "VideoFrame"]
+
+
+class DatasetError(ValueError):
+    """A data set, one of its lists or one of its sequences is missing or inconsistent."""
+
+
+class VideoFrame(NamedTuple):
+    """Frame `index` (from 0) of the video file `path`."""
+
+    path: Path
+    index: int
+
+
+class FileList(collections.abc.Sequence[Path]):
+    """Files of one folder, in order; a tuple of paths that is built on access, to keep large indices small.
+
+    Args:
+        folder: where the files lie.
+        names: their names in that folder.
+    """
+
+    __slots__ = ("folder", "names")
+
+    def __init__(self, folder: Path, names: collections.abc.Iterable[str]) -> None:
+        self.folder = folder
+        self.names = tuple(names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> FileList: ...
+    def __getitem__(self, index: int | slice) -> Path | FileList:
+        if isinstance(index, slice):
+            return FileList(self.folder, self.names[index])
+        return self.folder / self.names[index]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, FileList):
+            return self.folder == other.folder and self.names == other.names
+        return isinstance(other, collections.abc.Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash((self.folder, self.names))
+
+    def __repr__(self) -> str:
+        return f"FileList({str(self.folder)!r}, {len(self.names)} files)"
+
+
+Frames = collections.abc.Sequence[Path] | collections.abc.Sequence[VideoFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class Sequence:
+    """One recording of N frames.
+
+    Attributes:
+        name: unique in its data set and split.
+        modality: "rgbt", "rgbd", "rgbe" or "rgb".
+        rgb_files: N files (or frames of a video) in temporal order.
+        x_files: the N files of the X modality, frame by frame; None for RGB only.
+        boxes: (N, 4) float64, xywh, pixels; a row of NaN where there is no box.
+        visible: (N,) bool: may be drawn for training, by the rule of the data set.
+        absent: (N,) bool: annotated as not in view. A frame without annotation is neither visible nor absent.
+        attributes: names of the challenges that the sequence shows.
+        clip_depth: see `lib.modality.x_to_three_channels`.
+
+    Raises:
+        DatasetError: lengths or shapes that do not agree.
+    """
+
+    name: str
+    modality: str
+    rgb_files: Frames
+    x_files: Frames | None
+    boxes: np.ndarray
+    visible: np.ndarray
+    absent: np.ndarray
+    attributes: tuple[str, ...] = ()
+    clip_depth: bool = True
+
+    def __post_init__(self) -> None:
+        n = len(self.rgb_files)
+        found = {"boxes": self.boxes.shape, "visible": self.visible.shape, "absent": self.absent.shape}
+        wanted = {"boxes": (n, 4), "visible": (n,), "absent": (n,)}
+        if self.x_files is not None:
+            found["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
+        wrong = [f"{key} has shape {found[key]}, needs {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+        if wrong:
+            raise DatasetError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
+        if (self.x_files is None) != (self.modality == "rgb"):
+            raise DatasetError(f"sequence {self.name}: modality {self.modality!r} with x_files {self.x_files!r}")
+
+    def __len__(self) -> int:
+        return len(self.rgb_files)

@@ -1,0 +1,115 @@
+"""Parsing boxes, flags and name lists."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.datasets.boxes_file import parse_boxes, parse_flags, parse_names, read_boxes, read_flags, read_names
+from lib.datasets.sequence import DatasetError
+
+NAN = float("nan")
+TWO = [[1, 2, 3, 4], [5.5, 6, 7, 8]]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"1,2,3,4\n5.5,6,7,8\n", id="comma"),
+        pytest.param(b"1\t2\t3\t4\n5.5\t6\t7\t8\n", id="tab"),
+        pytest.param(b"1 2 3 4\n5.5   6  7 8", id="blanks, no newline at the end"),
+        pytest.param(b"\xef\xbb\xbf1,2,3,4\n5.5,6,7,8\n", id="byte order mark"),
+        pytest.param(b"1,2,3,4\r\n5.5,6,7,8\r\n", id="CRLF"),
+        pytest.param(b"1,2,3,4\r5.5,6,7,8\r", id="CR"),
+        pytest.param(b"1,2,3,4\n5.5,6,7,8\n\n  \n\n", id="blank lines at the end"),
+        pytest.param(b" 1, 2, 3, 4 \n5.5,\t6,7 ,8,\n", id="comma and blanks, comma at the end"),
+        pytest.param(b"1 2 3 4\n5.5,6,7,8\n", id="two separators"),
+        pytest.param(b"1e0,2.0,3,4\n55e-1,6,+7,8\n", id="number formats"),
+    ],
+)
+def test_boxes_are_read_in_every_usual_format(tmp_path, data):
+    path = tmp_path / "groundtruth.txt"
+    path.write_bytes(data)
+    boxes = read_boxes(path)
+    assert boxes.dtype == np.float64
+    np.testing.assert_array_equal(boxes, TWO)
+
+
+@pytest.mark.parametrize("line", ["nan,nan,nan,nan", "NaN NaN NaN NaN", "nan\tnan\tnan\tnan", "1,2,nan,4", ""])
+def test_nan_and_blank_lines_become_rows_of_nan(line):
+    boxes, problems = parse_boxes(f"1,2,3,4\n{line}\n5,6,7,8\n")
+    assert problems == []
+    np.testing.assert_array_equal(boxes, [[1, 2, 3, 4], [NAN] * 4, [5, 6, 7, 8]])
+
+
+def test_an_empty_file_has_no_boxes():
+    boxes, problems = parse_boxes("\n\n")
+    assert boxes.shape == (0, 4)
+    assert problems == []
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        pytest.param("1,2,3", "got 3", id="too few"),
+        pytest.param("1,2,3,4,5", "got 5", id="too many"),
+        pytest.param("1,2,,4", "1,2,,4", id="empty field"),
+        pytest.param("1,2,x,4", "1,2,x,4", id="not a number"),
+        pytest.param("1,2,inf,4", "infinite", id="infinite"),
+    ],
+)
+def test_a_bad_box_names_file_and_line(tmp_path, line, message):
+    path = tmp_path / "init.txt"
+    path.write_text(f"1,2,3,4\n{line}\n5,6,7,8\n")
+    with pytest.raises(DatasetError, match=r"init\.txt: line 2: ") as error:
+        read_boxes(path)
+    assert message in str(error.value)
+
+
+def test_bad_lines_do_not_compensate_each_other():
+    _, problems = parse_boxes("1,2,3\n1,2,3,4,5\n")
+    assert [number for number, _ in problems] == [1, 2]
+
+
+def test_a_binary_file_is_named(tmp_path):
+    path = tmp_path / "groundtruth.txt"
+    path.write_bytes(b"\x89PNG\xff\xfe")
+    with pytest.raises(DatasetError, match=r"groundtruth\.txt: not a UTF-8"):
+        read_boxes(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"init\.txt: cannot be read: No such file"):
+        read_boxes(tmp_path / "init.txt")
+
+
+def test_flags_are_read(tmp_path):
+    path = tmp_path / "absent_label.txt"
+    path.write_bytes(b"\xef\xbb\xbf0\r\n1\r\n1.0\r\n\r\n")
+    np.testing.assert_array_equal(read_flags(path), [False, True, True])
+
+
+@pytest.mark.parametrize("line", ["2", "yes", "", "0 1"])
+def test_a_bad_flag_names_its_line(line):
+    _, problems = parse_flags(f"1\n{line}\n0\n")
+    assert [number for number, _ in problems] == [2]
+
+
+def test_names_are_read_in_order():
+    names, problems = parse_names("b`q\r\nleftgirl'swhitebag\r\n\r\na-1\r\n")
+    assert names == ["b`q", "leftgirl'swhitebag", "a-1"]
+    assert problems == []
+
+
+@pytest.mark.parametrize("name", ["..", ".", "../other", "/etc", "a/../../b", "a\\b", "C:", "a/b"])
+def test_a_listed_name_cannot_leave_its_folder(tmp_path, name):
+    path = tmp_path / "list.txt"
+    path.write_text(f"good\n{name}\n")
+    with pytest.raises(DatasetError, match=r"list\.txt: line 2: .*not the name of a folder"):
+        read_names(path)
+
+
+def test_a_name_listed_twice_is_an_error():
+    names, problems = parse_names("a\nb\na\n")
+    assert names == ["a", "b"]
+    assert problems == [(3, "'a' is listed twice")]

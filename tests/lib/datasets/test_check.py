@@ -1,0 +1,192 @@
+"""check_data: silent on a good data set, precise on each defect."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.datasets import LAYOUTS
+from lib.datasets.check import check_sequence
+
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
+FOLDER = "trainingset/a"
+
+
+@pytest.fixture(scope="module")
+def check_data():
+    spec = importlib.util.spec_from_file_location("check_data", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def lasher(tmp_path, write_sequence, box_lines):
+    """A good LasHeR root with sequence a for training and b for testing, 5 frames each."""
+    rgb, x = ([f"{letter}{k:03d}.png" for k in range(5)] for letter in "vi")
+    for part, name in (("trainingset", "a"), ("testingset", "b")):
+        texts = dict.fromkeys(("init.txt", "visible.txt", "infrared.txt"), box_lines(5))
+        write_sequence(tmp_path / part / name, ("visible", rgb), ("infrared", x), texts)
+        (tmp_path / f"{part}List.txt").write_text(f"{name}\n")
+    return tmp_path
+
+
+def run(check_data, capsys, root, *flags, split="train"):
+    code = check_data(["--dataset", "lasher", "--root", str(root), "--split", split, *flags])
+    return code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("images", ["none", "sample", "all"])
+def test_a_good_data_set_exits_0(check_data, capsys, lasher, split, images):
+    code, out = run(check_data, capsys, lasher, "--images", images, "--notes", split=split)
+    assert code == 0, out
+    assert "ERROR" not in out
+    assert "everything agrees" in out
+    assert f"lasher {split}" in out
+
+
+def _edit(path, line, text):
+    lines = path.read_text().splitlines()
+    lines[line - 1] = text
+    path.write_text("\n".join(lines) + "\n")
+
+
+DEFECTS = [
+    ("listed folder is gone", lambda r: (r / "trainingset/a").rename(r / "trainingset/z"), "none of its 1 sequences"),
+    (
+        "one of two listed is gone",
+        lambda r: (r / "trainingsetList.txt").write_text("a\nc\n"),
+        "c: listed, but there is",
+    ),
+    ("list leads out", lambda r: (r / "trainingsetList.txt").write_text("a\n../b\n"), "List.txt: line 2: '../b'"),
+    ("listed twice", lambda r: (r / "trainingsetList.txt").write_text("a\na\n"), "line 2: 'a' is listed twice"),
+    ("no RGB folder", lambda r: (r / FOLDER / "visible").rename(r / FOLDER / "rgb"), "a/visible: no such folder"),
+    ("X frame lost", lambda r: (r / FOLDER / "infrared/i004.png").unlink(), "5 images in visible, 4 in infrared"),
+    ("gap", lambda r: (r / FOLDER / "infrared/i002.png").unlink(), "infrared: numbering has gaps after i001.png"),
+    ("too few boxes", lambda r: (r / FOLDER / "init.txt").write_text("1,2,3,4\n" * 4), "5 images in visible, 4 boxes"),
+    ("no boxes", lambda r: (r / FOLDER / "init.txt").write_text(""), "the annotation is empty"),
+    ("no box file", lambda r: [p.unlink() for p in (r / FOLDER).glob("*.txt")], "no annotation (looked for init.txt"),
+    ("bad box", lambda r: _edit(r / FOLDER / "init.txt", 3, "1,2,3"), "init.txt line 3: expected 4 numbers"),
+    (
+        "blank line",
+        lambda r: _edit(r / FOLDER / "init.txt", 2, ""),
+        "blank lines before the end, read as no box: 2",
+    ),
+    ("absent at first", lambda r: _edit(r / FOLDER / "init.txt", 1, "0,0,0,0"), "absent in the first frame"),
+    ("box outside", lambda r: _edit(r / FOLDER / "init.txt", 4, "32,0,5,5"), "box outside the 32x24 image in frames 3"),
+    ("first image damaged", lambda r: (r / FOLDER / "visible/v000.png").write_bytes(b"x"), "v000.png: not a readable"),
+    (
+        "file of one number twice",
+        lambda r: (r / FOLDER / "visible/w001.png").touch(),
+        "files with one number: w001.png",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), [d[1:] for d in DEFECTS], ids=[d[0] for d in DEFECTS])
+def test_each_defect_is_reported_and_exits_1(check_data, capsys, lasher, damage, message):
+    damage(lasher)
+    code, out = run(check_data, capsys, lasher)
+    assert code == 1
+    assert message in out
+    assert "ERROR lasher train" in out
+
+
+def test_lost_frames_that_cancel_out_are_found(check_data, capsys, lasher):
+    (lasher / FOLDER / "visible/v001.png").unlink()
+    (lasher / FOLDER / "infrared/i003.png").unlink()
+    (lasher / FOLDER / "init.txt").write_text("1,2,3,4\n" * 4)
+    code, out = run(check_data, capsys, lasher)
+    assert code == 1
+    assert "RGB and X are numbered differently: v002.png is paired with i001.png" in out
+
+
+def test_a_gap_in_all_three_is_only_a_note(check_data, capsys, lasher):
+    for name in ("visible/v002.png", "infrared/i002.png"):
+        (lasher / FOLDER / name).unlink()
+    (lasher / FOLDER / "init.txt").write_text("1,2,3,4\n" * 4)
+    code, out = run(check_data, capsys, lasher, "--notes")
+    assert code == 0
+    assert "visible: numbering has gaps after v001.png" in out
+
+
+def test_images_between_the_sampled_ones_are_found_with_all(check_data, capsys, lasher):
+    (lasher / FOLDER / "infrared/i001.png").write_bytes(b"")
+    assert run(check_data, capsys, lasher)[0] == 0
+    code, out = run(check_data, capsys, lasher, "--images", "all", "--jobs", "3")
+    assert code == 1
+    assert "infrared/i001.png: not a readable image" in out
+
+
+def test_images_of_another_size_are_found(check_data, capsys, lasher, write_images):
+    small = np.zeros((6, 8, 3), dtype=np.uint8)
+    cv2.imwrite(str(lasher / FOLDER / "infrared/i002.png"), small)
+    assert "infrared/i002.png is 8x6" in run(check_data, capsys, lasher)[1]
+    cv2.imwrite(str(lasher / FOLDER / "visible/v002.png"), small)
+    assert "visible/v002.png: 8x6, 32x24 before" in run(check_data, capsys, lasher)[1]
+
+
+def test_all_splits_are_checked_and_a_missing_one_is_one_line(check_data, capsys, lasher):
+    (lasher / FOLDER).rename(lasher / "elsewhere")
+    code, out = run(check_data, capsys, lasher, split="all")
+    assert code == 1
+    assert "ERROR lasher train: none of its 1 sequences is there" in out
+    assert "ERROR lasher val: none of its 97 sequences is there" in out
+
+
+def test_a_sequence_in_train_and_test_is_reported(check_data, capsys, tmp_path, write_sequence, box_lines):
+    names = [f"{k:08d}.png" for k in range(1, 4)]
+    write_sequence(tmp_path / "s", ("color", names), ("depth", names), {"groundtruth.txt": box_lines(3)})
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.txt").write_text("s\n")
+    assert check_data(["--dataset", "synthrgbd", "--root", str(tmp_path)]) == 1
+    assert "1 sequences are in train and in test: s" in capsys.readouterr().out
+
+
+def test_visevent_leading_absent_frames_are_a_note(tmp_path, write_sequence, box_lines):
+    names = [f"frame{k:04d}.bmp" for k in range(4)]
+    texts = {"groundtruth.txt": ["0,0,0,0", *box_lines(4)[1:]], "absent_label.txt": list("0111")}
+    folder = write_sequence(tmp_path / "s", ("vis_imgs", names), ("event_imgs", names), texts)
+    report = check_sequence("s", folder, LAYOUTS["visevent"], images="all")
+    assert report.errors == []
+    assert report.notes == ["absent in the first 1 frames, which are cut"]
+
+
+def test_visevent_flags_are_checked(tmp_path, write_sequence, box_lines):
+    names = [f"frame{k:04d}.bmp" for k in range(4)]
+    texts = {"groundtruth.txt": [*box_lines(3), "0,0,0,0"], "absent_label.txt": ["1", "1", "1", "1", "1"]}
+    folder = write_sequence(tmp_path / "s", ("vis_imgs", names), ("event_imgs", names[:3]), texts)
+    report = check_sequence("s", folder, LAYOUTS["visevent"])
+    assert "4 boxes, but 5 flags in absent_label.txt" in report.errors
+    assert "no event_imgs image for 1 frames: frame0003.bmp" in report.errors
+    assert report.notes == ["absent_label.txt says present where the box is empty, in lines 4"]
+
+
+def test_a_folder_data_set_is_checked(check_data, capsys, tmp_path, write_sequence, box_lines):
+    names = [f"{k}.png" for k in range(3)]
+    write_sequence(tmp_path / "train/a", ("rgb", names), ("x", names), {"groundtruth.txt": box_lines(3)})
+    (tmp_path / "dataset.yaml").write_text("modality: rgbt\n")
+    arguments = ["--dataset", "folder", "--root", str(tmp_path)]
+    assert check_data(arguments) == 0
+    (tmp_path / "train/a/groundtruth.txt").write_text("1,1,1\n")
+    assert check_data(arguments) == 1
+    assert "groundtruth.txt line 1" in capsys.readouterr().out
+
+
+def test_a_missing_data_set_exits_1(check_data, capsys, tmp_path, monkeypatch):
+    monkeypatch.delenv("PATRACK_DATA", raising=False)
+    assert check_data(["--dataset", "lasher"]) == 1
+    assert check_data(["--dataset", "lasher", "--data-root", str(tmp_path)]) == 1
+    assert "looked for a folder LasHeR" in capsys.readouterr().out
+
+
+def test_help_is_shown(check_data, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        check_data(["--help"])
+    assert exit_.value.code == 0
+    assert "--images" in capsys.readouterr().out

@@ -1,0 +1,141 @@
+"""Finding data sets, splits and lists; every error says what was looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import pytest
+
+from lib.datasets import LAYOUTS, NAMES, DatasetError, load, resolve_data_root
+from lib.datasets.boxes_file import read_names
+from lib.datasets.loading import PACKAGED_LISTS
+
+COUNTS = {
+    "lasher_train": 979,
+    "lasher_test": 245,
+    "lasher_peer_train": 882,
+    "lasher_peer_val": 97,
+    "depthtrack_train": 146,
+    "depthtrack_val": 6,
+    "depthtrack_test": 50,
+    "visevent_train": 500,
+    "visevent_test": 320,
+}
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    monkeypatch.delenv("PATRACK_DATA", raising=False)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_packaged_lists_are_complete(name):
+    assert len(read_names(PACKAGED_LISTS / f"{name}.txt")) == COUNTS[name]
+
+
+@pytest.mark.parametrize("name", ["lasher", "depthtrack", "visevent"])
+def test_no_split_shares_a_sequence_with_test(name):
+    splits = LAYOUTS[name].splits
+    names = {key: set(read_names(PACKAGED_LISTS / rule.packaged)) for key, rule in splits.items()}
+    for key in set(splits) - {"test"}:
+        assert not names[key] & names["test"], key
+
+
+def test_lasher_peer_split_divides_the_official_training_list():
+    train, peer, val = (
+        set(read_names(PACKAGED_LISTS / f"lasher_{key}.txt")) for key in ("train", "peer_train", "peer_val")
+    )
+    assert not peer & val
+    assert peer | val == train
+
+
+@pytest.mark.parametrize(
+    ("cli", "environment", "config", "expected"),
+    [
+        ("a", "b", "c", "a"),
+        (None, "b", "c", "b"),
+        (None, None, "c", "c"),
+        (None, None, None, None),
+        ("", "", "c", "c"),
+    ],
+)
+def test_data_root_comes_from_flag_then_environment_then_config(monkeypatch, cli, environment, config, expected):
+    if environment is not None:
+        monkeypatch.setenv("PATRACK_DATA", environment)
+    assert resolve_data_root(cli, config) == (expected and Path(expected))
+
+
+def test_unknown_name_lists_names_and_the_nearest():
+    with pytest.raises(DatasetError, match=r"'lashr' \(nearest: 'lasher'\)") as error:
+        load("lashr", "train")
+    assert all(name in str(error.value) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "folder"])
+def test_without_a_data_root_the_error_says_how_to_give_one(name):
+    with pytest.raises(DatasetError, match=r"--data-root, set PATRACK_DATA or data\.root"):
+        load(name, "train")
+
+
+def test_folder_needs_its_own_root():
+    with pytest.raises(DatasetError, match="has no usual place: give its own root"):
+        load("folder", "train", data_root=Path("anywhere"))
+
+
+def test_missing_set_says_what_was_looked_for_and_where(tmp_path, monkeypatch):
+    (tmp_path / "GTOT").mkdir()
+    with pytest.raises(DatasetError, match=r"a folder LasHeR in .*\(from --data-root or data\.root\), found GTOT"):
+        load("lasher", "train", data_root=tmp_path)
+    monkeypatch.setenv("PATRACK_DATA", str(tmp_path))
+    with pytest.raises(DatasetError, match=r"\(from PATRACK_DATA\)"):
+        load("lasher", "train", data_root=tmp_path)
+
+
+def test_missing_root_of_a_set_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"no folder .*gone"):
+        load("lasher", "train", root=tmp_path / "gone")
+
+
+def test_unknown_split_lists_the_known_ones(tmp_path):
+    with pytest.raises(DatasetError, match="VisEvent has no split 'val'; it has train, test"):
+        load("visevent", "val", root=tmp_path)
+
+
+def test_missing_list_says_where_it_was_expected(tmp_path):
+    with pytest.raises(DatasetError, match=r"no list of split 'val': looked for valsetList\.txt in "):
+        load("synthrgbt", "val", root=tmp_path)
+
+
+def test_missing_sequences_are_counted_and_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"245 of 245 sequences are not in .*testingset or .*: 10runone, "):
+        load("lasher", "test", root=tmp_path)
+
+
+def test_unknown_sequence_names_the_nearest(tmp_path):
+    with pytest.raises(DatasetError, match=r"no sequence '10runon' \(nearest: '10runone'\)"):
+        load("lasher", "test", root=tmp_path, sequences=["10runon"])
+
+
+def test_a_list_cannot_point_out_of_the_data_set(tmp_path):
+    (tmp_path / "trainingsetList.txt").write_text("../elsewhere\n")
+    with pytest.raises(DatasetError, match=r"trainingsetList\.txt: line 1"):
+        load("lasher", "train", root=tmp_path)
+
+
+def test_the_list_on_disk_comes_before_the_packaged_one(tmp_path, write_sequence, box_lines):
+    (tmp_path / "trainingsetList.txt").write_text("mine\r\n")
+    images = [f"{k}.png" for k in range(2)]
+    texts = {"init.txt": box_lines(2)}
+    write_sequence(tmp_path / "trainingset/mine", ("visible", images), ("infrared", images), texts)
+    assert [s.name for s in load("lasher", "train", tmp_path)] == ["mine"]
+
+
+def test_indexing_opens_no_image(tmp_path, write_sequence, box_lines, monkeypatch):
+    images = [f"{k}.png" for k in range(3)]
+    write_sequence(tmp_path / "trainingset/a", ("visible", images), ("infrared", images), {"init.txt": box_lines(3)})
+    (tmp_path / "trainingsetList.txt").write_text("a\n")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(cv2, "imread", lambda path, *_: pytest.fail(f"{path} was opened"))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("an image was decoded"))
+    assert len(load("lasher", "train", tmp_path)[0]) == 3
