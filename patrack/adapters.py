@@ -13,7 +13,10 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
+
+from patrack.attention import attend
 
 __all__ = ["Adapter", "Form", "ModalityDependentAdapter", "ModalityEntangledAdapter", "TaskAdapter", "TokenLayout"]
 
@@ -120,13 +123,13 @@ class ModalityDependentAdapter(Adapter):
 
     def _mix(self, tokens: Tensor, grid: int) -> Tensor:
         """Bottleneck tokens (R, g*g, D) -> high and low parts side by side (R, g*g, 3D/2)."""
-        p = tokens.transpose(1, 2).unflatten(2, (grid, grid))  # (R, D, g, g)
+        p = rearrange(tokens, "r (gy gx) d -> r d gy gx", gy=grid)
         high_conv, high_pool, low = p.split(self.widths, dim=1)
         high_conv = F.gelu(self.high_depthwise(self.high_expand(high_conv)))
         high_pool = F.gelu(self.high_pool(F.max_pool2d(high_pool, 3, stride=1, padding=1)))
         low = F.interpolate(F.avg_pool2d(low, 2), scale_factor=2, mode="nearest")
         f = torch.cat((high_conv, high_pool, low), dim=1)  # (R, 3D/2, g, g)
-        return (f + self.fuse_depthwise(f)).flatten(2).transpose(1, 2)
+        return rearrange(f + self.fuse_depthwise(f), "r d gy gx -> r (gy gx) d")
 
 
 class ModalityEntangledAdapter(Adapter):
@@ -183,7 +186,7 @@ class ModalityEntangledAdapter(Adapter):
         else:
             query, key, value, scale = shared, other[1], other[2], None
         sections = zip(layout.split(query), layout.split(key), layout.split(value), strict=True)
-        out = torch.cat([F.scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in sections], dim=1)
+        out = torch.cat([attend(q, k, v, scale) for q, k, v in sections], dim=1)
         return out + other[0] if self.form == "published" else out
 
 

@@ -33,6 +33,11 @@ def _branch(in_channels: int, channels: int, out_channels: int) -> nn.Sequential
     return nn.Sequential(*blocks, nn.Conv2d(widths[-1], out_channels, 1))
 
 
+def _fp32(values: Tensor) -> Tensor:
+    """At least fp32: in bf16 the upper clamp would round to 1, and the loss takes log(1 - score)."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
 class CenterHead(nn.Module):
     """Three convolutional branches: target centre, size and sub-cell offset.
 
@@ -54,12 +59,13 @@ class CenterHead(nn.Module):
         """Search features (B, C, h, w) -> maps and boxes.
 
         Returns:
-            score_map (B, 1, h, w) and size_map (B, 2, h, w) in [1e-4, 1 - 1e-4], offset_map (B, 2, h, w) in cells,
+            In fp32 or wider: score_map (B, 1, h, w) and size_map (B, 2, h, w) in [1e-4, 1 - 1e-4],
+            offset_map (B, 2, h, w) in cells,
             pred_boxes (B, 4) cxcywh normalised to the search crop, at the score map's peak.
         """
-        score = self.score(features).sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
-        size = self.size(features).sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
-        offset = self.offset(features)
+        score, size, offset = (_fp32(branch(features)) for branch in (self.score, self.size, self.offset))
+        score = score.sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
+        size = size.sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
         return {
             "score_map": score,
             "size_map": size,

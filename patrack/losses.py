@@ -80,7 +80,7 @@ def tracking_loss(
     l1_weight: float = 5.0,
     focal_weight: float = 1.0,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Weighted sum of the three losses, in fp32 or wider.
+    """Weighted sum of the three losses, in the precision of the maps.
 
     Args:
         output: `PATrack.forward`'s maps and boxes of B pairs.
@@ -93,8 +93,6 @@ def tracking_loss(
         The scalar loss, and its detached parts `giou`, `l1`, `focal`, with the mean `iou`.
     """
     score_map, boxes = output["score_map"], output["pred_boxes"]
-    if score_map.dtype in (torch.float16, torch.bfloat16):
-        score_map, boxes = score_map.float(), boxes.float()
     gt_xywh = gt_xywh.to(boxes.dtype)
     gt_xyxy = torch.cat((gt_xywh[:, :2], gt_xywh[:, :2] + gt_xywh[:, 2:]), dim=1).clamp(0.0, 1.0)
     pred_xyxy = cxcywh_to_xyxy(boxes)

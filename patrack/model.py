@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from patrack.adapters import Adapter, TaskAdapter
@@ -78,7 +79,7 @@ class PATrack(nn.Module):
         tokens = features[:, -grid * grid :]
         if self.task_adapter is not None:
             tokens = self.task_adapter(tokens)
-        output = self.head(tokens.transpose(1, 2).unflatten(2, (grid, grid)))
+        output = self.head(rearrange(tokens, "b (gy gx) c -> b c gy gx", gy=grid))
         if return_features:
             output["features"] = features
         return output

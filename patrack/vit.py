@@ -10,10 +10,12 @@ import math
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from timm.layers import DropPath
 from torch import Tensor, nn
 
 from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
+from patrack.attention import attend
 
 __all__ = ["Attention", "Block", "Mlp", "PatchEmbed", "eliminate_candidates"]
 
@@ -26,16 +28,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.proj(image).flatten(2).transpose(1, 2)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention of (R, heads, N, D) each -> (R, heads, N, D)."""
-    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        # PyTorch's bf16 backward of fused attention is several times slower than the fp32 one on a CPU
-        with torch.autocast("cpu", enabled=False):
-            return F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v)
+        return rearrange(self.proj(image), "r c gy gx -> r (gy gx) c")
 
 
 class Attention(nn.Module):
@@ -65,9 +58,8 @@ class Attention(nn.Module):
         Returns:
             The attended tokens, and None or the row (R, N), mean over heads, each summing to 1.
         """
-        qkv = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv.unbind(0)  # each (R, heads, N, C/heads)
-        out = _attend(q, k, v).transpose(1, 2).flatten(2)
+        q, k, v = rearrange(self.qkv(tokens), "r n (three heads d) -> three r heads n d", three=3, heads=self.num_heads)
+        out = rearrange(attend(q, k, v), "r heads n d -> r n (heads d)")
         row = None
         if score_token is not None:
             logits = (q[:, :, score_token].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5

@@ -1,6 +1,6 @@
 """This project behind the interface of the published numbers' checker; tests call it, and so can the checker itself.
 
-    python check_parity.py --impl parity_impl:Impl        # with tests/ on PYTHONPATH
+python check_parity.py --impl parity_impl:Impl        # with tests/ on PYTHONPATH
 """
 
 from __future__ import annotations

@@ -1,88 +1,16 @@
-"""Every weights format: read, written, refused. Files of other projects are made here, as those projects write them."""
+"""Our own weights formats and the release's: read, written, refused."""
 
 import json
 import os
-import pickle
-import sys
-import types
-import zipfile
-from collections import OrderedDict
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from lib.schema import Config
-from patrack import adapter_parameters, build_model
+from patrack import adapter_parameters
 from patrack import weights as w
 from patrack.weights import WeightsError
-
-ADAPTERS = {"cea": {"layers": [1], "hidden_dim": 4}, "mda": {"hidden_dim": 4}, "task": {"hidden_dim": 4}}
-SIZES = {
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "patch_size": 8,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-}
-
-
-def make(seed=0, streams="both", **more):
-    """A model of a few thousand random parameters; its norms and statistics are random too."""
-    torch.manual_seed(seed)
-    modality = "rgb" if streams == "rgb" else "rgbt"
-    sizes = {**SIZES, "streams": streams, "adapters": ADAPTERS, **more}
-    model = build_model(Config.model_validate({"name": "tiny", "modality": modality, "model": sizes}))
-    with torch.no_grad():
-        for tensor in model.state_dict().values():
-            if tensor.is_floating_point():
-                tensor.copy_(torch.rand_like(tensor) + 0.1)
-    return model
-
-
-def state(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def same(a, b, names=None):
-    return all(torch.equal(a[name], b[name]) for name in names or a)
-
-
-def published(model):
-    """The model's tensors under the release's names and in its shapes, with the dead tensors a release file holds."""
-    tensors = {}
-    for ours, theirs in w.published_names(model).items():
-        tensor = model.state_dict()[ours].clone()
-        if tensor.ndim == 2 and (".highfuseadapter" in theirs or theirs.endswith("_t.proj.weight")):
-            tensor = tensor[:, :, None, None]  # 1x1 convolutions there
-        tensors[theirs] = tensor
-    dead = {
-        "backbone.cls_token": (1, 1, 8),
-        "backbone.pos_embed": (1, 197, 8),
-        "norm1.weight": (8,),
-        "norm1.bias": (8,),
-        "backbone.blocks.1.adap_t.D_fc1.weight": (4, 8),
-        "backbone.blocks.1.adap2_t.proj.bias": (8,),
-        "backbone.blocks.0.highfuseadapter1.down.weight": (4, 8, 1, 1),
-        "backbone.blocks.0.highfuseadapter2.obj_fuse.gamma1": (1,),
-        "backbone.blocks.0.norml1.weight": (8,),
-        "backbone.blocks.1.highfuseadapter1.obj_fuse.gamma2": (1,),
-    }
-    return tensors | {name: torch.ones(shape) for name, shape in dead.items()}
-
-
-def ostrack(model):
-    """The foundation as OSTrack stores it under "net"."""
-    adapters = ("adap", "highfuse", "norml")
-    return OrderedDict((k, v) for k, v in published(model).items() if not any(part in k for part in adapters))
-
-
-def foundation_names(model):
-    inside = set(adapter_parameters(model))
-    return [name for name in model.state_dict() if name not in inside and ".cea_norm" not in name]
-
+from weights_files import ADAPTERS, foundation_names, make, published, same, state
 
 # --- published weights
 
@@ -235,120 +163,6 @@ def test_foundation_hash_does_not_depend_on_the_adapters_built():
     assert w.foundation_hash(alone) == w.foundation_hash(model)
 
 
-def test_ostrack_file_fills_the_foundation(tmp_path):
-    source, model = make(1), make(2)
-    torch.save({"epoch": 300, "net_type": "OSTrack", "net": ostrack(source)}, tmp_path / "OSTrack_ep0300.pth.tar")
-    w.load_foundation(model, tmp_path / "OSTrack_ep0300.pth.tar")
-    assert same(state(model), state(source), foundation_names(model))
-
-
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-def test_ostrack_file_with_pickled_settings_is_read_without_their_classes(tmp_path):
-    module = types.ModuleType("foreign.admin.settings")
-    exec("class Settings:\n    def __init__(self): self.values = [1]\nclass Meter(dict):\n    pass\n", module.__dict__)
-    for name in ("foreign", "foreign.admin", "foreign.admin.settings"):
-        sys.modules[name] = module
-    try:
-        module.Settings.__module__ = module.Meter.__module__ = module.__name__
-        extra = {"settings": module.Settings(), "stats": OrderedDict(loss=module.Meter(avg=1.0))}
-        source = make(1)
-        torch.save({"net": ostrack(source), **extra}, tmp_path / "new.pth.tar")
-        torch.save({**extra, "net": ostrack(source)}, tmp_path / "old.pth.tar", _use_new_zipfile_serialization=False)
-        torch.save({**extra, "net": ostrack(source)}, tmp_path / "protocol4.pth.tar", pickle_protocol=4)
-    finally:
-        for name in ("foreign", "foreign.admin", "foreign.admin.settings"):
-            del sys.modules[name]
-    for name in ("new", "old", "protocol4"):
-        model = make(2)
-        w.load_foundation(model, tmp_path / f"{name}.pth.tar")
-        assert same(state(model), state(source), foundation_names(model))
-    assert "foreign" not in sys.modules
-
-
-class Attack:
-    """Unpickling this calls `function(*arguments)`."""
-
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
-
-
-@pytest.mark.parametrize(
-    "attack",
-    [
-        pytest.param(lambda marker: Attack(os.system, f"touch {marker}"), id="os.system"),
-        pytest.param(lambda marker: Attack(exec, f"open({str(marker)!r}, 'w').close()"), id="exec"),
-        pytest.param(lambda marker: Attack(getattr, Attack(__import__, "os"), "system"), id="import-os"),
-        pytest.param(lambda marker: Attack(open, str(marker), "w"), id="open"),
-        pytest.param(lambda marker: Attack(torch.save, [1], str(marker)), id="torch.save"),
-    ],
-)
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_code_in_a_file_never_runs(tmp_path, attack, zipped):
-    marker, path, model = tmp_path / "marker", tmp_path / "attack.pth.tar", make(2)
-    source = make(1)
-    contents = {"settings": attack(marker), "net": ostrack(source)}
-    torch.save(contents, path, _use_new_zipfile_serialization=zipped)
-    w.load_foundation(model, path)
-    assert not marker.exists()
-    assert same(state(model), state(source), foundation_names(model))
-
-
-def test_the_attack_itself_works(tmp_path):
-    pickle.loads(pickle.dumps(Attack(os.system, f"touch {tmp_path / 'marker'}")))
-    assert (tmp_path / "marker").exists()
-
-
-def _timm(model, tokens=26):
-    tensors = {k.removeprefix("backbone."): v for k, v in state(model).items() if k.startswith("backbone.")}
-    tensors = {k: v for k, v in tensors.items() if not any(p in k for p in (".mda", ".cea", "pos_embed"))}
-    extra = {"pos_embed": torch.rand(1, tokens, 8), "cls_token": torch.rand(1, 1, 8), "head.weight": torch.rand(10, 8)}
-    return tensors | extra
-
-
-@pytest.mark.parametrize("wrapped", [True, False], ids=["mae", "timm"])
-def test_plain_vit_starts_the_backbone_and_leaves_the_head(tmp_path, wrapped):
-    source, model = make(1), make(2)
-    tensors = _timm(source)
-    if wrapped:
-        torch.save({"model": tensors}, tmp_path / "vit")
-    else:
-        save_file(tensors, tmp_path / "vit")
-    before = state(model)
-    w.load_foundation(model, tmp_path / "vit", resize_position_embeddings=True, backbone_only=True)
-    after = state(model)
-    assert same(after, state(source), ["backbone.norm.bias", "backbone.blocks.1.mlp.fc1.weight"])
-    assert same(after, before, [name for name in before if name.startswith("head.") or ".mda" in name])
-    grid = tensors["pos_embed"][:, 1:].transpose(1, 2).unflatten(2, (5, 5))
-    wanted = torch.nn.functional.interpolate(grid, size=(2, 2), mode="bicubic").flatten(2).transpose(1, 2)
-    assert torch.allclose(after["backbone.pos_embed_z"], wanted, atol=1e-6)
-
-
-def test_plain_vit_is_no_foundation_for_tracking(tmp_path):
-    save_file(_timm(make(1)), tmp_path / "vit.safetensors")
-    with pytest.raises(WeightsError, match=r"missing:\n    head.score.0.conv.weight"):
-        w.load_foundation(make(2), tmp_path / "vit.safetensors", resize_position_embeddings=True)
-
-
-def test_position_embeddings_are_resized_only_on_request(tmp_path):
-    w.save_foundation(make(1), tmp_path / "f.safetensors", half=False)
-    larger = make(2, search_size=64)
-    with pytest.raises(WeightsError, match=r"pos_embed_x \(1, 16, 8\), the model has \(1, 64, 8\)") as caught:
-        w.load_foundation(larger, tmp_path / "f.safetensors")
-    assert "resize_position_embeddings" in str(caught.value)
-    w.load_foundation(larger, tmp_path / "f.safetensors", resize_position_embeddings=True)
-    assert torch.equal(larger.backbone.pos_embed_z, make(1).backbone.pos_embed_z)
-    assert larger.backbone.pos_embed_x.shape == (1, 64, 8)
-
-
-def test_foundation_of_another_size_is_refused(tmp_path):
-    w.save_foundation(make(1), tmp_path / "f.safetensors")
-    with pytest.raises(WeightsError, match="of another shape"):
-        w.load_foundation(make(2, embed_dim=16), tmp_path / "f.safetensors")
-
-
 # --- adapter files
 
 
@@ -452,40 +266,7 @@ def test_adapter_file_is_no_foundation(tmp_path):
         w.load_foundation(make(1), tmp_path / "a.safetensors")
 
 
-# --- damaged files
-
-
-def _truncate(path):
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def _torchscript(path):
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("model/constants.pkl", b"")
-
-
-DAMAGED = {
-    "empty": (lambda path: path.write_bytes(b""), "can't be read"),
-    "text": (lambda path: path.write_text("<html>not found</html>"), "can't be read"),
-    "cut-safetensors": (lambda path: (w.save_foundation(make(1), path), _truncate(path)), "damaged safetensors"),
-    "cut-torch": (lambda path: (torch.save(make(1).state_dict(), path), _truncate(path)), "can't be read"),
-    "no-tensors": (lambda path: torch.save({"epoch": 3}, path), "holds no tensors"),
-    "a-list": (lambda path: torch.save([torch.ones(1)], path), "holds no tensors"),
-    "torchscript": (_torchscript, "TorchScript program"),
-    "other-names": (lambda path: torch.save({"a": torch.ones(1)}, path), "is no foundation"),
-    "missing": (lambda path: None, "No such file"),
-    "folder": (lambda path: path.mkdir(), "Is a directory"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGED)
-def test_damaged_file_is_an_error_that_names_it(tmp_path, damage):
-    path = tmp_path / "weights.bin"
-    write, message = DAMAGED[damage]
-    write(path)
-    with pytest.raises(WeightsError, match=message) as caught:
-        w.load_foundation(make(2), path)
-    assert str(path) in str(caught.value)
+# --- writing
 
 
 @pytest.mark.parametrize("value", [float("nan"), 1e6], ids=["nan", "too-large-for-16-bits"])

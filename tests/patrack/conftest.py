@@ -1,0 +1,50 @@
+"""Small networks for the tests of the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lib.schema import ModelConfig
+from patrack import PATrack, build_model
+
+SMALL = {
+    "embed_dim": 16,
+    "depth": 4,
+    "num_heads": 2,
+    "patch_size": 4,
+    "template_size": 16,
+    "search_size": 32,
+    "head_channels": 8,
+    "adapters": {"cea": {"layers": [1, 3], "hidden_dim": 8}, "task": {"hidden_dim": 8}},
+    "elimination": {"layers": [0, 1, 2], "keep_ratio": 1.0},
+}
+
+
+def merged(base: dict, changes: dict) -> dict:
+    """`base` with nested `changes`."""
+    out = dict(base)
+    for key, value in changes.items():
+        out[key] = merged(out.get(key, {}), value) if isinstance(value, dict) else value
+    return out
+
+
+@pytest.fixture
+def make_model() -> Callable[..., PATrack]:
+    """Builds a network of 4 blocks and 16 channels; keyword arguments change its configuration."""
+
+    def make(seed: int = 0, **changes: object) -> PATrack:
+        torch.manual_seed(seed)
+        return build_model(SimpleNamespace(model=ModelConfig(**merged(SMALL, changes))))
+
+    return make
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    """Template and search of two pairs, six channels."""
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(2, 6, 16, 16, generator=generator), torch.randn(2, 6, 32, 32, generator=generator)

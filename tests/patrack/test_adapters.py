@@ -1,0 +1,118 @@
+"""The adapters' own behaviour; their numbers are held to the published ones in test_parity.py."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter, TokenLayout
+
+
+def tokens(rows: int, layout: TokenLayout, dim: int = 16) -> torch.Tensor:
+    count = layout.num_template + layout.num_search
+    return torch.randn(rows, count, dim, generator=torch.Generator().manual_seed(rows + count))
+
+
+@pytest.mark.parametrize(("template", "search", "dim"), [(2, 4, 16), (6, 12, 24), (4, 10, 8)])
+def test_every_grid_and_width_keeps_its_shape(template: int, search: int, dim: int) -> None:
+    layout = TokenLayout(template, search)
+    both = tokens(4, layout, dim)
+    assert ModalityDependentAdapter(dim, 4).exchange(both, layout).shape == both.shape
+    assert ModalityEntangledAdapter(dim, 4)(both, layout).shape == both.shape
+
+
+def test_published_mda_feeds_the_other_stream_and_the_paper_form_its_own() -> None:
+    layout = TokenLayout(2, 4)
+    both = tokens(4, layout)
+    published = ModalityDependentAdapter(16, 4, "published")
+    paper = ModalityDependentAdapter(16, 4, "paper")
+    paper.load_state_dict(published.state_dict())
+    own = paper.exchange(both, layout)
+    torch.testing.assert_close(published.exchange(both, layout), torch.cat((own[2:], own[:2])), atol=0, rtol=0)
+    changed = both.clone()
+    changed[2:] += 1  # X alone
+    torch.testing.assert_close(paper.exchange(changed, layout)[:2], own[:2])
+    assert not torch.allclose(published.exchange(changed, layout)[:2], published.exchange(both, layout)[:2])
+
+
+def test_mda_never_mixes_template_and_search() -> None:
+    layout = TokenLayout(2, 4)
+    adapter = ModalityDependentAdapter(16, 4)
+    both = tokens(2, layout)
+    changed = both.clone()
+    changed[:, :4] += 1
+    before, after = adapter(both, layout), adapter(changed, layout)
+    assert torch.equal(before[:, 4:], after[:, 4:])
+    assert not torch.allclose(before[:, :4], after[:, :4])
+
+
+def test_mda_low_part_is_blind_to_detail_within_a_cell_of_two_by_two() -> None:
+    """The averaged half of the bottleneck only sees the mean of 2x2 tokens."""
+    layout = TokenLayout(2, 4)
+    adapter = ModalityDependentAdapter(4, 4)
+    with torch.no_grad():
+        for part in (adapter.high_expand, adapter.high_pool):
+            part.weight.zero_()
+        adapter.high_pool.bias.zero_()
+    flat = torch.zeros(1, 4 + 16, 4)
+    detailed = flat.clone()
+    detailed[0, [4, 9]] += 1.0  # two diagonal corners up,
+    detailed[0, [5, 8]] -= 1.0  # two down: the cell's mean stays
+    torch.testing.assert_close(adapter(detailed, layout), adapter(flat, layout))
+
+
+@pytest.mark.parametrize("form", ["published", "paper"])
+def test_cea_agrees_with_attention_written_out(form: str) -> None:
+    layout = TokenLayout(0, 2)
+    adapter = ModalityEntangledAdapter(8, 4, form).double()
+    both = tokens(2, layout, 8).double()
+    r, t = adapter.down(both).chunk(2)
+    s = adapter.shared(torch.cat((r, t), 2))
+    if form == "published":
+        weights = (adapter.rgb_match(r) @ s.transpose(1, 2)).softmax(2)
+        rgb = adapter.up(weights @ adapter.rgb_value(r) + t)
+    else:
+        weights = (s @ adapter.x_match(t).transpose(1, 2) / 2.0).softmax(2)  # sqrt(4)
+        rgb = adapter.up(weights @ adapter.x_value(t))
+    torch.testing.assert_close(adapter(both, layout)[:1], rgb)
+
+
+def test_paper_cea_takes_values_from_the_other_stream_only() -> None:
+    layout = TokenLayout(0, 2)
+    adapter = ModalityEntangledAdapter(8, 4, "paper")
+    with torch.no_grad():
+        adapter.x_value.weight.zero_()
+    out = adapter(tokens(2, layout, 8), layout)
+    assert out[0].abs().max() == 0  # what RGB receives
+    assert out[1].abs().max() > 0
+
+
+def test_task_adapter_is_affine_and_a_skip_makes_it_neutral() -> None:
+    x = torch.randn(3, 5, 16)
+    adapter = TaskAdapter(16, 4, 0.5).eval()
+    middle = adapter((x[:1] + x[1:2]) / 2)
+    torch.testing.assert_close(middle, (adapter(x[:1]) + adapter(x[1:2])) / 2)
+    neutral = TaskAdapter(16, 4, 0.5, skip=True)
+    assert torch.equal(neutral(x), x)
+
+
+def test_eliminated_tokens_are_zeros_on_the_grid_and_survivors_return_unchanged() -> None:
+    kept = torch.tensor([[0, 3, 7], [1, 2, 15]])
+    layout = TokenLayout(2, 4, streams=2, kept=kept)
+    short = tokens(4, layout)[:, 4:]
+    full = layout.to_full_search(short)
+    assert full.shape == (4, 16, 16)
+    for row, positions in enumerate(kept.repeat(2, 1).tolist()):
+        gone = sorted(set(range(16)) - set(positions))
+        assert full[row, gone].abs().max() == 0
+    assert torch.equal(layout.to_kept_search(full), short)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "message"),
+    [(lambda: ModalityDependentAdapter(16, 6), "hidden_dim must be a multiple of 4, got 6")],
+    ids=["mda width"],
+)
+def test_impossible_sizes_are_refused(adapter, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        adapter()
