@@ -1,0 +1,275 @@
+"""Backgrounds: places with an albedo, a temperature and a distance at every point.
+
+A background is larger than the view; the camera wanders over it and, beyond its edge, over its mirror image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from lib.synthetic.shapes import SHAPES, make_sprite
+from lib.synthetic.textures import color_map, fractal, palette, shade, texture
+
+__all__ = ["BACKGROUNDS", "Background", "make_background"]
+
+
+@dataclass
+class Background:
+    """A painted place.
+
+    Attributes:
+        albedo: (H, W, 3) uint8, B,G,R.
+        temperature: (H, W) uint8 sensor levels before gain control.
+        nearness: (H, W) float32, 1 = at the plane's mean distance, larger = nearer.
+    """
+
+    albedo: np.ndarray
+    temperature: np.ndarray
+    nearness: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.temperature.shape  # type: ignore[return-value]
+
+    def polygon(self, points: np.ndarray, fill: np.ndarray, temperature: float, nearness: float | None = None) -> None:
+        """Paint a polygon (n, 2), pixels, with a colour (3,) or a texture (h, w, 3)."""
+        mask = np.zeros(self.shape, np.uint8)
+        cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 255)
+        x, y, w, h = cv2.boundingRect(mask)
+        if w == 0 or h == 0:
+            return
+        window = np.s_[y : y + h, x : x + w]
+        inside = mask[window] > 0
+        self.albedo[window][inside] = fill if fill.ndim == 1 else cv2.resize(fill, (w, h))[inside]
+        self.temperature[window][inside] = np.uint8(np.clip(temperature, 0, 255))
+        if nearness is not None:
+            self.nearness[window][inside] = nearness
+
+    def box(
+        self,
+        box: tuple[float, float, float, float],
+        fill: np.ndarray,
+        temperature: float,
+        nearness: float | None = None,
+    ) -> None:
+        """Paint an upright rectangle given as xyxy in shares of the width and height."""
+        left, top, right, bottom = box
+        corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+        self.polygon(corners * (self.shape[1], self.shape[0]), fill, temperature, nearness)
+
+    def thing(self, rng: np.random.Generator, x: float, y: float, size: float, temperature: float) -> None:
+        """Paint a whole object of any kind, centred at (x, y), pixels, as part of the place."""
+        kind = str(rng.choice(list(SHAPES)))
+        sprite = make_sprite(int(rng.integers(2**31)), kind, size, palette(rng), still=True)
+        color, heat = sprite.color[0], sprite.heat[0]
+        h, w = heat.shape
+        left, top = int(x - w / 2), int(y - h / 2)
+        x0, y0, x1, y1 = max(0, left), max(0, top), min(self.shape[1], left + w), min(self.shape[0], top + h)
+        if x1 <= x0 or y1 <= y0:
+            return
+        part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+        alpha = color[part][..., 3] > 127
+        window = np.s_[y0:y1, x0:x1]
+        self.albedo[window][alpha] = color[part][..., :3][alpha]
+        shown = np.clip(temperature + 0.3 * (heat[part].astype(np.float32) - 128), 0, 255).astype(np.uint8)
+        self.temperature[window][alpha] = shown[alpha]
+        self.nearness[window][alpha] *= 1.12
+
+
+def _ground(rng: np.random.Generator, height: int, width: int, albedo: np.ndarray) -> Background:
+    """A place with nothing on it: the albedo, mild temperature variation and a slanted plane."""
+    mean, spread = rng.uniform(45, 120), rng.uniform(4, 22)
+    temperature = mean + spread * (fractal(rng, height, width, 3, 3) - 0.5) * 2
+    slant = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * rng.uniform(0.0, 0.35)
+    tilt = np.linspace(-1, 1, width, dtype=np.float32)[None] * rng.uniform(-0.15, 0.15)
+    return Background(albedo, np.clip(temperature, 0, 255).astype(np.uint8), 1 + slant + tilt)
+
+
+def _clutter(b: Background, rng: np.random.Generator, count: int, low: float = 0.03, high: float = 0.16) -> None:
+    height, width = b.shape
+    for _ in range(count):
+        size = height * float(np.exp(rng.uniform(np.log(low), np.log(high))))
+        temperature = float(np.clip(np.median(b.temperature[::8, ::8]) + rng.normal(0, 36), 10, 235))
+        b.thing(rng, rng.uniform(0, width), rng.uniform(0, height), size, temperature)
+
+
+def field(rng: np.random.Generator, height: int, width: int) -> Background:
+    """One texture, with or without objects."""
+    b = _ground(rng, height, width, texture(rng, height, width))
+    _clutter(b, rng, int(rng.integers(0, 12)))
+    return b
+
+
+def patchwork(rng: np.random.Generator, height: int, width: int) -> Background:
+    """Several textures in regions cut by noise."""
+    b = _ground(rng, height, width, texture(rng, height, width))
+    for _ in range(int(rng.integers(1, 4))):
+        region = fractal(rng, height, width, float(rng.uniform(1.5, 5)), 3) > rng.uniform(0.45, 0.65)
+        b.albedo[region] = texture(rng, height, width)[region]
+        b.temperature[region] = np.clip(b.temperature[region] + rng.normal(0, 14), 0, 255).astype(np.uint8)
+    _clutter(b, rng, int(rng.integers(0, 14)))
+    return b
+
+
+def room(rng: np.random.Generator, height: int, width: int) -> Background:
+    """A wall and a table or floor, with furniture, papers, screens and things."""
+    wall = texture(rng, height, width, palette(rng, 4, str(rng.choice(["gray", "pastel", "natural"]))), "plain")
+    b = _ground(rng, height, width, wall)
+    edge = rng.uniform(0.3, 0.75)
+    floor_kind = str(rng.choice(["plain", "clouds", "stripes", "checker", "plain"]))
+    floor = texture(rng, height // 2, width, palette(rng), floor_kind)
+    slope = rng.normal(0, 0.08)
+    corners = np.array([(0, edge - slope), (1, edge + slope), (1, 1), (0, 1)]) * (width, height)
+    b.polygon(corners, floor, float(np.median(b.temperature)) + rng.normal(0, 10))
+    rows = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    b.nearness *= 1 + np.maximum(0, rows - np.float32(edge)) * rng.uniform(0.2, 0.8)
+    for _ in range(int(rng.integers(3, 16))):
+        x, y = rng.uniform(-0.05, 1), rng.uniform(0, 0.95)
+        w, h = np.exp(rng.uniform(np.log(0.03), np.log(0.25), 2))
+        fill = texture(rng, 64, 64) if rng.random() < 0.5 else palette(rng, 1)[0]
+        nearness = float(b.nearness[min(int(y * height), height - 1), 0]) * rng.uniform(1.0, 1.15)
+        b.box((x, y, x + w, y + h), fill, float(np.median(b.temperature)) + rng.normal(0, 20), nearness)
+    _clutter(b, rng, int(rng.integers(2, 12)))
+    return b
+
+
+def street(rng: np.random.Generator, height: int, width: int) -> Background:
+    """Sky or facades above, a road with lanes below, trees and parked things."""
+    night = rng.random() < 0.35
+    sky = palette(rng, 3, "dark" if night else "pastel")
+    b = _ground(rng, height, width, color_map(fractal(rng, height, width, 3, 4), sky))
+    horizon = rng.uniform(0.12, 0.5)
+    x = -0.05
+    while x < 1.0:
+        w = rng.uniform(0.08, 0.3)
+        colors = palette(rng, 4, "dark" if night else None)
+        if night:
+            colors[1] = palette(rng, 1, "vivid")[0]
+        kind = str(rng.choice(["windows", "windows", "bricks", "clouds", "plain"]))
+        top = horizon - rng.uniform(0.02, 0.4)
+        b.box((x, top, x + w, horizon + 0.02), texture(rng, 96, 96, colors, kind), rng.uniform(50, 130), 0.75)
+        x += w
+    road = texture(rng, height, width, palette(rng, 3, "gray")[:2] // (3 if night else 1), "clouds")
+    vanish, spread = rng.uniform(0.2, 0.8), rng.uniform(0.5, 1.6)
+    side = texture(rng, height, width, palette(rng, 3, "dark" if night else "natural"), "clouds")
+    b.box((0, horizon, 1, 1), side, rng.uniform(60, 110))
+    wide = np.array([(vanish - 0.03, horizon), (vanish + 0.03, horizon), (0.5 + spread, 1), (0.5 - spread, 1)])
+    b.polygon(wide * (width, height), road, rng.uniform(60, 140))
+    lanes = int(rng.integers(1, 5))
+    for k in range(1, lanes + 1):
+        foot = 0.5 - spread + 2 * spread * k / (lanes + 1)
+        for u in np.arange(0.05, 1, 0.16):
+            a, c = u**1.5, (u + 0.08) ** 1.5
+            xs = [vanish + (foot - vanish) * a, vanish + (foot - vanish) * c]
+            ys = [horizon + (1 - horizon) * a, horizon + (1 - horizon) * c]
+            line = np.array([(xs[0], ys[0]), (xs[0] + 0.004, ys[0]), (xs[1] + 0.012, ys[1]), (xs[1], ys[1])])
+            b.polygon(line * (width, height), np.full(3, 90 if night else 215, np.uint8), 95)
+    b.nearness = b.nearness * (0.75 + 0.6 * np.linspace(0, 1, height, dtype=np.float32)[:, None])
+    _clutter(b, rng, int(rng.integers(3, 16)), 0.03, 0.12)
+    return _lamps(b, rng) if night else b
+
+
+def _lamps(b: Background, rng: np.random.Generator) -> Background:
+    """Add street lamps and their halos."""
+    height, width = b.shape
+    sharp = np.zeros((height, width, 3), np.uint8)
+    common = palette(rng, 1, str(rng.choice(["vivid", "pastel"])))[0]
+    for _ in range(int(rng.integers(5, 60))):
+        center = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
+        color = common if rng.random() < 0.7 else palette(rng, 1)[0]
+        cv2.circle(sharp, center, int(rng.integers(1, 5)), color.tolist(), -1, cv2.LINE_AA)
+    small = cv2.resize(sharp, (width // 4, height // 4), interpolation=cv2.INTER_AREA).astype(np.float32)
+    halo = cv2.resize(cv2.GaussianBlur(small, (0, 0), rng.uniform(2, 5)), (width, height)) * rng.uniform(1, 4)
+    b.albedo = cv2.convertScaleAbs(b.albedo.astype(np.float32) + sharp + halo)
+    return b
+
+
+def aerial(rng: np.random.Generator, height: int, width: int) -> Background:
+    """Fields, roads, roofs, trees and vehicles from above."""
+    ground = texture(rng, height, width, palette(rng, 4, "natural"), str(rng.choice(["clouds", "camouflage"])))
+    b = _ground(rng, height, width, ground)
+    for _ in range(int(rng.integers(1, 5))):
+        start, end = rng.uniform(-0.2, 1.2, 2), rng.uniform(-0.2, 1.2, 2)
+        along = (end - start) / max(float(np.hypot(*(end - start))), 1e-3)
+        normal = np.array([-along[1], along[0]]) * rng.uniform(0.02, 0.09)
+        a, c = start - 2 * along, end + 2 * along
+        tone = np.full(3, rng.integers(60, 180), np.uint8)
+        b.polygon(
+            np.stack([a + normal, c + normal, c - normal, a - normal]) * (width, height), tone, rng.uniform(80, 140)
+        )
+    for _ in range(int(rng.integers(0, 10))):
+        center, extent = rng.uniform(0, 1, 2) * (width, height), height * rng.uniform(0.05, 0.25, 2)
+        corners = cv2.boxPoints((tuple(map(float, center)), tuple(map(float, extent)), float(rng.uniform(0, 90))))
+        b.polygon(corners, texture(rng, 48, 48, palette(rng)), rng.uniform(50, 140), 1.1)
+    trees = palette(rng, 3, "natural")
+    for _ in range(int(rng.integers(0, 40))):
+        x, y, r = rng.uniform(0, width), rng.uniform(0, height), height * rng.uniform(0.01, 0.05)
+        angle = np.linspace(0, 2 * np.pi, 14)
+        wobble = r * rng.uniform(0.7, 1.2, 14)
+        outline = np.stack([x + wobble * np.cos(angle), y + wobble * np.sin(angle)], -1)
+        b.polygon(outline, trees[rng.integers(3)], rng.uniform(60, 90), 1.08)
+    _clutter(b, rng, int(rng.integers(2, 18)), 0.025, 0.08)
+    return b
+
+
+def foliage(rng: np.random.Generator, height: int, width: int) -> Background:
+    """Leaves, trunks and undergrowth, with strong fine contrast."""
+    b = _ground(rng, height, width, texture(rng, height, width, palette(rng, 4, "natural"), "clouds"))
+    fine = fractal(rng, height, width, float(rng.uniform(20, 60)), 3)
+    b.albedo = shade(b.albedo, 0.4 + 1.2 * fine)
+    bark = palette(rng, 3, "dark")
+    for _ in range(int(rng.integers(0, 9))):
+        x, w = rng.uniform(0, 1), rng.uniform(0.01, 0.06)
+        lean = rng.normal(0, 0.06)
+        trunk = np.array([(x, 0), (x + w, 0), (x + w + lean, 1), (x + lean, 1)]) * (width, height)
+        b.polygon(trunk, texture(rng, 64, 32, bark, "scratches"), rng.uniform(55, 95), 1.15)
+    _clutter(b, rng, int(rng.integers(0, 6)))
+    return b
+
+
+def desk(rng: np.random.Generator, height: int, width: int) -> Background:
+    """A sparse, gray, low-contrast office: big flat boxes, a screen with a pattern, cables."""
+    tones = palette(rng, 4, "gray")
+    b = _ground(rng, height, width, texture(rng, height, width, tones, "plain"))
+    warm = float(np.median(b.temperature))
+    for _ in range(int(rng.integers(2, 8))):
+        x, y = rng.uniform(-0.1, 0.9, 2)
+        w, h = rng.uniform(0.08, 0.4, 2)
+        b.box((x, y, x + w, y + h), palette(rng, 1, "gray")[0], warm + rng.normal(0, 15), rng.uniform(1.0, 1.2))
+    if rng.random() < 0.7:
+        x, y = rng.uniform(0.1, 0.7, 2)
+        screen = texture(rng, 80, 100, None, str(rng.choice(["checker", "patches", "windows", "stripes"])))
+        b.box((x, y, x + 0.22, y + 0.24), palette(rng, 1, "dark")[0], warm + 20, 1.1)
+        b.box((x + 0.02, y + 0.02, x + 0.2, y + 0.22), screen, warm + 30, 1.1)
+    for _ in range(int(rng.integers(0, 6))):
+        knots = rng.uniform(0, 1, (4, 2)) * (width, height)
+        curve = np.stack([np.interp(np.linspace(0, 3, 24), range(4), knots[:, c]) for c in range(2)], -1)
+        cv2.polylines(b.albedo, [curve.astype(np.int32)], False, tuple(int(c) for c in palette(rng, 1, "dark")[0]), 2)
+    _clutter(b, rng, int(rng.integers(0, 5)))
+    return b
+
+
+BACKGROUNDS: dict[str, Callable[[np.random.Generator, int, int], Background]] = {
+    f.__name__: f for f in (field, patchwork, room, street, aerial, foliage, desk)
+}
+_SHARES = (0.13, 0.14, 0.21, 0.2, 0.14, 0.07, 0.11)
+
+
+def make_background(rng: np.random.Generator, height: int, width: int, kind: str | None = None) -> Background:
+    """Paint a place of the given kind (a name of `BACKGROUNDS`; None: any) of height x width pixels."""
+    kind = kind or str(rng.choice(list(BACKGROUNDS), p=_SHARES))
+    b = BACKGROUNDS[kind](rng, height, width)
+    if rng.random() < 0.65:  # surfaces are never as flat as paint
+        fine = fractal(rng, height, width, float(rng.uniform(6, 40)), 5) - 0.5
+        b.albedo = shade(b.albedo, 1 + np.float32(rng.uniform(0.1, 0.6)) * fine)
+    if rng.random() < 0.5:  # uneven light belongs to the scene: the camera pans over it
+        b.albedo = shade(b.albedo, 0.6 + 0.8 * fractal(rng, height, width, 2, 2))
+    if rng.random() < 0.4:
+        b.albedo = cv2.GaussianBlur(b.albedo, (0, 0), rng.uniform(0.5, 1.4))
+    b.temperature = cv2.GaussianBlur(b.temperature, (0, 0), 1.0)
+    return b

@@ -1,0 +1,264 @@
+"""Makes SynthRGBX data sets: draws, renders and writes sequences, in parallel and resumably."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from lib.files import atomic_write
+from lib.synthetic.compose import make_scene
+from lib.synthetic.plan import MODALITIES
+from lib.synthetic.render import View, render
+from lib.synthetic.scene import Scene
+from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor
+from lib.synthetic.writers import LAYOUTS, SPLITS, write_annotations, write_attributes, write_frame, write_lists
+
+__all__ = [
+    "META_NAME",
+    "VERSION",
+    "Frame",
+    "Job",
+    "SyntheticError",
+    "draw_scene",
+    "frames",
+    "generate",
+    "sequence_name",
+]
+
+VERSION = 1  # of what is drawn: another version does not continue a data set
+META_NAME = "synthrgbx.json"
+MIN_SIZE = (64, 48)
+_ATTEMPTS = 60
+_X_SENSORS = {"rgbt": ThermalSensor, "rgbd": DepthSensor, "rgbe": EventSensor}
+
+
+class SyntheticError(ValueError):
+    """A SynthRGBX data set cannot be made as asked."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One sequence to make; everything that decides its content."""
+
+    modality: str
+    split: str
+    index: int
+    length: int
+    size: tuple[int, int]
+    seed: int
+
+    def rng(self, attempt: int) -> np.random.Generator:
+        """The generator of one attempt; no two (split, modality, index, attempt) share one."""
+        key = (self.seed, SPLITS.index(self.split), MODALITIES.index(self.modality), self.index, attempt)
+        return np.random.default_rng(key)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as the sensors saw it, and the truth: rgb and x images, the view and the scene behind them."""
+
+    rgb: np.ndarray
+    x: np.ndarray
+    view: View
+
+
+def sequence_name(split: str, index: int) -> str:
+    """The name of a sequence: `train_0007`."""
+    return f"{split}_{index:04d}"
+
+
+def _acceptable(scene: Scene) -> bool:
+    """Whether the first frame shows the target clearly and the target mostly stays in the image."""
+    position = scene.actors[0].position
+    inside = ((position > 0) & (position < (scene.width, scene.height))).all(axis=1)
+    if inside.mean() < 0.7:
+        return False
+    view = render(scene, 1)
+    unit = min(1.0, (scene.width * scene.height / (320 * 240)) ** 0.5)
+    sides = view.box[2:]
+    small, large = 12 * unit, 0.55 * min(scene.width, scene.height)
+    return bool(view.visible > 0.97 and sides.min() >= small and sides.max() <= large and view.contrast > 20)
+
+
+def draw_scene(job: Job) -> tuple[Scene, np.random.Generator]:
+    """The first acceptable scene of a job, and the generator that its sensors continue with."""
+    for attempt in range(_ATTEMPTS):
+        rng = job.rng(attempt)
+        scene = make_scene(rng, job.modality, job.length, *job.size)
+        if _acceptable(scene):
+            return scene, rng
+    raise SyntheticError(f"no usable first frame in {_ATTEMPTS} attempts for {job}; use a larger size or another seed")
+
+
+def frames(scene: Scene, rng: np.random.Generator) -> Iterator[Frame]:
+    """Render and sense a scene frame by frame (length frames)."""
+    rgb_sensor, x_sensor = RgbSensor(scene, rng), _X_SENSORS[scene.modality](scene, rng)
+    if scene.modality == "rgbe":
+        x_sensor(render(scene, 0), 0, rng)
+    for t in range(1, scene.length + 1):
+        view = render(scene, t)
+        yield Frame(rgb_sensor(view, t, rng), x_sensor(view, t, rng), view)
+
+
+def _observed(scene: Scene, boxes: np.ndarray, inside: np.ndarray, occluded: np.ndarray) -> set[str]:
+    """Attributes read off what was rendered: boxes (N, 4), shares inside the image and occluded (N,)."""
+    here = inside > 0
+    sides = np.sqrt(boxes[here, 2] * boxes[here, 3])
+    small = 24 * (scene.width * scene.height / (320 * 240)) ** 0.5
+    found = {
+        "out_of_view": (inside < 0.5).any(),
+        "occlusion": (occluded > 0.1).any(),
+        "full_occlusion": (here & (occluded > 0.97)).any(),
+        "small_target": np.median(sides) < small if len(sides) else False,
+    }
+    return {name for name, present in found.items() if present}
+
+
+def _make(root: Path, job: Job) -> str:
+    """Write one sequence; its folder appears only when complete."""
+    cv2.setNumThreads(1)
+    name = sequence_name(job.split, job.index)
+    parent = root / LAYOUTS[job.modality].folders[job.split]
+    temporary = parent / f".{name}.partial"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    scene, rng = draw_scene(job)
+    seen = []
+    for k, frame in enumerate(frames(scene, rng)):
+        write_frame(temporary, job.modality, k, frame.rgb, frame.x)
+        seen.append([*frame.view.box, frame.view.inside, frame.view.occluded, frame.view.absent])
+    boxes, (inside, occluded, absent) = np.array(seen)[:, :4], np.array(seen)[:, 4:].T
+    write_annotations(temporary, job.modality, boxes, absent > 0)
+    write_attributes(root, job.modality, name, scene.attributes | _observed(scene, boxes, inside, occluded))
+    temporary.replace(parent / name)
+    return name
+
+
+def _check(
+    modality: str, split: str, sequences: int, length: int, size: tuple[int, int], seed: int, workers: int
+) -> None:
+    problems = []
+    if modality not in MODALITIES:
+        problems.append(f"modality must be one of {MODALITIES}, got {modality!r}")
+    if split not in SPLITS:
+        problems.append(f"split must be one of {SPLITS}, got {split!r}")
+    for name, value, low in (("sequences", sequences, 1), ("length", length, 2), ("workers", workers, 1)):
+        if value < low:
+            problems.append(f"{name} must be at least {low}, got {value}")
+    width, height = size
+    if width < MIN_SIZE[0] or height < MIN_SIZE[1] or width % 2 or height % 2:
+        problems.append(f"size must be even and at least {MIN_SIZE[0]}x{MIN_SIZE[1]}, got {width}x{height}")
+    if seed < 0:
+        problems.append(f"seed must not be negative, got {seed}")
+    if problems:
+        raise SyntheticError("; ".join(problems))
+
+
+def _claim(root: Path, split: str, length: int, size: tuple[int, int], seed: int, modality: str) -> None:
+    """Create the root and its parameter file, or check that it was made with the same parameters."""
+    path = root / META_NAME
+    asked = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
+    lengths: dict[str, int] = {}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            stored = json.loads(path.read_text())
+            lengths = stored["lengths"]
+            differing = [f"{k} {stored.get(k)!r} (asked {asked[k]!r})" for k in asked if stored.get(k) != asked[k]]
+            if lengths.get(split, length) != length:
+                differing.append(f"length of {split} {lengths[split]} (asked {length})")
+            if differing:
+                raise SyntheticError(
+                    f"{root} holds a data set made with other parameters: {', '.join(differing)}; "
+                    "repeat the command with the stored ones, choose another --output, or delete that folder"
+                )
+        lengths[split] = length
+        with atomic_write(path) as file:
+            file.write(json.dumps({**asked, "lengths": lengths}, indent=1) + "\n")
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SyntheticError(f"{path} is not a SynthRGBX parameter file ({error!r}); delete {root}") from error
+    except OSError as error:
+        raise SyntheticError(f"cannot write the output folder {root} (--output): {error}") from error
+
+
+def generate(
+    root: Path,
+    modality: str,
+    split: str,
+    sequences: int,
+    length: int = 60,
+    size: tuple[int, int] = (320, 240),
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[str, bool], None] | None = None,
+) -> list[str]:
+    """Make, or complete, one split of one modality pair.
+
+    Args:
+        root: folder of this modality pair, such as DATA_ROOT/SynthRGBX/rgbt.
+        modality: rgbt (LasHeR-shaped), rgbd (DepthTrack-shaped) or rgbe (VisEvent-shaped).
+        split: train, val or test; splits never share a seed.
+        sequences: how many; those already there are kept.
+        length: frames per sequence.
+        size: width and height, pixels, even.
+        seed: of the whole data set; the content depends on nothing else, in particular not on `workers`.
+        workers: processes; 1 works in this one.
+        progress: called for each sequence with its name and whether it was made now (or was there already).
+
+    Returns:
+        The names of the split's sequences, as in its list file.
+
+    Raises:
+        SyntheticError: an argument is out of range, or the folder is not writable or holds another data set.
+    """
+    _check(modality, split, sequences, length, size, seed, workers)
+    root = Path(root)
+    _claim(root, split, length, size, seed, modality)
+    names = [sequence_name(split, index) for index in range(sequences)]
+    jobs = []
+    for index, name in enumerate(names):
+        if (root / LAYOUTS[modality].folders[split] / name).is_dir():
+            if progress:
+                progress(name, False)
+        else:
+            jobs.append(Job(modality, split, index, length, size, seed))
+    try:
+        for name in _run(root, jobs, workers):
+            if progress:
+                progress(name, True)
+        write_lists(root, modality, split, names)
+    except OSError as error:
+        raise SyntheticError(
+            f"cannot write below {root} (--output): {error}; what is complete is kept, repeat the command to go on"
+        ) from error
+    return names
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C to the parent: it stops handing out sequences, and those begun are completed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _run(root: Path, jobs: list[Job], workers: int) -> Iterator[str]:
+    """Make the jobs' sequences, yielding names as they are finished."""
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        for job in jobs:
+            yield _make(root, job)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _ignore_interrupt)
+    try:
+        for future in as_completed([pool.submit(_make, root, job) for job in jobs]):
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

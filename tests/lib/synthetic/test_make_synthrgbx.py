@@ -1,0 +1,84 @@
+"""The command scripts/make_synthrgbx.py, and the ordinary readers on what it makes."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.datasets import load
+from lib.datasets.frames import read_frame
+from lib.synthetic.benchmark import Job, draw_scene, frames
+
+SCRIPT = Path(__file__).parents[3] / "scripts/make_synthrgbx.py"
+OPTIONS = ["--sequences", "1", "--length", "4", "--size", "96x72", "--seed", "3", "--workers", "1"]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_synthrgbx", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("modality", ["rgbt", "rgbd", "rgbe"])
+def test_readers_give_back_what_was_drawn(script: ModuleType, tmp_path: Path, modality: str) -> None:
+    assert script.main(["--output", str(tmp_path / "SynthRGBX"), "--modality", modality, *OPTIONS]) == 0
+    for split in ("train", "val", "test"):
+        (sequence,) = load(f"synth{modality}", split, None, tmp_path)
+        made = list(frames(*draw_scene(Job(modality, split, 0, 4, (96, 72), 3))))
+        np.testing.assert_array_equal(sequence.boxes, [f.view.box for f in made])
+        np.testing.assert_array_equal(sequence.absent, [f.view.absent for f in made])
+        frame = read_frame(sequence, 2)
+        assert frame.shape == (72, 96, 6)
+        assert np.abs(frame[..., :3].astype(float) - made[2].rgb[..., ::-1]).mean() < 7  # JPEG in rgbt and rgbd
+        assert sequence.attributes == tuple(sorted(sequence.attributes))
+
+
+def test_sheet_shows_the_sequences(script: ModuleType, tmp_path: Path) -> None:
+    arguments = ["--output", str(tmp_path / "data"), "--modality", "rgbd", "--split", "val", "--sheet", str(tmp_path)]
+    assert script.main([*arguments, *OPTIONS]) == 0
+    sheet = cv2.imread(str(tmp_path / "synthrgbx_rgbd.jpg"))
+    assert sheet.shape[1] == 4 * 192  # four frames, RGB above X
+    assert sheet.std() > 10
+
+
+def test_repeating_says_that_all_is_there(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--output", str(tmp_path), "--modality", "rgbt", "--split", "test", *OPTIONS]
+    assert script.main(arguments) == 0
+    assert "frame pairs/s" in capsys.readouterr().out
+    assert script.main(arguments) == 0
+    assert "all there already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "95x72"], "size must be even"),
+        (["--length", "0"], "length must be at least 2, got 0"),
+    ],
+    ids=["odd-size", "no-frames"],
+)
+def test_error_is_one_line_and_a_failing_exit_code(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert script.main(["--output", str(tmp_path / "x"), *OPTIONS, *arguments]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert message in error
+
+
+@pytest.mark.parametrize("size", ["320", "axb", "320x240x3"])
+def test_misspelt_size_is_refused_with_its_form(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: str
+) -> None:
+    with pytest.raises(SystemExit):
+        script.main(["--output", str(tmp_path), "--size", size])
+    assert "WIDTHxHEIGHT" in capsys.readouterr().err
