@@ -1,0 +1,149 @@
+"""Checkpoints of a training run: everything that a bit-identical continuation needs, written atomically."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lib.files import atomic_write
+from patrack import adapter_parameters
+
+__all__ = [
+    "FORMAT",
+    "CheckpointError",
+    "TrainingState",
+    "config_differences",
+    "load_state",
+    "model_state",
+    "restore_model",
+    "save_state",
+]
+
+FORMAT = 1
+NEUTRAL_KEYS = (
+    "data.cache_frames",
+    "data.num_workers",
+    "data.root",
+    "train.checkpoint_every",
+    "train.print_every",
+    "train.val_every",
+)
+"""Keys that may differ on resume: they change how a run is carried out, not what comes out of it."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says which and why."""
+
+
+@dataclass
+class TrainingState:
+    """Content of a checkpoint; every value can be loaded with `torch.load(weights_only=True)`.
+
+    Attributes:
+        config: the resolved configuration as nested dictionaries.
+        model: name -> tensor, see `model_state`.
+        foundation: hash of the frozen foundation, "" if it trains.
+        optimizer, scaler: their `state_dict`s.
+        epoch: the epoch to go on with, from 1.
+        step: steps of that epoch already done; all of them: only what ends an epoch is left to do.
+        global_step: optimiser steps done in the run.
+        seconds: wall time spent so far.
+        rng: see `lib.training.seeding.rng_state`.
+    """
+
+    config: dict[str, Any]
+    model: dict[str, Tensor]
+    foundation: str
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any]
+    epoch: int
+    step: int
+    global_step: int
+    seconds: float
+    rng: dict[str, Any]
+
+
+def model_state(model: nn.Module, trainable: str) -> dict[str, Tensor]:
+    """What training changes: the whole model for "all", the tensors inside adapters for "adapters"."""
+    state = model.state_dict()
+    if trainable == "all":
+        return state
+    names = adapter_parameters(model)
+    return {name: tensor for name, tensor in state.items() if name in names}
+
+
+def restore_model(model: nn.Module, state: dict[str, Tensor], trainable: str) -> None:
+    """Puts a checkpoint's tensors back; the foundation of an adapter run must already be loaded.
+
+    Raises:
+        CheckpointError: names or shapes differ; lists them.
+    """
+    wanted = model_state(model, trainable)
+    problems = [f"missing {name}" for name in wanted.keys() - state.keys()]
+    problems += [f"unexpected {name}" for name in state.keys() - wanted.keys()]
+    problems += [
+        f"{name} is {tuple(state[name].shape)}, the model has {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & state.keys()
+        if state[name].shape != wanted[name].shape
+    ]
+    if problems:
+        raise CheckpointError("checkpoint does not fit the model: " + "; ".join(sorted(problems)))
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(state[name])
+
+
+def save_state(state: TrainingState, path: Path) -> None:
+    """Writes a checkpoint; the file at `path` is either the old or the complete new one.
+
+    Raises:
+        OSError: it cannot be written (disk full, no permission); the older file is untouched.
+    """
+    content = {"kind": "patrack-training", "format": FORMAT}
+    content |= {field.name: getattr(state, field.name) for field in fields(state)}
+    try:
+        with atomic_write(path, "wb") as file:
+            torch.save(content, file)
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"cannot write checkpoint {path}: {error}; an older one, if any, is still there") from error
+
+
+def load_state(path: Path) -> TrainingState:
+    """Reads a checkpoint without executing anything in it.
+
+    Raises:
+        CheckpointError: not a training checkpoint of this format; names the file.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error).splitlines() or ["empty or damaged"])[0]
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or content.pop("kind", None) != "patrack-training":
+        raise CheckpointError(f"{path} is not a training checkpoint")
+    found = content.pop("format", None)
+    names = {field.name for field in fields(TrainingState)}
+    if found != FORMAT or content.keys() != names:
+        raise CheckpointError(f"{path} has checkpoint format {found}, this version reads {FORMAT}")
+    return TrainingState(**content)
+
+
+def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Lines "key: old -> new" for every key that differs and matters for the result."""
+    lines = []
+    for key in sorted(old.keys() | new.keys()):
+        name = f"{prefix}{key}"
+        before, after = old.get(key), new.get(key)
+        if name in NEUTRAL_KEYS or before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += config_differences(before, after, f"{name}.")
+        else:
+            lines.append(f"{name}: {before!r} -> {after!r}")
+    return lines

@@ -1,0 +1,187 @@
+"""From sample numbers to batches: reading frames, augmentation, collation, worker processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from lib.datasets.sequence import Sequence
+from lib.training.augment import InvalidCrop, PairAugmentation, PairCrops
+from lib.training.sampling import FramePair, PairSampler
+from lib.training.seeding import sample_generator
+from patrack.crop import normalize
+
+__all__ = ["MAX_DRAWS", "Batch", "EpochBatches", "PairDataset", "SampleError", "make_loader"]
+
+MAX_DRAWS = 100
+"""Pairs tried for one sample before its invalid crops count as a fault of the data."""
+PREFETCH = 4
+
+ReadFrame = Callable[[Sequence, int], np.ndarray]
+Key = tuple[int, int]  # epoch, index
+
+
+class SampleError(RuntimeError):
+    """A sample cannot be made; the message (one line) names data set, sequence and frames."""
+
+    def __init__(self, message: str) -> None:
+        # torch passes an exception on from a worker with the whole traceback as its message; the last line says it
+        super().__init__(message.strip().splitlines()[-1].removeprefix(f"{__name__}.SampleError: "))
+
+
+@dataclass
+class Batch:
+    """Collated samples, pixels still uint8 and channels last.
+
+    Attributes:
+        template: (B, Hz, Hz, C) uint8, C = 3 for RGB alone, else 6.
+        search: (B, Hx, Hx, C) uint8.
+        boxes: (B, 4) float32, xywh normalized to the search crop.
+        frames: (B, 4) int64: source, sequence, template frame, search frame.
+    """
+
+    template: Tensor
+    search: Tensor
+    boxes: Tensor
+    frames: Tensor
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def pin_memory(self) -> Batch:
+        """Called by the loader; makes copies to a GPU asynchronous."""
+        return Batch(self.template.pin_memory(), self.search.pin_memory(), self.boxes.pin_memory(), self.frames)
+
+    def to_device(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Network inputs on a device: template (B, C, Hz, Hz), search (B, C, Hx, Hx), normalized; boxes (B, 4)."""
+        template, search, boxes = (
+            item.to(device, non_blocking=True) for item in (self.template, self.search, self.boxes)
+        )
+        return normalize(template), normalize(search), boxes
+
+    def pairs(self) -> list[FramePair]:
+        """What each sample was made of."""
+        return [FramePair(*row) for row in self.frames.tolist()]
+
+
+class PairDataset(Dataset):
+    """Sample (epoch, index) as a pure function of the seed and the two numbers.
+
+    Args:
+        sampler: draws frame pairs.
+        augment: makes crops of them.
+        read_frame: (sequence, frame number) -> (H, W, C) uint8.
+        seed: of the run.
+        channels: 3 keeps the RGB triple only; 6 needs both modalities.
+    """
+
+    def __init__(
+        self, sampler: PairSampler, augment: PairAugmentation, read_frame: ReadFrame, seed: int, channels: int
+    ) -> None:
+        self.sampler, self.augment, self.read_frame = sampler, augment, read_frame
+        self.seed, self.channels = seed, channels
+
+    def __getitem__(self, key: Key) -> tuple[PairCrops, FramePair]:
+        """One sample.
+
+        Raises:
+            SampleError: a frame cannot be read or used, or 100 draws in a row gave no valid crop.
+        """
+        rng = sample_generator(self.seed, *key)
+        sample = f"sample {key[1]} of epoch {key[0]}"
+        for _ in range(MAX_DRAWS):
+            pair = self.sampler.draw(rng)
+            try:
+                return self._crops(pair, rng), pair
+            except InvalidCrop as error:
+                fault = f"{self.sampler.describe(pair)}: {error}"
+            except (ValueError, OSError, cv2.error) as error:
+                raise SampleError(f"{sample}: {self.sampler.describe(pair)}: {error}") from error
+        raise SampleError(f"{sample}: {MAX_DRAWS} draws without a valid crop; last: {fault}")
+
+    def _crops(self, pair: FramePair, rng: np.random.Generator) -> PairCrops:
+        sequence = self.sampler.sequence(pair)
+        template, search = (self._frame(sequence, number) for number in (pair.template, pair.search))
+        boxes = sequence.boxes
+        return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng)
+
+    def _frame(self, sequence: Sequence, number: int) -> np.ndarray:
+        frame = self.read_frame(sequence, number)
+        if frame.ndim != 3 or frame.shape[2] not in (3, 6) or frame.dtype != np.uint8:
+            raise ValueError(f"frame {number} must be (H, W, 3 or 6) uint8, got {frame.shape} {frame.dtype}")
+        if frame.shape[2] < self.channels:
+            raise ValueError(f"frame {number} has no X modality, which this experiment needs")
+        return frame[..., : self.channels]
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Sample numbers of one epoch, batch by batch; `start` sets the epoch and the first batch.
+
+    Args:
+        samples: per epoch; an incomplete last batch is left out.
+        batch_size: pairs per step.
+
+    Raises:
+        ValueError: an epoch is smaller than a batch.
+    """
+
+    def __init__(self, samples: int, batch_size: int) -> None:
+        if samples < batch_size:
+            raise ValueError(f"samples per epoch ({samples}) must be at least the total batch size ({batch_size})")
+        self.steps, self.batch_size = samples // batch_size, batch_size
+        self.epoch = self.first = 0
+
+    def start(self, epoch: int, first: int = 0) -> None:
+        """The next iteration yields batches `first`, `first` + 1, ... of `epoch`."""
+        self.epoch, self.first = epoch, first
+
+    def __len__(self) -> int:
+        return self.steps - self.first
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch, size = self.epoch, self.batch_size
+        for step in range(self.first, self.steps):
+            yield [(epoch, index) for index in range(step * size, (step + 1) * size)]
+
+
+def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
+    """Stacks samples; runs in the worker."""
+    crops, pairs = zip(*samples, strict=True)
+    return Batch(
+        template=torch.from_numpy(np.stack([item.template for item in crops])),
+        search=torch.from_numpy(np.stack([item.search for item in crops])),
+        boxes=torch.from_numpy(np.stack([item.box for item in crops])),
+        frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
+    )
+
+
+def make_loader(dataset: PairDataset, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
+    """A loader of `Batch`es whose workers live as long as it does; 0 workers: samples are made in this process."""
+    workers = {"persistent_workers": True, "prefetch_factor": PREFETCH} if num_workers else {}
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),  # its own: the loader would otherwise draw from the generator that dropout uses
+        **workers,
+    )
+
+
+def _start_worker(_: int) -> None:
+    """One thread each; Ctrl-C and signals to the process group are left to the main process, which ends its step."""
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,141 @@
+"""What a run writes about itself: a CSV row per step (always), TensorBoard (if installed), log lines, `train.log`."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lib.files import atomic_write
+
+__all__ = [
+    "DATA_WAIT_LIMIT",
+    "STEP_COLUMNS",
+    "VALIDATION_COLUMNS",
+    "CsvLog",
+    "StepWindow",
+    "log_to_file",
+    "open_tensorboard",
+    "read_rows",
+]
+
+logger = logging.getLogger(__name__)
+
+DATA_WAIT_LIMIT = 0.2
+"""Share of the time spent waiting for data above which a warning is logged."""
+LOSS_COLUMNS = ("loss", "giou", "l1", "focal", "iou")
+STEP_COLUMNS = ("step", "epoch", "lr", *LOSS_COLUMNS, "grad_norm", "samples_per_second", "data_wait")
+VALIDATION_COLUMNS = ("step", "epoch", *LOSS_COLUMNS)
+
+
+class CsvLog:
+    """A CSV file with fixed columns that is complete after every row.
+
+    Args:
+        path: made if needed; an existing file is continued.
+        columns: the first one must be "step".
+        last_step: rows of later steps are dropped (a run that goes on from an older checkpoint repeats them).
+    """
+
+    def __init__(self, path: Path, columns: tuple[str, ...], last_step: int = 0) -> None:
+        rows = [row for row in read_rows(path) if row["step"] <= last_step] if path.exists() else []
+        with atomic_write(path) as file:
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        self._file = path.open("a", buffering=1, encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
+
+    def write(self, row: Mapping[str, float]) -> None:
+        """Appends a row; its keys must be the columns."""
+        self._writer.writerow({key: value if isinstance(value, int) else f"{value:.9g}" for key, value in row.items()})
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Rows of such a file, numbers converted; a torn last line (killed while writing) is left out."""
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    rows = []
+    for line in lines:
+        if None in line or None in line.values():
+            continue
+        values = {key: float(value) for key, value in line.items()}
+        rows.append({key: int(v) if key in ("step", "epoch") else v for key, v in values.items()})
+    return rows
+
+
+@dataclass
+class StepWindow:
+    """Sums over the steps since the last log line."""
+
+    sums: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+
+    def add(self, parts: Mapping[str, float], samples: int, seconds: float, waited: float) -> None:
+        """Adds one step: mean losses, pairs, wall time and the part of it spent waiting for data, seconds."""
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.steps += 1
+        self.samples += samples
+        self.seconds += seconds
+        self.waited += waited
+
+    def line(self) -> str:
+        """Means, speed and data share, for people."""
+        parts = "  ".join(f"{name} {total / self.steps:.4f}" for name, total in self.sums.items())
+        return f"{parts}  {self.samples / self.seconds:.1f} samples/s  data {100 * self.data_wait:.0f} %"
+
+    @property
+    def data_wait(self) -> float:
+        """Share of the time spent waiting for data, in [0, 1]."""
+        return self.waited / self.seconds if self.seconds else 0.0
+
+
+def means(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Mean of every loss column over CSV rows; empty without rows."""
+    return {name: math.fsum(row[name] for row in rows) / len(rows) for name in LOSS_COLUMNS} if rows else {}
+
+
+def open_tensorboard(folder: Path, purge_step: int) -> Any | None:
+    """A TensorBoard writer, or None (and a log line) if the package is not installed.
+
+    Args:
+        folder: for the event files.
+        purge_step: events of this and later steps, left by an interrupted run, are hidden.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        logger.warning("no TensorBoard files will be written: %s", error)
+        return None
+    return SummaryWriter(str(folder), purge_step=purge_step or None)
+
+
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Everything logged inside the block is also appended to a file, and the traceback of what ended it early."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    except BaseException as error:
+        trace = (type(error), error, error.__traceback__)
+        handler.handle(logger.makeRecord(__name__, logging.ERROR, __file__, 0, "the run ended early", (), trace))
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()

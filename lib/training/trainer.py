@@ -1,0 +1,310 @@
+"""The training loop: steps, epochs, validation, checkpoints. Nothing here knows a data set or a file format."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from lib.schema import Config
+from lib.training import log
+from lib.training.checkpoint import TrainingState, model_state, restore_model, save_state
+from lib.training.interrupt import Interrupted, StopSignal
+from lib.training.loader import Batch, EpochBatches, PairDataset, make_loader
+from lib.training.optim import (
+    backward_and_step,
+    build_optimizer,
+    keep_ratio_at,
+    learning_rate_factor,
+    make_scaler,
+    set_learning_rate,
+)
+from lib.training.seeding import rng_state, set_rng_state
+from patrack import freeze_batchnorm, tracking_loss, trainable_parameters
+
+__all__ = ["LAST", "NotFiniteError", "Trainer"]
+
+logger = logging.getLogger(__name__)
+
+LAST = "last.pt"
+AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+NAMED_PAIRS = 8
+
+
+class NotFiniteError(FloatingPointError):
+    """Loss or gradients became NaN or infinite; the message names the batch."""
+
+
+@dataclass
+class Position:
+    """Where a run stands: epoch (from 1), steps done in it, steps done in all, seconds spent."""
+
+    epoch: int = 1
+    step: int = 0
+    global_step: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains a model in a run folder.
+
+    Args:
+        config: the experiment.
+        model: with its foundation loaded; moved to `device`.
+        train_data: samples of epochs 1, 2, ...
+        val_data: validation samples (drawn as epoch 0, the same each time), or None.
+        folder: run folder; checkpoints, CSV logs and TensorBoard files go there.
+        device: to train on.
+        foundation: hash of the frozen foundation, written to checkpoints; "" if it trains.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        train_data: PairDataset,
+        val_data: PairDataset | None,
+        folder: Path,
+        device: torch.device,
+        foundation: str = "",
+    ) -> None:
+        train, data = config.train, config.data
+        self.config, self.folder, self.device, self.foundation = config, folder, device, foundation
+        self.model = model.to(device)
+        self.parameters = trainable_parameters(self.model, train.trainable)
+        scale = train.backbone_lr_scale if train.trainable == "all" else 1.0
+        self.optimizer = build_optimizer(self.parameters, train.lr, train.weight_decay, scale)
+        self.scaler = make_scaler(train.precision, device)
+        self.batches = EpochBatches(data.samples_per_epoch, train.total_batch_size)
+        self.steps_per_epoch = self.batches.steps
+        self.train_data, self.val_data = train_data, val_data if data.val_samples else None
+        self._loader: DataLoader | None = None
+        self.position = Position()
+        self._stop = StopSignal()
+        self._started: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall time spent in `fit`, this and earlier runs together."""
+        running = 0.0 if self._started is None else time.perf_counter() - self._started
+        return self.position.seconds + running
+
+    # Checkpoints
+
+    def state(self) -> TrainingState:
+        """Everything a continuation needs."""
+        at = self.position
+        return TrainingState(
+            config=self.config.model_dump(mode="json"),
+            model=model_state(self.model, self.config.train.trainable),
+            foundation=self.foundation,
+            optimizer=self.optimizer.state_dict(),
+            scaler=self.scaler.state_dict(),
+            epoch=at.epoch,
+            step=at.step,
+            global_step=at.global_step,
+            seconds=self.seconds,
+            rng=rng_state(),
+        )
+
+    def restore(self, state: TrainingState) -> None:
+        """Goes back to a checkpoint; from there on a run on CPU is bit-identical to one that never stopped."""
+        restore_model(self.model, state.model, self.config.train.trainable)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.scaler.load_state_dict(state.scaler)
+        self.position = Position(state.epoch, state.step, state.global_step, state.seconds)
+        set_rng_state(state.rng)
+
+    def save(self, name: str = LAST) -> Path:
+        """Writes a checkpoint and returns its path."""
+        path = self.folder / "checkpoints" / name
+        save_state(self.state(), path)
+        return path
+
+    # The loop
+
+    def fit(self) -> None:
+        """Trains from the present position to the last epoch.
+
+        Raises:
+            Interrupted: a signal came; the checkpoint is written.
+            NotFiniteError: NaN or infinity; the last checkpoint is from before it.
+            SampleError: a sample cannot be read.
+        """
+        at = self.position
+        self._started = time.perf_counter()
+        folder = self.folder
+        self._steps = log.CsvLog(folder / "train.csv", log.STEP_COLUMNS, at.global_step)
+        pending = at.step == self.steps_per_epoch  # the validation of this epoch is still to come
+        self._validations = log.CsvLog(folder / "validation.csv", log.VALIDATION_COLUMNS, at.global_step - pending)
+        self._board = log.open_tensorboard(folder / "tensorboard", at.global_step + 1)
+        self._loader = self._make_loader(self.train_data, self.batches)
+        try:
+            with self._stop:
+                if at.global_step == 0:
+                    self.save()
+                while at.epoch <= self.config.train.epochs:
+                    self._epoch()
+        finally:
+            at.seconds, self._started = self.seconds, None
+            self._loader = None  # ends its workers
+            self._steps.close()
+            self._validations.close()
+            if self._board:
+                self._board.close()
+
+    def _make_loader(self, data: PairDataset, batches: EpochBatches) -> DataLoader:
+        return make_loader(data, batches, self.config.data.num_workers, pin_memory=self.device.type == "cuda")
+
+    def _epoch(self) -> None:
+        """The rest of the present epoch; ends at the start of the next."""
+        at, train, elimination = self.position, self.config.train, self.config.model.elimination
+        keep = keep_ratio_at(at.epoch, elimination.keep_ratio, elimination.start_epoch, elimination.warmup_epochs)
+        self.model.set_keep_ratio(keep)
+        self._set_train_mode()
+        self._train_steps()
+        last = at.epoch == train.epochs
+        if self.val_data and (last or at.epoch % train.val_every == 0):
+            self.save()
+            self._validate()
+        kept = f"epoch_{at.epoch:04d}.pt" if last or at.epoch % train.checkpoint_every == 0 else None
+        at.epoch, at.step = at.epoch + 1, 0
+        if kept:
+            self.save(kept)
+        self.save()
+
+    def _set_train_mode(self) -> None:
+        """Dropout and stochastic depth act; BatchNorm statistics stay unless they are asked to move."""
+        self.model.train()
+        if self.config.train.freeze_batchnorm or self.config.train.trainable == "adapters":
+            freeze_batchnorm(self.model)
+
+    def _train_steps(self) -> None:
+        at = self.position
+        if at.step == self.steps_per_epoch:
+            return
+        self.batches.start(at.epoch, at.step)
+        window = log.StepWindow()
+        title = f"epoch {at.epoch}/{self.config.train.epochs}"
+        with tqdm(total=self.steps_per_epoch, initial=at.step, desc=title, leave=False, disable=None) as bar:
+            before = time.perf_counter()
+            for batch in self._loader:
+                got = time.perf_counter()
+                row = self._step(batch)
+                now = time.perf_counter()
+                at.step += 1
+                at.global_step += 1
+                self._log_step(row, window, len(batch), now - before, got - before)
+                bar.update()
+                if self._stop.number is not None:
+                    self._interrupt()
+                if at.step % self.config.train.print_every == 0 or at.step == self.steps_per_epoch:
+                    self._log_window(title, window)
+                    window = log.StepWindow()
+                before = time.perf_counter()
+
+    def _step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the CSV row without its times."""
+        at, train = self.position, self.config.train
+        factor = learning_rate_factor(
+            at.global_step,
+            self.steps_per_epoch,
+            schedule=train.schedule,
+            epochs=train.epochs,
+            drop_epoch=train.lr_drop_epoch,
+            drop_factor=train.lr_drop_factor,
+            warmup_steps=train.warmup_steps,
+        )
+        rate = set_learning_rate(self.optimizer, factor)
+        loss, parts = self._loss(batch)
+        if not math.isfinite(parts["loss"]):
+            raise NotFiniteError(self._blame(f"loss is {parts['loss']}", batch, parts))
+        try:
+            norm = backward_and_step(loss, self.optimizer, self.scaler, self.parameters.values(), train.grad_clip)
+        except FloatingPointError as error:
+            raise NotFiniteError(self._blame(str(error), batch, parts)) from error
+        return {"step": at.global_step + 1, "epoch": at.epoch, "lr": rate, **parts, "grad_norm": norm}
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Loss of a batch (with graph) and its parts as numbers."""
+        train, dtype = self.config.train, AUTOCAST[self.config.train.precision]
+        template, search, boxes = batch.to_device(self.device)
+        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            output = self.model(template, search)
+        loss, parts = tracking_loss(output, boxes, train.giou_weight, train.l1_weight, train.focal_weight)
+        names = ("loss", *parts)
+        values = torch.stack([loss.detach(), *parts.values()]).tolist()
+        return loss, dict(zip(names, values, strict=True))
+
+    def _blame(self, what: str, batch: Batch, parts: dict[str, float]) -> str:
+        """Message for a batch that broke the training."""
+        at = self.position
+        pairs = [self.train_data.sampler.describe(pair) for pair in batch.pairs()]
+        more = [f"and {len(pairs) - NAMED_PAIRS} more"] if len(pairs) > NAMED_PAIRS else []
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
+        for pair in pairs:
+            logger.error("in the failing batch: %s", pair)
+        return (
+            f"{what} in epoch {at.epoch}, step {at.step + 1} ({terms}); the last checkpoint is from before. "
+            f"The batch: {'; '.join(pairs[:NAMED_PAIRS] + more)}"
+        )
+
+    def _interrupt(self) -> None:
+        path = self.save()
+        number = int(self._stop.number or 0)
+        raise Interrupted(f"stopped after step {self.position.global_step}, checkpoint written to {path}", number)
+
+    @torch.no_grad()
+    def _validate(self) -> None:
+        """Mean loss over the validation samples; uses no random number of the training."""
+        at, data = self.position, self.config.data
+        size = min(self.config.train.total_batch_size, data.val_samples)
+        batches = EpochBatches(data.val_samples, size)
+        batches.start(0)
+        self.model.eval()
+        totals: dict[str, float] = {}
+        for batch in tqdm(self._make_loader(self.val_data, batches), desc="validation", leave=False, disable=None):
+            for name, value in self._loss(batch)[1].items():
+                totals[name] = totals.get(name, 0.0) + value / batches.steps
+            if self._stop.number is not None:
+                self._interrupt()
+        self._validations.write({"step": at.global_step, "epoch": at.epoch, **totals})
+        self._scalars("val", totals)
+        parts = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
+        logger.info("epoch %d validation: %s", at.epoch, parts)
+
+    # Logging
+
+    def _log_step(
+        self, row: dict[str, float], window: log.StepWindow, samples: int, seconds: float, waited: float
+    ) -> None:
+        losses = {name: row[name] for name in log.LOSS_COLUMNS}
+        window.add(losses, samples, seconds, waited)
+        speed = {"samples_per_second": samples / seconds, "data_wait": waited / seconds}
+        self._steps.write(row | speed)
+        self._scalars("train", {**losses, "lr": row["lr"], "grad_norm": row["grad_norm"], **speed})
+
+    def _log_window(self, title: str, window: log.StepWindow) -> None:
+        rate = self.optimizer.param_groups[0]["lr"]
+        step = f"step {self.position.step}/{self.steps_per_epoch}"
+        logger.info("%s %s: %s  lr %.3g", title, step, window.line(), rate)
+        if window.data_wait > log.DATA_WAIT_LIMIT:
+            logger.warning(
+                "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or "
+                "set data.cache_frames",
+                100 * window.data_wait,
+                100 * log.DATA_WAIT_LIMIT,
+                self.config.data.num_workers,
+            )
+
+    def _scalars(self, group: str, values: dict[str, float]) -> None:
+        if self._board:
+            for name, value in values.items():
+                self._board.add_scalar(f"{group}/{name}", value, self.position.global_step)

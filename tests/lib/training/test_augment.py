@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lib.training.augment import InvalidCrop, PairAugmentation, brighten, flip_boxes, gray_rgb, jitter_box
+from lib.training.seeding import sample_generator
+
+BOX = np.array([30.0, 20.0, 16.0, 12.0])
+PLAIN = {"gray_probability": 0.0, "flip_probability": 0.0, "crop_flip_probability": 0.0, "brightness_jitter": 0.0}
+
+
+def marked_frame(height: int = 80, width: int = 120) -> np.ndarray:
+    """Black but for a target that is red left and green right, in RGB and, in other values, in X."""
+    frame = np.zeros((height, width, 6), np.uint8)
+    x, y, w, h = BOX.astype(int)
+    frame[y : y + h, x : x + w // 2, [0, 3]] = 250, 150
+    frame[y : y + h, x + w // 2 : x + w, [1, 4]] = 250, 150
+    return frame
+
+
+def augmentation(**settings: float) -> PairAugmentation:
+    return PairAugmentation(template_size=48, search_size=96, **(PLAIN | settings))
+
+
+def extent(mask: np.ndarray) -> np.ndarray:
+    """xywh of the True pixels."""
+    y, x = np.nonzero(mask)
+    return np.array([x.min(), y.min(), x.max() + 1 - x.min(), y.max() + 1 - y.min()], float)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"flip_probability": 1.0},
+        {"crop_flip_probability": 1.0},
+        {"flip_probability": 1.0, "crop_flip_probability": 1.0},
+    ],
+    ids=["plain", "joint flip", "crop flip", "both flips"],
+)
+def test_marker_is_at_the_same_place_in_rgb_and_x_and_is_where_the_label_says(settings: dict, seed: int) -> None:
+    pair = augmentation(search_jitter=(1.0, 0.2), **settings)(
+        marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0)
+    )
+    for crop in (pair.template, pair.search):
+        assert np.array_equal(crop[..., :2] > 125, crop[..., 3:5] > 75)
+    found = extent(pair.search[..., :2].max(axis=2) > 125)
+    scale = found[2] / BOX[2]  # crop pixels per image pixel
+    # rounded crop corner, half a pixel in the label and a whole one in the joint flip, as published; bilinear blur
+    assert pair.box * 96 == pytest.approx(found, abs=2.5 * scale)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mirrored"),
+    [
+        ({}, False),
+        ({"flip_probability": 1.0}, True),
+        ({"crop_flip_probability": 1.0}, True),
+        ({"flip_probability": 1.0, "crop_flip_probability": 1.0}, False),
+    ],
+    ids=["plain", "joint flip", "crop flip", "both flips"],
+)
+def test_flips_mirror_the_target(settings: dict, mirrored: bool) -> None:
+    pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
+    for crop in (pair.template, pair.search):
+        red, green = extent(crop[..., 0] > 125), extent(crop[..., 1] > 125)
+        assert (red[0] > green[0]) == mirrored
+
+
+def test_joint_flip_is_one_decision_and_crop_flips_are_two() -> None:
+    def sides(index: int, **settings: float) -> tuple[bool, bool]:
+        pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, index))
+        return tuple(
+            bool(extent(c[..., 0] > 125)[0] > extent(c[..., 1] > 125)[0]) for c in (pair.template, pair.search)
+        )
+
+    assert {sides(index, flip_probability=0.5) for index in range(20)} == {(True, True), (False, False)}
+    assert len({sides(index, crop_flip_probability=0.5) for index in range(30)}) == 4
+
+
+def test_joint_flip_uses_the_published_convention() -> None:
+    assert flip_boxes(np.array([10.0, 5.0, 20.0, 8.0]), 100 - 1).tolist() == [69.0, 5.0, 20.0, 8.0]
+
+
+def test_gray_acts_on_the_rgb_triple_only() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 6), dtype=np.uint8)
+    out = gray_rgb(image)
+    expected = np.rint(image[..., :3] @ np.array([0.299, 0.587, 0.114]))
+    assert np.array_equal(out[..., 3:], image[..., 3:])
+    assert np.array_equal(out[..., 0], out[..., 1])
+    assert np.array_equal(out[..., 0], out[..., 2])
+    assert np.abs(out[..., 0] - expected).max() <= 1
+
+
+def test_gray_decision_holds_for_template_and_search() -> None:
+    pair = augmentation(gray_probability=1.0)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
+    for crop in (pair.template, pair.search):
+        assert np.array_equal(crop[..., 0], crop[..., 1])
+        assert not np.array_equal(crop[..., 3], crop[..., 4])
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.2, [0, 120, 255]), (0.8, [0, 80, 192])])
+def test_brightness_scales_all_channels_and_saturates(factor: float, expected: list[int]) -> None:
+    image = np.broadcast_to(np.array([0, 100, 240], np.uint8)[:, None, None], (3, 4, 6)).copy()
+    assert (brighten(image, factor) == np.array(expected)[:, None, None]).all()
+
+
+def test_jitter_moves_at_most_half_the_stated_share_of_the_size() -> None:
+    rng = np.random.default_rng(0)
+    boxes = np.array([jitter_box(BOX, 3.0, 0.25, rng) for _ in range(2000)])
+    size = np.sqrt(boxes[:, 2:].prod(axis=1, keepdims=True))
+    offset = (boxes[:, :2] + boxes[:, 2:] / 2 - BOX[:2] - BOX[2:] / 2) / size
+    assert np.abs(offset).max() <= 1.5
+    assert np.abs(offset).max() > 1.45
+    assert np.log(boxes[:, 2:] / BOX[2:]).std() == pytest.approx(0.25, abs=0.01)
+
+
+def test_template_is_not_jittered_by_default() -> None:
+    assert jitter_box(BOX, 0.0, 0.0, np.random.default_rng(0)) == pytest.approx(BOX)
+
+
+def test_validation_has_no_brightness_and_no_crop_flip() -> None:
+    augment = PairAugmentation(
+        template_size=48,
+        search_size=96,
+        gray_probability=0,
+        flip_probability=0,
+        crop_flip_probability=1,
+        training=False,
+    )
+    pair = augment(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
+    assert pair.template.max() == 250
+    assert extent(pair.template[..., 0] > 125)[0] < extent(pair.template[..., 1] > 125)[0]
+
+
+@pytest.mark.parametrize(
+    "box",
+    [[np.nan] * 4, [10, 10, 0, 5], [10, 10, 5, -1], [500, 20, 10, 10], [20, -300, 10, 10]],
+    ids=["nan", "zero width", "negative height", "right of the image", "above the image"],
+)
+def test_box_that_gives_no_crop_is_reported(box: list[float]) -> None:
+    with pytest.raises(InvalidCrop):
+        augmentation()(marked_frame(), np.array(box), marked_frame(), BOX, sample_generator(0, 1, 0))

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch._utils import ExceptionWrapper
+
+from lib.datasets.frames import FrameError
+from lib.datasets.sequence import Sequence
+from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, PairDataset, SampleError, make_loader
+from patrack.crop import MEAN, STD
+
+
+def batches_of(dataset: PairDataset, workers: int, epoch: int = 1, first: int = 0) -> list[Batch]:
+    order = EpochBatches(12, 4)
+    order.start(epoch, first)
+    return list(make_loader(dataset, order, workers))
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return all(torch.equal(getattr(a, key), getattr(b, key)) for key in ("template", "search", "boxes", "frames"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_the_number_of_workers(make_dataset: Callable, workers: int) -> None:
+    alone, shared = batches_of(make_dataset(), 0), batches_of(make_dataset(), workers)
+    assert len(alone) == len(shared) == 3
+    assert all(same(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_an_epoch_can_start_at_any_batch(make_dataset: Callable) -> None:
+    whole, rest = batches_of(make_dataset(), 0), batches_of(make_dataset(), 0, first=2)
+    assert len(rest) == 1
+    assert same(whole[2], rest[0])
+
+
+def test_epochs_and_seeds_give_other_samples(make_dataset: Callable) -> None:
+    first = batches_of(make_dataset(), 0)[0]
+    assert not same(first, batches_of(make_dataset(), 0, epoch=2)[0])
+    assert not same(first, batches_of(make_dataset(seed=1), 0)[0])
+
+
+def test_loading_uses_no_random_number_of_the_process(make_dataset: Callable) -> None:
+    before = torch.get_rng_state()
+    batches_of(make_dataset(), 1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("channels", [3, 6])
+def test_batch_becomes_normalized_network_input(make_dataset: Callable, channels: int) -> None:
+    batch = batches_of(make_dataset(channels=channels), 0)[0]
+    template, search, boxes = batch.to_device(torch.device("cpu"))
+    assert template.shape == (4, channels, 32, 32)
+    assert search.shape == (4, channels, 64, 64)
+    assert boxes.shape == (4, 4)
+    mean, std = np.array(MEAN * (channels // 3)), np.array(STD * (channels // 3))
+    expected = (batch.search[1, 30, 40].numpy() / 255 - mean) / std
+    assert search[1, :, 30, 40].numpy() == pytest.approx(expected, abs=1e-5)
+
+
+def test_unreadable_frame_is_an_error_that_names_sequence_and_frames(make_dataset: Callable) -> None:
+    def broken(sequence: Sequence, index: int) -> np.ndarray:
+        raise FrameError(f"{sequence.rgb_files[index]}: not a readable image")
+
+    with pytest.raises(SampleError) as caught:
+        batches_of(make_dataset(read=broken), 0)
+    message = str(caught.value)
+    assert message.startswith("sample 0 of epoch 1: memory/train: ")
+    assert "template frame" in message
+    assert message.endswith(".png: not a readable image")
+
+
+def test_error_from_a_worker_keeps_its_one_line() -> None:
+    try:
+        raise SampleError("sample 3 of epoch 1: set: walk") from FrameError("file.png")
+    except SampleError:
+        passed_on = ExceptionWrapper(where="in DataLoader worker process 0")  # what torch sends to the main process
+    with pytest.raises(SampleError) as caught:
+        passed_on.reraise()
+    assert str(caught.value) == "sample 3 of epoch 1: set: walk"
+
+
+def test_frame_without_x_is_an_error_for_two_modalities(make_dataset: Callable, read_frame: Callable) -> None:
+    dataset = make_dataset(read=lambda sequence, index: read_frame(sequence, index)[..., :3])
+    with pytest.raises(SampleError, match="has no X modality"):
+        dataset[1, 0]
+
+
+def test_invalid_crop_leads_to_another_pair_of_the_same_generator(make_dataset: Callable, read_frame: Callable) -> None:
+    def small_then_normal(sequence: Sequence, index: int) -> np.ndarray:
+        frame = read_frame(sequence, index)
+        return frame[:5, :5] if index < 15 else frame  # the box lies outside the small ones
+
+    dataset = make_dataset(read=small_then_normal)
+    pairs = [dataset[1, index][1] for index in range(20)]
+    assert all(pair.template >= 15 for pair in pairs)
+    assert pairs == [dataset[1, index][1] for index in range(20)]
+
+
+def test_only_invalid_crops_are_an_error(make_dataset: Callable) -> None:
+    dataset = make_dataset(read=lambda *_: np.zeros((4, 4, 6), np.uint8))
+    with pytest.raises(SampleError, match=f"{MAX_DRAWS} draws without a valid crop"):
+        dataset[1, 0]
+
+
+def test_epoch_smaller_than_a_batch_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"samples per epoch \(3\)"):
+        EpochBatches(3, 4)

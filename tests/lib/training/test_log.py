@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from lib.training.log import CsvLog, StepWindow, log_to_file, means, read_rows
+
+COLUMNS = ("step", "epoch", "loss")
+
+
+def row(step: int) -> dict[str, float]:
+    return {"step": step, "epoch": 1, "loss": step / 3}
+
+
+def test_rows_are_on_disk_at_once(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path / "a.csv", COLUMNS)
+    log.write(row(1))
+    assert (tmp_path / "a.csv").read_text() == "step,epoch,loss\n1,1,0.333333333\n"
+    log.close()
+
+
+def test_going_on_drops_later_rows_and_a_torn_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    log = CsvLog(path, COLUMNS)
+    for step in range(1, 6):
+        log.write(row(step))
+    log.close()
+    path.write_text(path.read_text() + "6,1")
+    log = CsvLog(path, COLUMNS, last_step=3)
+    log.write(row(4))
+    log.close()
+    assert [item["step"] for item in read_rows(path)] == [1, 2, 3, 4]
+
+
+def test_row_with_other_columns_is_an_error(tmp_path: Path) -> None:
+    log = CsvLog(tmp_path / "a.csv", COLUMNS)
+    with pytest.raises(ValueError, match="extra"):
+        log.write(row(1) | {"extra": 1.0})
+    log.close()
+
+
+def test_window_reports_means_speed_and_data_share() -> None:
+    window = StepWindow()
+    window.add({"loss": 1.0}, samples=8, seconds=2.0, waited=0.5)
+    window.add({"loss": 3.0}, samples=8, seconds=2.0, waited=1.5)
+    assert window.data_wait == 0.5
+    assert window.line() == "loss 2.0000  4.0 samples/s  data 50 %"
+
+
+def test_means_of_rows() -> None:
+    rows = [dict.fromkeys(("loss", "giou", "l1", "focal", "iou"), value) for value in (1.0, 3.0)]
+    assert means(rows)["giou"] == 2.0
+    assert means([]) == {}
+
+
+def test_log_file_gets_the_traceback_of_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "run.log"
+    before = list(logging.getLogger().handlers)
+
+    def fail() -> None:
+        with log_to_file(path):
+            logging.getLogger("x").warning("hello")
+            raise ZeroDivisionError("division by zero")
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    text = path.read_text()
+    assert "hello" in text
+    assert "ZeroDivisionError: division by zero" in text
+    assert logging.getLogger().handlers == before

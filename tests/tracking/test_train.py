@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+SMALL = (
+    "model.embed_dim=16",
+    "model.depth=2",
+    "model.num_heads=2",
+    "model.head_channels=8",
+    "model.elimination.layers=[1]",
+    "model.adapters.cea.layers=[1]",
+    "data.samples_per_epoch=200",
+    "data.val_samples=0",
+    "train.total_batch_size=2",
+    "train.epochs=1",
+    "train.lr_drop_epoch=1",
+)
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "tracking" / "train.py"
+
+
+def make_data(root: Path) -> None:
+    """One RGB-T sequence of 20 frames, as SynthRGBX lies on disk."""
+    folder = root / "SynthRGBX" / "rgbt" / "trainingset" / "one"
+    for kind in ("visible", "infrared"):
+        (folder / kind).mkdir(parents=True)
+        for index in range(20):
+            cv2.imwrite(str(folder / kind / f"{kind[0]}{index:03d}.jpg"), np.full((48, 64, 3), 7 * index, np.uint8))
+    for name in ("visible.txt", "infrared.txt", "init.txt"):
+        (folder / name).write_text("20,15,14,12\n" * 20)
+    (root / "SynthRGBX" / "rgbt" / "trainingsetList.txt").write_text("one\n")
+
+
+@pytest.fixture
+def train() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(None, 0), (ValueError("bad"), 1), (ZeroDivisionError(), 1), (KeyboardInterrupt(), 130)],
+    ids=["success", "expected failure", "bug", "second Ctrl-C"],
+)
+def test_exit_code_and_finished_only_on_success(
+    train: ModuleType,
+    raised: BaseException | None,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def run(*_: object, **__: object) -> Path:
+        if raised:
+            raise raised
+        return Path("w.safetensors")
+
+    monkeypatch.setattr(train, "run_training", run)
+    caplog.set_level("INFO")
+    assert train.main(["--config", "rgbt_tiny"]) == code
+    assert ("finished" in caplog.text) == (code == 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_run_says_how_to_go_on(
+    train: ModuleType, number: int, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(*_: object, **__: object) -> Path:
+        raise train.Interrupted("checkpoint written", number)
+
+    monkeypatch.setattr(train, "run_training", run)
+    assert train.main(["--config", "rgbt_tiny"]) == code
+    assert "--resume" in caplog.text
+
+
+def test_arguments_reach_the_run(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    monkeypatch.setattr(train, "run_training", lambda config, **rest: seen.update(rest, config=config) or Path("w"))
+    words = ["--config", "rgbt_tiny", "train.lr=0.5", "--seed", "7", "--output", "here", "--resume", "train.epochs=9"]
+    assert train.main([*words, "--device", "cpu", "--data-root", "there"]) == 0
+    config = seen.pop("config")
+    assert (config.seed, config.train.lr, config.train.epochs) == (7, 0.5, 9)
+    assert seen == {"data_root": "there", "output": "here", "resume": True, "overwrite": False, "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--config", "rgbt_tinny"], "rgbt_tiny"),
+        (["--config", "rgbt_tiny", "train.optimizer=sgd"], "train.optimizer"),
+        (["--config", "rgbt_tiny", "train.foo=1"], "train.foo"),
+        (["--config", "rgb_tiny"], "no data root"),
+        (["--config", "rgb_tiny", "data.train.0.name=nowhere", "--data-root", "."], "unknown data set 'nowhere'"),
+        (["--config", "rgb_tiny", "--device", "toaster"], "toaster"),
+    ],
+    ids=["unknown config", "unknown optimiser", "unknown key", "no data root", "unknown data set", "unknown device"],
+)
+def test_mistakes_exit_with_one_clear_error(
+    train: ModuleType,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.delenv("PATRACK_DATA", raising=False)
+    assert train.main([*words, "--output", str(tmp_path)]) == 1
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 1
+    assert message in errors[0].getMessage()
+    assert errors[0].exc_info is None or not errors[0].exc_info
+
+
+def test_resume_and_overwrite_exclude_each_other(train: ModuleType) -> None:
+    with pytest.raises(SystemExit):
+        train.main(["--config", "rgbt_tiny", "--resume", "--overwrite"])
+
+
+@pytest.mark.slow
+def test_script_fails_with_a_non_zero_exit_code(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "PATRACK_DATA"} | {"PYTHONPATH": str(ROOT)}
+    words = ["--config", "rgb_tiny", "--output", str(tmp_path), "--data-root", str(tmp_path / "none")]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *words], capture_output=True, text=True, env=environment, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "none" in done.stderr
+    assert "finished" not in done.stderr
+
+
+@pytest.mark.slow
+def test_sigterm_to_the_whole_group_writes_a_checkpoint_that_resumes(
+    train: ModuleType, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_data(tmp_path / "data")
+    words = ["--config", "rgb_tiny", "--output", str(tmp_path / "runs"), "--data-root", str(tmp_path / "data"), *SMALL]
+    command = [sys.executable, str(SCRIPT), *words, "data.num_workers=1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    rows = tmp_path / "runs" / "rgb_tiny" / "train.csv"
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        while run.poll() is None and not (rows.is_file() and rows.read_text().count("\n") > 2):
+            time.sleep(0.02)
+        os.killpg(run.pid, signal.SIGTERM)
+        said = run.communicate()[1]
+    assert run.returncode == 143, said
+    assert "--resume" in said
+    assert "finished" not in said
+    caplog.set_level("INFO")
+    assert train.main([*words, "data.num_workers=0", "--resume"]) == 0
+    assert "going on at epoch 1, step" in caplog.text
+    assert len(rows.read_text().splitlines()) == 1 + 100
