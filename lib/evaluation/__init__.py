@@ -1,0 +1,21 @@
+"""Scoring trackers: box geometry, metrics, benchmark protocols, result files.
+
+`evaluate` is the way in; running a tracker over a data set is in `lib.evaluation.runner`.
+"""
+
+from lib.evaluation.evaluate import evaluate, parse_results, write_json
+from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.results import write_boxes
+from lib.evaluation.scores import Curve, Evaluation, EvaluationError, TrackerScores
+
+__all__ = [
+    "PROTOCOLS",
+    "Curve",
+    "Evaluation",
+    "EvaluationError",
+    "TrackerScores",
+    "evaluate",
+    "parse_results",
+    "write_boxes",
+    "write_json",
+]

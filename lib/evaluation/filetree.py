@@ -1,0 +1,102 @@
+"""A folder or a zip archive of text files, read the same way. Nothing is ever unpacked to disk."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path, PurePosixPath
+
+__all__ = ["MAX_BYTES", "FileTree"]
+
+MAX_BYTES = 64 * 2**20  # of one text file; the longest real one has under 1 MB
+
+
+class FileTree:
+    """Text files below a folder or inside a zip archive, by their name relative to it (`/` between folders).
+
+    Args:
+        path: folder or `.zip` file.
+        flag: what the user called it, for error messages, e.g. "--results A".
+
+    Raises:
+        FileNotFoundError: if `path` does not exist.
+        ValueError: if it is neither a folder nor a readable zip archive, or the archive has an absolute name or one
+            with `..`, which no honest result archive needs.
+    """
+
+    def __init__(self, path: str | Path, flag: str = "path") -> None:
+        self.path = Path(path).expanduser()
+        self._zip: zipfile.ZipFile | None = None
+        self._folders: dict[str, set[str]] = {}
+        self._files: dict[str, set[str]] = {}
+        self._stored: dict[str, str] = {}
+        if self.path.is_dir():
+            return
+        if not self.path.exists():
+            raise FileNotFoundError(f"{flag}: there is no {self.path}; give a folder or a zip archive")
+        if not zipfile.is_zipfile(self.path):
+            raise ValueError(f"{flag}: {self.path} is neither a folder nor a zip archive")
+        self._zip = zipfile.ZipFile(self.path)
+        for name in self._zip.namelist():
+            self._index(name, flag)
+
+    def _index(self, name: str, flag: str) -> None:
+        parts = PurePosixPath(name.replace("\\", "/"))
+        if parts.is_absolute() or ".." in parts.parts or (parts.parts and ":" in parts.parts[0]):
+            raise ValueError(f"{flag}: {self.path} holds the unsafe name {name!r} (absolute or with '..')")
+        if name.endswith("/") or "__MACOSX" in parts.parts:
+            return
+        self._stored[str(parts)] = name
+        self._files.setdefault(_folder(str(parts.parent)), set()).add(parts.name)
+        for inner in parts.parents:
+            if inner.name:
+                self._folders.setdefault(_folder(str(inner.parent)), set()).add(inner.name)
+
+    def describe(self, name: str = "") -> str:
+        """How an error message calls a file."""
+        if self._zip is not None:
+            return f"{self.path}:{name}" if name else str(self.path)
+        return str(self.path / name)
+
+    def files(self, folder: str = "") -> list[str]:
+        """Sorted names (without folder) of the files directly in `folder`; empty if there is no such folder."""
+        if self._zip is not None:
+            return sorted(self._files.get(folder.rstrip("/"), ()))
+        place = self.path / folder
+        return sorted(item.name for item in place.iterdir() if item.is_file()) if place.is_dir() else []
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Sorted names of the folders directly in `folder`."""
+        if self._zip is not None:
+            return sorted(self._folders.get(folder.rstrip("/"), ()))
+        place = self.path / folder
+        return sorted(item.name for item in place.iterdir() if item.is_dir()) if place.is_dir() else []
+
+    def has(self, name: str) -> bool:
+        """Whether the file is there."""
+        if self._zip is not None:
+            parent, _, last = name.rpartition("/")
+            return last in self._files.get(parent, ())
+        return (self.path / name).is_file()
+
+    def read(self, name: str) -> str:
+        """Content of a text file, line ends as `\\n`, without a byte-order mark.
+
+        Raises:
+            ValueError: if it is larger than `MAX_BYTES`, not UTF-8 text, or cannot be read; the message names it.
+        """
+        try:
+            stored = self._stored[name] if self._zip else name
+            size = self._zip.getinfo(stored).file_size if self._zip else (self.path / name).stat().st_size
+            if size > MAX_BYTES:
+                raise ValueError(f"{self.describe(name)}: {size} bytes, expected a text file below {MAX_BYTES}")
+            data = self._zip.read(stored) if self._zip else (self.path / name).read_bytes()
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.describe(name)}: not a text file (byte {error.start} is not UTF-8)") from error
+        except (KeyError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{self.describe(name)}: cannot be read ({error})") from error
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _folder(name: str) -> str:
+    return "" if name == "." else name

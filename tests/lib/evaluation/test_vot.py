@@ -1,0 +1,150 @@
+"""Long-term precision, recall, F and anchor-based EAO, A, R, on cases small enough to compute by hand."""
+
+import numpy as np
+import pytest
+
+from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.filetree import FileTree
+from lib.evaluation.longterm import confidence_thresholds, read_long_term, score_long_term
+from lib.evaluation.multistart import Run, expected_overlap, read_multi_start, run_frames, score_multi_start
+from lib.evaluation.protocols import PROTOCOLS
+
+NEW, OLD = PROTOCOLS["depthtrack"]["vot-0.9.0"], PROTOCOLS["depthtrack"]["vot-0.5.3"]
+ST_NEW, ST_OLD = PROTOCOLS["votrgbd2022"]["vot-0.9.0"], PROTOCOLS["votrgbd2022"]["vot-0.5.3"]
+BOX, HALF, FAR, NONE = (10, 10, 20, 20), (10, 10, 20, 10), (70, 30, 10, 10), (np.nan,) * 4
+
+
+def truth(*rows, anchors=None):
+    return GroundTruth((np.array(rows, dtype=np.float64),), image_size=(100, 50), anchors=anchors)
+
+
+def long_term(protocol, annotation, rows, scores):
+    results = {"a": (np.array(rows, dtype=np.float64), np.array(scores))}
+    return score_long_term(protocol, {"a": annotation}, results).metrics
+
+
+def test_sure_frames_right_gives_one():
+    assert long_term(NEW, truth(BOX, BOX), [BOX, BOX], [0.9, 0.8]) == {"Pr": 1.0, "Re": 1.0, "F": 1.0}
+
+
+def test_the_threshold_with_the_best_f_is_taken():
+    scores = long_term(NEW, truth(BOX, BOX, NONE), [BOX, HALF, FAR], [0.9, 0.8, 0.1])
+    assert scores == pytest.approx({"Pr": 0.75, "Re": 0.75, "F": 0.75})
+
+
+def test_the_first_of_equally_good_thresholds_is_taken():
+    scores = long_term(OLD, truth(BOX, BOX), [BOX, NONE], [0.9, 0.1])
+    assert scores == pytest.approx({"Pr": 1.0, "Re": 0.5, "F": 2 / 3})
+
+
+def test_silence_about_an_absent_target_counts_since_toolkit_six():
+    rows, confidences = [BOX, NONE], [0.9, 0.9]
+    assert long_term(NEW, truth(BOX, NONE), rows, confidences)["Pr"] == 1.0
+    assert long_term(OLD, truth(BOX, NONE), rows, confidences)["Pr"] == 0.5
+
+
+def test_a_sequence_where_the_target_never_appears_does_not_divide_by_zero():
+    assert long_term(OLD, truth(NONE, NONE), [BOX, BOX], [0.9, 0.8]) == {"Pr": 1.0, "Re": 0.0, "F": 0.0}
+
+
+def test_few_confidences_are_all_thresholds_duplicates_included():
+    found = confidence_thresholds(np.array([0.5, np.nan, 0.9, 0.5]), 98)
+    assert found.tolist() == [np.inf, 0.9, 0.5, 0.5, -np.inf]
+
+
+def test_many_confidences_are_thinned_between_the_same_shares_of_both_ends():
+    found = confidence_thresholds(np.arange(1000.0), 98)
+    assert len(found) == 100
+    assert found[1] == 999 - 10
+    assert found[-2] == 999 - 990
+
+
+def test_places_between_two_confidences_are_rounded_half_to_even():
+    found = confidence_thresholds(np.arange(7.0), 3)  # places 2, 3.5 and 5 of 6, 5, ... 0
+    assert found.tolist() == [np.inf, 4.0, 2.0, 1.0, -np.inf]
+
+
+def test_long_term_reads_both_forms_and_reports_missing_ones(tmp_path):
+    vot, ours = tmp_path / "vot" / "rgbd-unsupervised" / "a", tmp_path / "ours"
+    vot.mkdir(parents=True)
+    ours.mkdir()
+    (vot / "a_001.txt").write_text("1\n10,10,20,20\n")
+    (vot / "a_001_confidence.value").write_text("\n0.7\n")
+    (ours / "a.txt").write_text("10,10,20,20\n10,10,20,20\n")
+    (ours / "a_scores.txt").write_text("1\n0.7\n")
+    annotation = {"a": truth(BOX, BOX)}
+    results, form, problems = read_long_term(FileTree(tmp_path / "vot"), annotation)
+    assert not problems
+    assert form.startswith("VOT")
+    assert results["a"][1].tolist() == [0.0, 0.7]
+    assert np.isnan(results["a"][0][0]).all()
+    assert read_long_term(FileTree(ours), annotation)[0]["a"][1].tolist() == [1.0, 0.7]
+    (ours / "a_scores.txt").write_text("1\n")
+    assert "a_scores.txt: too short, 1 rows; expected 2" in read_long_term(FileTree(ours), annotation)[2]["a"]
+    (ours / "a_scores.txt").unlink()
+    assert "a_scores.txt: missing" in read_long_term(FileTree(ours), annotation)[2]["a"]
+    (tmp_path / "empty").mkdir()
+    assert "no result files" in read_long_term(FileTree(tmp_path / "empty"), annotation)[2][""]
+
+
+def test_runs_go_forwards_and_backwards_from_their_anchors():
+    annotation = truth(*[BOX] * 4, anchors=np.array([1, 0, -1, 0]))
+    assert {anchor: frames.tolist() for anchor, frames in run_frames(annotation).items()} == {
+        0: [0, 1, 2, 3],
+        2: [2, 1, 0],
+    }
+
+
+def multi_start(protocol, annotation, rows):
+    return score_multi_start(protocol, {"a": annotation}, {"a": {0: np.array(rows, dtype=np.float64)}}).metrics
+
+
+def test_a_run_without_failure():
+    anchors = np.array([1, 0, 0, 0])
+    scores = multi_start(ST_NEW, truth(*[BOX] * 4, anchors=anchors), [NONE, BOX, HALF, BOX])
+    assert scores["R"] == 1.0
+    assert scores["A"] == pytest.approx((0 + 1 + 0.5 + 1) / 4)  # the first frame counts, with overlap 0
+
+
+def test_ten_low_frames_in_a_row_are_a_failure_before_the_first_of_them():
+    anchors = np.array([1] + [0] * 19)
+    scores = multi_start(ST_NEW, truth(*[BOX] * 20, anchors=anchors), [NONE, *[BOX] * 4, *[FAR] * 10, *[BOX] * 5])
+    assert scores["R"] == 5 / 20
+    assert scores["A"] == pytest.approx(4 / 5)
+
+
+def test_nine_low_frames_are_none():
+    anchors = np.array([1] + [0] * 19)
+    assert (
+        multi_start(ST_NEW, truth(*[BOX] * 20, anchors=anchors), [NONE, *[BOX] * 4, *[FAR] * 9, *[BOX] * 6])["R"] == 1
+    )
+
+
+def test_absent_frames_reset_the_count_in_new_toolkits_and_fail_in_old_ones():
+    annotation = truth(*[BOX] * 5, *[NONE] * 10, *[BOX] * 5, anchors=np.array([1] + [0] * 19))
+    rows = [NONE, *[BOX] * 4, *[FAR] * 10, *[BOX] * 5]
+    assert multi_start(ST_NEW, annotation, rows)["R"] == 1
+    assert multi_start(ST_OLD, annotation, rows)["R"] == 5 / 20
+
+
+def test_expected_overlap_of_one_failed_and_one_unfinished_run():
+    failed = Run(np.array([0.0, 1.0, 1.0, 0.0]), 3)
+    unfinished = Run(np.array([0.0, 0.5, 0.5]), 3)
+    curve = expected_overlap([failed, unfinished], 7)
+    assert curve == pytest.approx([0, 0.75, 0.75, 2 / 3, 2 / 3, 2 / 4, 2 / 5])
+
+
+def test_multi_start_reads_a_file_per_anchor_and_reports_all_problems(tmp_path):
+    folder = tmp_path / "a"
+    folder.mkdir()
+    annotation = {"a": truth(*[BOX] * 3, anchors=np.array([1, 0, -1]))}
+    (folder / "a_00000000.txt").write_text("1\n10,10,20,20\n10,10,20,20\n")
+    results, _, problems = read_multi_start(FileTree(tmp_path), annotation)
+    assert not results
+    assert "a_00000002.txt: missing; expected a run of 3 rows" in problems["a"]
+    (folder / "a_00000002.txt").write_text("1\n10,10,20,20\n")
+    assert "a_00000002.txt: too short, 2 rows" in read_multi_start(FileTree(tmp_path), annotation)[2]["a"]
+    (folder / "a_00000002.txt").write_text("1\n10,10,20,20\n10,10,20,20\n")
+    results, _, problems = read_multi_start(FileTree(tmp_path), annotation)
+    assert not problems
+    assert list(results["a"]) == [0, 2]

@@ -1,0 +1,262 @@
+"""tracking/test.py from its command line: data set, recording, and one clear error for every bad input."""
+
+import importlib.util
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+SMALL = [
+    "model.embed_dim=8",
+    "model.depth=2",
+    "model.num_heads=2",
+    "model.template_size=16",
+    "model.search_size=32",
+    "model.head_channels=8",
+    "model.adapters.cea.layers=[1]",
+    "model.elimination.layers=[]",
+    "model.foundation=null",
+]
+FIRST = "6.0,5.0,12.0,10.0"
+
+
+def load_main():
+    spec = importlib.util.spec_from_file_location("tracking_test", PROJECT / "tracking" / "test.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+main = load_main()
+
+
+def write_images(folder, count=4, size=(24, 32)):
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        cv2.imwrite(str(folder / f"{i:03d}.png"), rng.integers(0, 256, (*size, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def pair(tmp_path):
+    write_images(tmp_path / "clip" / "rgb")
+    write_images(tmp_path / "clip" / "x")
+    return tmp_path / "clip"
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    root = tmp_path / "bench"
+    for name in ("one", "two"):
+        write_images(root / name / "rgb")
+        write_images(root / name / "x")
+        (root / name / "groundtruth.txt").write_text(f"{FIRST}\n" * 4)
+    (root / "dataset.yaml").write_text("modality: rgbt\n")
+    (root / "test.txt").write_text("one\ntwo\n")
+    return root
+
+
+def recording(pair, output, *more, x="x", box=FIRST, config="rgbt_tiny"):
+    x = x if x == "none" else str(pair / x)
+    options = ["--config", config, "--rgb", str(pair / "rgb"), "--x", x, "--output", str(output), "--device", "cpu"]
+    return [*options, *(["--box", box] if box else []), "--checkpoint", "none", *more, *SMALL]
+
+
+def dataset(root, output, *more):
+    options = ["--config", "rgbt_tiny", "--dataset", "folder", "--root", str(root), "--output", str(output)]
+    return [*options, "--checkpoint", "none", "--device", "cpu", *more, *SMALL]
+
+
+def rows(path):
+    return np.loadtxt(path, delimiter=",").tolist()
+
+
+def failure(arguments, caplog):
+    """The one error message of a failing run."""
+    with caplog.at_level(logging.ERROR):
+        assert main(arguments) == 1
+    return caplog.text
+
+
+def test_recording_gives_boxes_scores_and_video(pair, tmp_path, capsys):
+    assert main(recording(pair, tmp_path / "out")) == 0
+    boxes = rows(tmp_path / "out" / "boxes.txt")
+    assert boxes[0] == [6, 5, 12, 10]
+    assert np.shape(boxes) == (4, 4)
+    assert len(rows(tmp_path / "out" / "scores.txt")) == 4
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4"))
+    assert sum(1 for _ in iter(capture.grab, False)) == 4
+    assert "4 frames" in capsys.readouterr().out
+
+
+def test_same_recording_again_gives_the_same_and_another_box_needs_overwrite(pair, tmp_path, caplog):
+    out = tmp_path / "out"
+    assert main(recording(pair, out)) == 0
+    first = (out / "boxes.txt").read_text()
+    assert main(recording(pair, out)) == 0
+    assert (out / "boxes.txt").read_text() == first
+    assert "box_xywh" in failure(recording(pair, out, box="5,5,9,9"), caplog)
+    assert (out / "boxes.txt").read_text() == first
+    assert main(recording(pair, out, "--overwrite", box="5,5,9,9")) == 0
+    assert rows(out / "boxes.txt")[0] == [5, 5, 9, 9]
+
+
+def test_recording_without_x_runs_the_foundation_on_rgb(pair, tmp_path):
+    assert main(recording(pair, tmp_path / "out", x="none")) == 0
+    assert len(rows(tmp_path / "out" / "boxes.txt")) == 4
+
+
+def test_ground_truth_is_compared_at_its_stride(pair, tmp_path, capsys):
+    truth = tmp_path / "truth.txt"
+    truth.write_text(f"{FIRST}\n0,0,4,4\n")
+    options = ["--groundtruth", str(truth), "--groundtruth-stride", "2"]
+    assert main(recording(pair, tmp_path / "out", *options, box=None)) == 0
+    assert rows(tmp_path / "out" / "boxes.txt")[0] == [6, 5, 12, 10]
+    assert "over 1 annotated frames after the first" in capsys.readouterr().out
+
+
+def test_videos_are_recordings_too(tmp_path):
+    for name in ("rgb", "x"):
+        writer = cv2.VideoWriter(str(tmp_path / f"{name}.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+        for value in range(5):
+            writer.write(np.full((48, 64, 3), 40 * value, np.uint8))
+        writer.release()
+    arguments = recording(tmp_path, tmp_path / "out", x="x.mp4")
+    arguments[arguments.index("--rgb") + 1] = str(tmp_path / "rgb.mp4")
+    assert main(arguments) == 0
+    assert len(rows(tmp_path / "out" / "boxes.txt")) == 5
+
+
+def test_data_set_gives_one_result_per_sequence_and_goes_on(benchmark, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(dataset(benchmark, out, "--sequences", "one")) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["one.txt", "one_scores.txt", "one_times.txt", "run.json"]
+    assert main(dataset(benchmark, out)) == 0
+    assert "1 tracked, 1 kept from before, 0 failed" in capsys.readouterr().out
+    assert len(rows(out / "two.txt")) == 4
+
+
+def test_results_of_other_weights_are_not_continued(benchmark, tmp_path, caplog):
+    out = tmp_path / "out"
+    assert main(dataset(benchmark, out)) == 0
+    assert "weights_sha256" in failure(dataset(benchmark, out, "--seed", "7"), caplog)
+    assert main(dataset(benchmark, out, "--seed", "7", "--overwrite")) == 0
+
+
+def test_failed_sequence_gives_exit_code_1_and_the_others_are_kept(benchmark, tmp_path, caplog, capsys):
+    (benchmark / "one" / "x" / "002.png").write_bytes(b"broken")
+    message = failure(dataset(benchmark, tmp_path / "out"), caplog)
+    assert "002.png" in message
+    assert "failed: one" in capsys.readouterr().out
+    assert len(rows(tmp_path / "out" / "two.txt")) == 4
+    assert not (tmp_path / "out" / "one.txt").exists()
+
+
+def test_ctrl_c_gives_exit_code_130(benchmark, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("patrack.tracker.Tracker.track", interrupted)
+    assert main(dataset(benchmark, tmp_path / "out")) == 130
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert "--dataset lasher" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(["--config", "rgbt_tiny"], id="no-input"),
+        pytest.param(["--config", "rgbt_tiny", "--rgb", "a"], id="no-x"),
+        pytest.param(["--config", "rgbt_tiny", "--rgb", "a", "--x", "b", "--dataset", "lasher"], id="both"),
+        pytest.param(["--dataset", "lasher"], id="no-config"),
+    ],
+)
+def test_wrong_command_line_gives_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        pytest.param("", "give --box x,y,w,h", id="empty"),
+        pytest.param("1,2,3", "--box must be four numbers x,y,w,h", id="three-numbers"),
+        pytest.param("a,b,c,d", "--box must be four numbers x,y,w,h", id="text"),
+        pytest.param("6,5,0,10", "w > 0 and h > 0", id="zero-area"),
+        pytest.param("100,100,5,5", "outside the image of 32 x 24", id="outside"),
+        pytest.param("nan,5,5,5", "four finite numbers", id="nan"),
+    ],
+)
+def test_bad_first_box(pair, tmp_path, caplog, box, message):
+    assert message in failure(recording(pair, tmp_path / "out", box=box), caplog)
+    assert not (tmp_path / "out" / "boxes.txt").exists()
+
+
+def test_rgb_and_x_of_different_count(pair, tmp_path, caplog):
+    (pair / "x" / "003.png").unlink()
+    assert "has 4 frames" in failure(recording(pair, tmp_path / "out"), caplog)
+
+
+def test_rgb_and_x_of_different_size(pair, tmp_path, caplog):
+    write_images(pair / "small", size=(12, 16))
+    assert "differ in size" in failure(recording(pair, tmp_path / "out", x="small"), caplog)
+
+
+def test_unreadable_image_in_the_middle_of_a_recording_leaves_the_earlier_result(pair, tmp_path, caplog):
+    assert main(recording(pair, tmp_path / "out")) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[bso]*")}
+    (pair / "rgb" / "002.png").write_bytes(b"broken")
+    assert "002.png" in failure(recording(pair, tmp_path / "out"), caplog)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[bso]*")} == before
+    assert not list((tmp_path / "out").glob(".tmp*"))
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "message"),
+    [
+        pytest.param("--config", "rgbt_tinny", "did you mean 'rgbt_tiny'", id="config"),
+        pytest.param("--dataset", "lascher", "unknown data set 'lascher' (nearest: 'lasher')", id="dataset"),
+        pytest.param("--split", "tset", "no split 'tset'", id="split"),
+        pytest.param("--sequences", "oen", "nearest: 'one'", id="sequence"),
+        pytest.param("--checkpoint", "nowhere.safetensors", "nowhere.safetensors", id="checkpoint"),
+        pytest.param("--root", "nowhere", "no folder nowhere", id="root"),
+    ],
+)
+def test_unknown_names_are_errors_with_a_hint(benchmark, tmp_path, caplog, flag, value, message):
+    assert message in failure(dataset(benchmark, tmp_path / "out", flag, value), caplog)
+
+
+def test_unknown_setting_is_an_error(benchmark, tmp_path, caplog):
+    assert "test.windo" in failure([*dataset(benchmark, tmp_path / "out"), "test.windo=false"], caplog)
+
+
+def test_settings_after_sequences_are_settings(benchmark, tmp_path):
+    assert main([*dataset(benchmark, tmp_path / "out"), "--sequences", "one", "test.window=false"]) == 0
+    assert not (tmp_path / "out" / "two.txt").exists()
+
+
+def test_data_set_of_another_modality_is_an_error(benchmark, tmp_path, caplog):
+    (benchmark / "dataset.yaml").write_text("modality: rgbe\n")
+    assert "is for rgbt, data set folder is rgbe" in failure(dataset(benchmark, tmp_path / "out"), caplog)
+
+
+def test_output_that_can_not_be_written_is_an_error(benchmark, tmp_path, caplog):
+    (tmp_path / "file").write_text("mine")
+    assert "--output" in failure(dataset(benchmark, tmp_path / "file" / "out"), caplog)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_rgb_config_with_x_is_an_error(pair, tmp_path, caplog):
+    arguments = [item for item in recording(pair, tmp_path / "out", config="rgb_tiny") if "adapters" not in item]
+    assert "give --x none" in failure(arguments, caplog)

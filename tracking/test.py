@@ -1,0 +1,74 @@
+"""Run a tracker over a data set, or over one recording of yours.
+
+    python tracking/test.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output results/rgbt_tiny
+    python tracking/test.py --config rgbt_base --dataset lasher --checkpoint runs/rgbt_base --workers 4
+    python tracking/test.py --config rgbd_tiny --rgb color/ --x depth/ --box 87,264,37,44 --output out
+    python tracking/test.py --config rgbt_tiny --rgb day.mp4 --x none --box 10,20,30,40 --output out
+
+A data set gives <sequence>.txt (x,y,w,h per frame), <sequence>_scores.txt and <sequence>_times.txt; the same command
+goes on where it was stopped. A recording gives boxes.txt, scores.txt, times.txt and overlay.mp4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lib.evaluation.command import run
+
+logger = logging.getLogger("test")
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config", required=True, help="name in experiments/, YAML file, or folder of a run (whose weights are used)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", help="e.g. lasher, depthtrack, visevent, synthrgbt, folder")
+    source.add_argument("--rgb", type=Path, help="recording: folder of images, or video")
+    add("--split", default="test", help="of the data set (default: %(default)s)")
+    add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA, then data.root)")
+    add("--root", type=Path, help="folder of this data set (default: its usual name in the data root)")
+    add("--sequences", nargs="+", metavar="NAME", help="only these (default: the whole split)")
+    add("--workers", type=int, default=1, help="sequences tracked at once, one thread each (default: %(default)s)")
+    add("--x", help="recording: the other modality, like --rgb; none: RGB alone")
+    add("--box", help="recording: x,y,w,h of the target in the first frame, pixels")
+    add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")
+    add("--groundtruth-stride", type=int, default=1, metavar="N", help="its line k belongs to frame k * N")
+    add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
+    add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
+    add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
+    add("--overwrite", action="store_true", help="delete the results of another run in the output folder")
+    add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
+    add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
+    add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
+    arguments = parser.parse_intermixed_args(argv)
+    if arguments.rgb and not arguments.x:
+        parser.error("--rgb needs --x: folder of images or video of the other modality, or none")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 something failed (finished results are kept), 130 stopped by Ctrl-C."""
+    arguments = parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        with logging_redirect_tqdm():
+            report, complete = run(arguments)
+    except KeyboardInterrupt:
+        logger.error("stopped; finished results are kept, the same command goes on with the rest")
+        return 130
+    except (ValueError, OSError, RuntimeError) as error:
+        logger.error("%s", error)
+        return 1
+    print(report)
+    return 0 if complete else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
