@@ -57,7 +57,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--jobs", type=int, default=1, help="variants at once, one thread each (default: %(default)s)")
     add("--device", default="cpu", help="torch device (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the training (default: %(default)s)")
-    return parser.parse_args(argv)
+    add("overrides", nargs="*", metavar="key=value", help="settings of every training, e.g. train.precision=bf16")
+    return parser.parse_intermixed_args(argv)
 
 
 def run_variant(args: argparse.Namespace, modality: str, variant: str) -> Path:
@@ -79,7 +80,7 @@ def run_variant(args: argparse.Namespace, modality: str, variant: str) -> Path:
             checkpoint = str(run)
             if not (run / "adapters.safetensors").exists():
                 resume = ["--resume"] if run.exists() else []
-                budget = ["train.epochs=1", f"data.samples_per_epoch={args.samples}", "data.val=[]"]
+                budget = ["train.epochs=1", f"data.samples_per_epoch={args.samples}", "data.val=[]", *args.overrides]
                 places = ["--output", str(args.output / "runs"), "--threads", "1", *resume]
                 command = ["train.py", "--config", config, *common, *seed, *places, f"name={name}", *budget, *settings]
                 _call(command, file)
