@@ -276,4 +276,13 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
     if b.plan.x_failure:
         b.attributes |= {b.plan.x_failure, "x_failure"}
     return Scene(modality, width, height, length, b.background, camera, distance, (target, *others), b.plan,
-                 b.schedules, b.attributes)  # fmt: skip
+                 b.schedules, b.attributes, _relief(b))  # fmt: skip
+
+
+def _relief(b: _Builder) -> float | None:
+    """Where RGB works, many targets lie on what is behind them: a cup on a table, a bag on the floor."""
+    rng = b.rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
+    if b.modality != "rgbd" or b.plan.rgb_failure is not None or rng.random() >= 0.6:
+        return None
+    b.attributes.add("low_relief")
+    return float(rng.uniform(0.004, 0.06))

@@ -169,7 +169,8 @@ class _Layers:
             base = self.temperature[image].astype(np.float32)
             self.temperature[image] = np.clip(base + alpha * (warm - base), 0, 255).astype(np.uint8)
         if self.distance is not None:
-            self.distance[image][inside] = actor.distance[self.t]
+            layer, relief = self.distance[image], self.scene.relief
+            layer[inside] = layer[inside] * (1 - relief) if target and relief is not None else actor.distance[self.t]
             self.reflective[image][inside] = actor.reflective
 
 

@@ -69,7 +69,11 @@ class Actor:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything the renderer and the sensors need; `actors[0]` is the target."""
+    """Everything the renderer and the sensors need; `actors[0]` is the target.
+
+    relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where its
+    own distance says.
+    """
 
     modality: str
     width: int
@@ -82,3 +86,4 @@ class Scene:
     plan: Plan
     schedules: Schedules
     attributes: set[str] = field(default_factory=set)
+    relief: float | None = None

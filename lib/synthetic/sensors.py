@@ -194,13 +194,21 @@ class ThermalSensor:
 
 
 class DepthSensor:
-    """A structured-light or time-of-flight camera: millimetres, noise growing with the square of the range, holes."""
+    """A structured-light or time-of-flight camera: millimetres, noise growing with the square of the range, holes.
+
+    It stands beside the colour camera. Half of the sequences are not registered: depth is shifted by a few pixels.
+    """
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         self.scene = scene
         self.limit = float(scene.distance * rng.uniform(1.3, 2.5))
         self.noise = float(rng.uniform(0.6e-6, 1.8e-6))
         self.edge_loss = float(rng.uniform(0.3, 0.8))
+        own = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
+        self.shift = np.zeros(2)
+        if own.random() < 0.5:
+            self.shift = np.rint(own.uniform(-1, 1, 2) * (0.03 * scene.width, 0.006 * scene.width))
+            scene.attributes.add("misregistered")
 
     def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
         """(H, W) uint16 millimetres, 0 = no measurement."""
@@ -220,6 +228,11 @@ class DepthSensor:
         if s.holes[t] > 0:
             self._lose_target(lost, view, t, blobs, float(s.holes[t]))
         noisy[lost] = 0
+        if self.shift.any():
+            matrix = np.column_stack([np.eye(2), self.shift])
+            noisy = cv2.warpAffine(
+                noisy, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+            )
         return np.clip(noisy, 0, 65535).astype(np.uint16)
 
     def _lose_target(self, lost: np.ndarray, view: View, t: int, blobs: np.ndarray, strength: float) -> None:
