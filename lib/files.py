@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "remove_leftovers"]
+
+logger = logging.getLogger(__name__)
+
+_TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
+LEFT_ALONE = 24 * 3600.0
+"""Seconds after which a temporary file counts as left over, whoever may have written it."""
 
 
 @contextmanager
@@ -37,7 +47,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=".tmp-", suffix="-" + target.name[-40:])
+        prefix, suffix = f".tmp-{os.getpid()}-", f"-{target.name[-40:]}"
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
     except OSError as error:
         raise _explained(error, path, target) from error
     os.close(descriptor)
@@ -53,6 +64,41 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
+    """Delete what killed processes left in a folder: temporary files and folders, named `.tmp-<process>-...`.
+
+    To be called where a run starts, before it writes. A file whose process still runs on this machine is kept (this
+    very process excepted, which writes nothing yet), so that runs may share a folder; after a day it goes as well.
+
+    Returns:
+        What was deleted.
+    """
+    found = []
+    for path in sorted(Path(folder).glob(".tmp-*")):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and _is_left_over(path, int(match[1])):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            found.append(path)
+    if found:
+        logger.info("deleted %d temporary files that a killed process left in %s", len(found), folder)
+    return found
+
+
+def _is_left_over(path: Path, process: int) -> bool:
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass  # it runs, but belongs to somebody else; or no such number can exist
+    try:
+        return time.time() - path.stat().st_mtime > LEFT_ALONE
+    except FileNotFoundError:
+        return False
 
 
 def _explained(error: OSError, path: str | os.PathLike[str], target: Path) -> OSError:

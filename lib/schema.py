@@ -121,6 +121,9 @@ class ModelConfig(Section):
     foundation: str | None = Field(
         None, description="weights file of the frozen foundation; relative to the project root"
     )
+    resize_position_embeddings: bool = Field(
+        False, description="weights of another token grid: interpolate their position embeddings instead of refusing"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -203,6 +206,12 @@ class DataConfig(Section):
     flip_probability: Fraction = Field(0.5, description="template and search together, in the image")
     crop_flip_probability: Fraction = Field(0.5, description="each crop on its own")
     brightness_jitter: float = Field(0.2, ge=0, lt=1, description="factor uniform in 1 +- this")
+    flip_label: Literal["published", "exact"] = Field(
+        "published", description="box after flip_probability's flip: published: one pixel too far left; exact: in place"
+    )
+    redraw_on_error: bool = Field(
+        False, description="published: true, a sample that cannot be made is replaced by another one; false: an error"
+    )
     cache_frames: bool = Field(False, description="keep decoded frames in memory: for sets that fit in it")
 
 
@@ -213,6 +222,9 @@ class TrainConfig(Section):
         "adapters", description="all: foundation pretraining or full fine-tuning"
     )
     total_batch_size: Positive = Field(32, description="pairs per optimiser step over all processes")
+    max_batch_per_process: Positive | None = Field(
+        None, description="pairs a process computes at once, by its memory; more are accumulated; null: no limit"
+    )
     epochs: Positive = 60
     optimizer: Literal["adamw"] = "adamw"
     lr: float = Field(4e-4, gt=0)
@@ -221,6 +233,7 @@ class TrainConfig(Section):
     schedule: Literal["step", "cosine", "constant"] = "step"
     lr_drop_epoch: Positive = Field(48, description="step schedule: last epoch at full rate")
     lr_drop_factor: float = Field(0.1, gt=0, le=1)
+    lr_drop_repeats: bool = Field(False, description="published: true, the rate drops after every lr_drop_epoch epochs")
     warmup_steps: int = Field(0, ge=0, description="linear, from 0")
     grad_clip: float = Field(0.1, ge=0, description="largest total gradient norm; 0: off")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -231,6 +244,9 @@ class TrainConfig(Section):
         True, description="head BatchNorm keeps its statistics (published); false for pretraining"
     )
     checkpoint_every: Positive = Field(10, description="epochs between kept checkpoints; the last one is always kept")
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="longest time between checkpoints to resume from; 0: at the end of epochs only"
+    )
     val_every: Positive = Field(10, description="epochs between validations")
     print_every: Positive = Field(50, description="steps between log lines")
 

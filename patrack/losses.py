@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["cxcywh_to_xyxy", "focal_loss", "gaussian_target", "generalized_iou", "tracking_loss"]
+__all__ = [
+    "count_positives",
+    "cxcywh_to_xyxy",
+    "focal_loss",
+    "gaussian_target",
+    "generalized_iou",
+    "tracking_loss",
+]
 
 MIN_OVERLAP = 0.7
 FOCAL_ALPHA, FOCAL_BETA = 2.0, 4.0
@@ -65,12 +72,21 @@ def gaussian_target(gt_xywh: Tensor, grid: int) -> Tensor:
     return (heat * (inside & ~outside)).unsqueeze(1)
 
 
-def focal_loss(score_map: Tensor, target: Tensor) -> Tensor:
-    """CenterNet's focal loss (arXiv 1904.07850, section 3): (B, 1, h, w) scores in (0, 1) against a Gaussian target."""
+def count_positives(gt_xywh: Tensor, grid: int) -> Tensor:
+    """Number of peaks in the score targets of boxes (B, 4): what `focal_loss` divides by. () float."""
+    return (gaussian_target(gt_xywh, grid) == 1).sum().to(gt_xywh.dtype)
+
+
+def focal_loss(score_map: Tensor, target: Tensor, positives: Tensor | None = None) -> Tensor:
+    """CenterNet's focal loss (arXiv 1904.07850, section 3): (B, 1, h, w) scores in (0, 1) against a Gaussian target.
+
+    The sum over all cells is divided by `positives`, (), by default the number of peaks in `target`; at least by 1.
+    """
     positive = target == 1
+    count = positive.sum() if positives is None else positives
     hit = score_map.log() * (1 - score_map) ** FOCAL_ALPHA * positive
     miss = (1 - score_map).log() * score_map**FOCAL_ALPHA * (1 - target) ** FOCAL_BETA * ~positive
-    return -(hit + miss).sum() / positive.sum().clamp(min=1)
+    return -(hit + miss).sum() / count.clamp(min=1)
 
 
 def tracking_loss(
@@ -79,6 +95,9 @@ def tracking_loss(
     giou_weight: float = 2.0,
     l1_weight: float = 5.0,
     focal_weight: float = 1.0,
+    *,
+    batch_size: int | None = None,
+    positives: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Weighted sum of the three losses, in the precision of the maps.
 
@@ -88,6 +107,9 @@ def tracking_loss(
         giou_weight: factor on the GIoU loss.
         l1_weight: factor on the L1 loss of the corners.
         focal_weight: factor on the focal loss of the score map.
+        batch_size: pairs in the whole batch, if the B ones are only a part of it; the losses of all parts then add up
+            to the loss of the whole batch.
+        positives: (), `count_positives` of the whole batch; given together with `batch_size`.
 
     Returns:
         The scalar loss, and its detached parts `giou`, `l1`, `focal`, with the mean `iou`.
@@ -97,10 +119,11 @@ def tracking_loss(
     gt_xyxy = torch.cat((gt_xywh[:, :2], gt_xywh[:, :2] + gt_xywh[:, 2:]), dim=1).clamp(0.0, 1.0)
     pred_xyxy = cxcywh_to_xyxy(boxes)
     giou, iou = generalized_iou(pred_xyxy, gt_xyxy)
+    share = 1.0 if batch_size is None else len(boxes) / batch_size
     parts = {
-        "giou": (1 - giou).mean(),
-        "l1": F.l1_loss(pred_xyxy, gt_xyxy),
-        "focal": focal_loss(score_map, gaussian_target(gt_xywh, score_map.shape[-1])),
+        "giou": (1 - giou).mean() * share,
+        "l1": F.l1_loss(pred_xyxy, gt_xyxy) * share,
+        "focal": focal_loss(score_map, gaussian_target(gt_xywh, score_map.shape[-1]), positives),
     }
     loss = giou_weight * parts["giou"] + l1_weight * parts["l1"] + focal_weight * parts["focal"]
-    return loss, {name: value.detach() for name, value in {**parts, "iou": iou.mean()}.items()}
+    return loss, {name: value.detach() for name, value in {**parts, "iou": iou.mean() * share}.items()}

@@ -11,8 +11,17 @@ from torch import Tensor, nn
 from patrack.adapters import Adapter, TaskAdapter
 from patrack.backbone import Backbone
 from patrack.head import CenterHead
+from patrack.vit import Block
 
-__all__ = ["PATrack", "adapter_parameters", "build_model", "freeze_batchnorm", "trainable_parameters"]
+__all__ = [
+    "PATrack",
+    "adapter_names",
+    "adapter_parameters",
+    "build_model",
+    "foundation_names",
+    "freeze_batchnorm",
+    "trainable_parameters",
+]
 
 STREAMS = ("both", "rgb", "x")
 
@@ -143,6 +152,21 @@ def adapter_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
         if isinstance(module, Adapter)
         for name, parameter in module.named_parameters()
     }
+
+
+def adapter_names(model: nn.Module) -> list[str]:
+    """Names of the tensors in adapters and in the norms in front of the entangled ones, which exist only with them."""
+    prefixes = [f"{name}." for name, module in model.named_modules() if isinstance(module, Adapter)]
+    for name, module in model.named_modules():
+        if isinstance(module, Block):
+            prefixes += [f"{name}.cea_norm1.", f"{name}.cea_norm2."]
+    return [name for name in model.state_dict() if name.startswith(tuple(prefixes))]
+
+
+def foundation_names(model: nn.Module) -> list[str]:
+    """Names of all other tensors: those of the frozen foundation."""
+    adapters = set(adapter_names(model))
+    return [name for name in model.state_dict() if name not in adapters]
 
 
 def trainable_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:

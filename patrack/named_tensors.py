@@ -33,7 +33,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, on the CPU, and the header of a safetensors or PyTorch file; the format is told by content.
 
     In a PyTorch file the tensors lie at the top or under "net", "model" or "state_dict"; its header is what texts
-    stand at the top.
+    stand at the top, and under "config" the configuration of a training as JSON.
 
     Raises:
         WeightsError: no such file, damaged, or no tensors in it.
@@ -56,7 +56,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     tensors = _tensors_in(contents)
     if not tensors:
         raise WeightsError(f"{path} holds no tensors, neither at the top nor under {', '.join(_WRAPPERS)}")
-    return tensors, {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, str)}
+    metadata = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, str)}
+    if isinstance(contents.get("config"), Mapping):
+        metadata["config"] = json.dumps(contents["config"], default=str, skipkeys=True)
+    return tensors, metadata
 
 
 def _tensors_in(contents: Any) -> dict[str, Tensor]:
@@ -83,7 +86,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str
         safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(header))
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -161,7 +164,7 @@ def problems(
     if any("pos_embed_" in entry for entry in misshaped):
         found.append(
             "position embeddings belong to another token grid: use files for this template_size, search_size "
-            "and patch_size, or ask for resize_position_embeddings"
+            "and patch_size, or set model.resize_position_embeddings=true"
         )
     return found
 

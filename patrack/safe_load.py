@@ -15,10 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 __all__ = ["load_torch_file"]
 
-_FAILURES = (RuntimeError, OSError, EOFError, ImportError, AttributeError, LookupError, TypeError, ValueError)
+_FAILURES = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ImportError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    SafetensorError,  # torch.load reads files named .safetensors too
+)
 
 
 class Inert:

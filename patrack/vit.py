@@ -11,13 +11,12 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
 from patrack.attention import attend
 
-__all__ = ["Attention", "Block", "Mlp", "PatchEmbed", "eliminate_candidates"]
+__all__ = ["Attention", "Block", "DropPath", "Mlp", "PatchEmbed", "eliminate_candidates"]
 
 
 class PatchEmbed(nn.Module):
@@ -77,6 +76,28 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, rows of a residual branch are left out at random.
+
+    Args:
+        rate: probability that a row is left out; the rows that stay are scaled by 1 / (1 - rate).
+    """
+
+    def __init__(self, rate: float = 0.0) -> None:
+        super().__init__()
+        if not 0.0 <= rate <= 1.0:
+            raise ValueError(f"rate must lie in [0, 1], got {rate}")
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """(R, N, C) -> (R, N, C)."""
+        if self.rate == 0.0 or not self.training:
+            return branch
+        keep = 1.0 - self.rate
+        mask = branch.new_empty(branch.shape[0], 1, 1).bernoulli_(keep)  # (R, 1, 1)
+        return branch * (mask.div_(keep) if keep > 0.0 else mask)
 
 
 def eliminate_candidates(

@@ -4,13 +4,15 @@
 |---|---|---|---|
 | foundation, .safetensors | everything outside the adapters | `save_foundation` | `load_foundation` |
 | adapters, .safetensors | adapters, and the hash of the foundation they belong to | `save_adapters` | `load_adapters` |
+| model, .safetensors | both | `save_model` | `load_checkpoint` |
 | training checkpoint | under "model": what trains (adapters or everything) | the trainer | `load_checkpoint` |
 | OSTrack, .pth.tar | foundation under "net", beside pickled classes of that project | - | `load_foundation` |
 | timm or MAE ViT | backbone without head | - | `load_foundation(..., backbone_only=True)` |
 | published PATrack | foundation, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
 
 Reading never executes code from a file, and is all or nothing: a model is changed only if every tensor fits.
-The norms in front of the entangled adapters exist only with them, so they travel in the adapter file.
+The norms in front of the entangled adapters exist only with them, so they travel in the adapter file. Files with
+adapters state the settings that no tensor shows (forms, initial values, fusion) and are refused under others.
 """
 
 from __future__ import annotations
@@ -23,7 +25,18 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from patrack.adapters import Adapter
+from patrack.headers import (
+    ADAPTER_FORMAT,
+    FOUNDATION_FORMAT,
+    MODEL_FORMAT,
+    PUBLISHED_READING,
+    header,
+    is_training,
+    kind_of,
+    refuse_other_reading,
+    stated_reading,
+)
+from patrack.model import adapter_names, foundation_names
 from patrack.named_tensors import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
 from patrack.vit import Block
 
@@ -39,12 +52,8 @@ __all__ = [
     "published_names",
     "save_adapters",
     "save_foundation",
+    "save_model",
 ]
-
-ADAPTER_FORMAT = "patrack-adapters"
-FOUNDATION_FORMAT = "patrack-foundation"
-TRAINING_KIND = "patrack-training"
-VERSION = "1"
 
 # Our names to the published ones. OSTrack's are the same without adapters; timm's the same without "backbone.".
 _TO_PUBLISHED = tuple(
@@ -76,15 +85,22 @@ _UNUSED_PUBLISHED = (*_UNUSED_OSTRACK, r"backbone\.blocks\.\d+\.highfuseadapter[
 _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
 
 
-def load_published(model: nn.Module, state_dict: Mapping[str, Tensor], source: str = "published weights") -> None:
+def load_published(
+    model: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    source: str = "published weights",
+    resize_position_embeddings: bool = False,
+) -> None:
     """Fill a whole model from tensors under the release's names, at any size.
 
     The release builds adapters of both kinds in every block and uses one; those and other dead tensors are left out by
     an explicit list.
 
     Raises:
-        WeightsError: tensors missing, left over, of another shape, or not finite.
+        WeightsError: the model has another form, start or fusion than the published one; tensors missing, left over,
+            of another shape, or not finite.
     """
+    refuse_other_reading(model, PUBLISHED_READING, source)
     names = published_names(model)
     unused = [*_UNUSED_PUBLISHED]
     for number, block in enumerate(_blocks(model)):
@@ -92,7 +108,7 @@ def load_published(model: nn.Module, state_dict: Mapping[str, Tensor], source: s
             unused.append(rf"backbone\.blocks\.{number}\.adap2?_t\..*")
         if block.mda1 is not None and block.cea1 is None:
             unused.append(rf"backbone\.blocks\.{number}\.(highfuseadapter|norml)[12]\..*")
-    fill(model, names, state_dict, source, unused)
+    fill(model, names, state_dict, source, unused, resize_position_embeddings)
 
 
 def published_names(model: nn.Module) -> dict[str, str]:
@@ -129,11 +145,10 @@ def load_foundation(
         WeightsError: file unreadable or of unknown layout; tensors missing, left over, of another shape, not finite.
     """
     tensors, metadata = read_tensors(Path(path))
-    if _kind(tensors, metadata) in ("adapters", "published"):
-        raise WeightsError(
-            f"{path} holds {_kind(tensors, metadata)} weights, not a foundation; give it as --checkpoint"
-        )
-    names = {name: name for name in _foundation_names(model)}
+    kind = kind_of(tensors, metadata)
+    if kind in ("adapters", "published"):
+        raise WeightsError(f"{path} holds {kind} weights, not a foundation; give it as --checkpoint")
+    names = {name: name for name in foundation_names(model)}
     unused: tuple[str, ...] = ()
     if "patch_embed.proj.weight" in tensors:
         tensors, unused = _from_timm(tensors), _UNUSED_TIMM
@@ -178,8 +193,16 @@ def save_foundation(
     Raises:
         WeightsError: a value isn't finite (in 16 bits, with `half`).
     """
-    header = _header({"format": FOUNDATION_FORMAT, "version": VERSION}, metadata)
-    write_tensors(_chosen(model, _foundation_names(model), half), Path(path), header)
+    chosen = _chosen(model, foundation_names(model), half)
+    write_tensors(chosen, Path(path), header(FOUNDATION_FORMAT, model, {}, metadata))
+
+
+def save_model(
+    model: nn.Module, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write everything, adapters included, atomically: after full fine-tuning. Arguments as in `save_foundation`."""
+    chosen = _chosen(model, model.state_dict(), half)
+    write_tensors(chosen, Path(path), header(MODEL_FORMAT, model, {}, metadata))
 
 
 def save_adapters(
@@ -196,11 +219,11 @@ def save_adapters(
     Raises:
         WeightsError: the model has no adapters, or a value isn't finite.
     """
-    names = _adapter_names(model)
+    names = adapter_names(model)
     if not names:
         raise WeightsError("the model has no adapters to save; use save_foundation")
-    fixed = {"format": ADAPTER_FORMAT, "version": VERSION, "foundation_sha256": foundation_hash(model)}
-    write_tensors(_chosen(model, names, half), Path(path), _header(fixed, metadata))
+    fixed = {"foundation_sha256": foundation_hash(model)}
+    write_tensors(_chosen(model, names, half), Path(path), header(ADAPTER_FORMAT, model, fixed, metadata))
 
 
 def load_adapters(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, str]:
@@ -210,33 +233,40 @@ def load_adapters(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, s
         The file's metadata.
 
     Raises:
-        WeightsError: not such a file, another foundation, or tensors that don't fit.
+        WeightsError: not such a file, another foundation, form, start or fusion, or tensors that don't fit.
     """
     tensors, metadata = read_tensors(Path(path))
-    if _kind(tensors, metadata) != "adapters":
-        raise WeightsError(f"{path} is no adapter file, it holds {_kind(tensors, metadata)} weights")
+    if kind_of(tensors, metadata) != "adapters":
+        raise WeightsError(f"{path} is no adapter file, it holds {kind_of(tensors, metadata)} weights")
     _load_adapters(model, tensors, metadata, str(path))
     return metadata
 
 
 def _load_adapters(model: nn.Module, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> None:
-    names = {name: name for name in _adapter_names(model)}
+    names = {name: name for name in adapter_names(model)}
     if not names:
         raise WeightsError(f"{source} holds adapters, but the model has none: set model.streams=both")
+    refuse_other_reading(model, stated_reading(metadata), source)
     wanted, present = metadata.get("foundation_sha256", ""), foundation_hash(model)
-    if _is_training(metadata):  # holds what trains, which the norms in front of entangled adapters don't
+    if is_training(metadata):  # holds what trains, which the norms in front of entangled adapters don't
         names = {name: name for name in names if ".cea_norm" not in name}
         wanted = metadata["foundation"]
     if wanted != present and not problems(model, names, tensors):
         raise WeightsError(
             f"{source} was trained on another foundation: it needs SHA-256 {wanted[:16]}..., the model's is "
-            f"{present[:16]}...; set model.foundation to the file it was trained on"
+            f"{present[:16]}...; set model.foundation to the file it was trained on (resized position embeddings make "
+            "another foundation)"
         )
     fill(model, names, tensors, source)
 
 
-def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
+def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], resize_position_embeddings: bool = False) -> str:
     """Fill a model from any file that this module knows; the format is detected.
+
+    Args:
+        model: changed in place, only if everything fits.
+        path: of the file.
+        resize_position_embeddings: see `load_foundation`; adapter files have none.
 
     Returns:
         Its kind, see `checkpoint_kind`.
@@ -245,17 +275,19 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str]) -> str:
         WeightsError: as the function for that format.
     """
     tensors, metadata = read_tensors(Path(path))
-    kind = _kind(tensors, metadata)
+    kind = kind_of(tensors, metadata)
     if kind == "adapters":
         _load_adapters(model, tensors, metadata, str(path))
     elif kind == "published":
-        load_published(model, tensors, str(path))
+        load_published(model, tensors, str(path), resize_position_embeddings)
     elif kind == "full":
-        fill(model, {name: name for name in model.state_dict()}, tensors, str(path))
-    elif _adapter_names(model):
+        refuse_other_reading(model, stated_reading(metadata), str(path))
+        names = {name: name for name in model.state_dict()}
+        fill(model, names, tensors, str(path), resize_position_embeddings=resize_position_embeddings)
+    elif adapter_names(model):
         raise WeightsError(f"{path} holds no adapters, but the model has some: set model.foundation to it instead")
     else:
-        load_foundation(model, path)
+        load_foundation(model, path, resize_position_embeddings)
     return kind
 
 
@@ -265,28 +297,13 @@ def checkpoint_kind(path: str | os.PathLike[str]) -> str:
     Raises:
         WeightsError: the file can't be read.
     """
-    return _kind(*read_tensors(Path(path)))
-
-
-def _kind(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    if metadata.get("format") == ADAPTER_FORMAT or (_is_training(metadata) and metadata.get("foundation")):
-        return "adapters"
-    if any(".adap_t." in name or ".highfuseadapter1." in name for name in tensors):
-        return "published"
-    if metadata.get("format") != FOUNDATION_FORMAT and any(name.startswith("head.score.") for name in tensors):
-        return "full"
-    return "foundation"
-
-
-def _is_training(metadata: Mapping[str, str]) -> bool:
-    """Whether a header is that of the trainer's checkpoints, which name their foundation if it was frozen."""
-    return metadata.get("kind") == TRAINING_KIND
+    return kind_of(*read_tensors(Path(path)))
 
 
 def foundation_hash(model: nn.Module) -> str:
     """SHA-256 of everything outside the adapters: names, shapes and values (floating-point ones as 32 bits), sorted."""
     state = model.state_dict()
-    return hash_tensors({name: state[name] for name in _foundation_names(model)})
+    return hash_tensors({name: state[name] for name in foundation_names(model)})
 
 
 def model_hash(model: nn.Module) -> str:
@@ -299,26 +316,5 @@ def _chosen(model: nn.Module, names: Iterable[str], half: bool) -> dict[str, Ten
     return {name: state[name].half() if half and state[name].is_floating_point() else state[name] for name in names}
 
 
-def _header(fixed: dict[str, str], more: Mapping[str, str] | None) -> dict[str, str]:
-    clash = sorted(fixed.keys() & (more or {}).keys())
-    if clash:
-        raise ValueError(f"metadata keys {clash} are written by this function; leave them out")
-    return {**fixed, **(more or {})}
-
-
 def _blocks(model: nn.Module) -> list[Block]:
     return [module for module in model.modules() if isinstance(module, Block)]
-
-
-def _adapter_names(model: nn.Module) -> list[str]:
-    """Names of the tensors in adapters and in the norms in front of the entangled ones."""
-    prefixes = [f"{name}." for name, module in model.named_modules() if isinstance(module, Adapter)]
-    for name, module in model.named_modules():
-        if isinstance(module, Block):
-            prefixes += [f"{name}.cea_norm1.", f"{name}.cea_norm2."]
-    return [name for name in model.state_dict() if name.startswith(tuple(prefixes))]
-
-
-def _foundation_names(model: nn.Module) -> list[str]:
-    adapters = set(_adapter_names(model))
-    return [name for name in model.state_dict() if name not in adapters]

@@ -1,7 +1,7 @@
 """Train and score every part of PATrack on SynthRGBX: what each adapter family and each form is worth.
 
     python scripts/ablation.py --data-root DATA --output runs/ablation --jobs 2
-    python scripts/ablation.py --data-root DATA --output runs/ablation --modality rgbt --only all all-paper-form
+    python scripts/ablation.py --data-root DATA --output runs/ablation --modality rgbt --only all,all-paper-form
 
 Every variant is the *_tiny experiment with a few settings changed, trained on the same samples in the same order, then
 scored on the held-out test split. What is finished is kept: the same command goes on where it was stopped. The last
@@ -12,15 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from lib import datasets
 from lib.evaluation import Evaluation, evaluate
 from lib.files import atomic_write
 
 TOOLS = Path(__file__).resolve().parents[1] / "tracking"
+MODALITIES = ("rgbt", "rgbd", "rgbe")
 FAMILIES = ("mda", "cea", "task")
 PAPER = ["model.adapters.mda.form=paper", "model.adapters.cea.form=paper"]
 
@@ -45,15 +49,28 @@ VARIANTS: dict[str, tuple[list[str], bool]] = {
 }
 
 
+def _names(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Reads a comma-separated list of known names."""
+
+    def read(text: str) -> list[str]:
+        unknown = [name for name in text.split(",") if name not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"unknown {', '.join(unknown)}; allowed: {', '.join(known)}")
+        return text.split(",")
+
+    return read
+
+
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--data-root", required=True, help="folder that holds SynthRGBX/")
     add("--output", type=Path, required=True, help="folder for runs, results and the table")
-    add("--modality", nargs="+", choices=("rgbt", "rgbd", "rgbe"), default=["rgbt", "rgbd", "rgbe"])
-    add("--only", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS), help="variants (default: all)")
+    add("--modality", type=_names(MODALITIES), default=list(MODALITIES), help="of rgbt,rgbd,rgbe (default: all)")
+    add("--only", type=_names(VARIANTS), default=list(VARIANTS), help=f"of {','.join(VARIANTS)} (default: all)")
     add("--samples", type=int, default=8000, help="training pairs per variant (default: %(default)s)")
+    add("--sequences", type=int, help="test sequences, the first of the list (default: all)")
     add("--jobs", type=int, default=1, help="variants at once, one thread each (default: %(default)s)")
     add("--device", default="cpu", help="torch device (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the training (default: %(default)s)")
@@ -85,14 +102,22 @@ def run_variant(args: argparse.Namespace, modality: str, variant: str) -> Path:
                 command = ["train.py", "--config", config, *common, *seed, *places, f"name={name}", *budget, *settings]
                 _call(command, file)
         places = ["--output", str(results), "--checkpoint", checkpoint]
-        dataset = ["--dataset", f"synth{modality}"]
+        dataset = ["--dataset", f"synth{modality}", "--sequences", *test_sequences(args, modality)]
         _call(["test.py", "--config", config, *dataset, *common, *seed, *places, f"name={name}", *settings], file)
     print(f"{name}: done", flush=True)
     return results
 
 
+def test_sequences(args: argparse.Namespace, modality: str) -> list[str]:
+    """Names of the test sequences that are scored."""
+    loaded = datasets.load(f"synth{modality}", "test", None, Path(args.data_root))
+    return [sequence.name for sequence in loaded[: args.sequences]]
+
+
 def _call(command: list[str], log: object) -> None:
-    subprocess.run([sys.executable, str(TOOLS / command[0]), *command[1:]], check=True, stdout=log, stderr=log)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # jobs run side by side
+    line = [sys.executable, str(TOOLS / command[0]), *command[1:]]
+    subprocess.run(line, check=True, stdout=log, stderr=log, env=environment)
 
 
 def table(evaluations: dict[str, Evaluation]) -> str:
@@ -125,7 +150,8 @@ def main(argv: list[str] | None = None) -> int:
     for modality in args.modality:
         done = {v: running[m, v].result() for m, v in jobs if m == modality and (m, v) not in failed}
         if done:
-            evaluations[modality] = evaluate(f"synth{modality}", done, data_root=args.data_root)
+            names = test_sequences(args, modality)
+            evaluations[modality] = evaluate(f"synth{modality}", done, data_root=args.data_root, names=names)
     with atomic_write(args.output / "ablation.json") as file:
         json.dump({pair: evaluation.to_dict() for pair, evaluation in evaluations.items()}, file, indent=1)
     text = table(evaluations)

@@ -3,7 +3,7 @@
     python scripts/check_data.py --dataset lasher --data-root DATA
     python scripts/check_data.py --dataset folder --root MY_RECORDINGS --split train --images all
 
-Exit code: 0 everything agrees, 1 something is missing or inconsistent.
+Exit code: 0 everything agrees, 1 something is missing or inconsistent, 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from lib.datasets import LAYOUTS, NAMES, DatasetError, resolve_data_root
 from lib.datasets.check import IMAGE_CHOICES, SequenceReport, check_overlap, check_split, unlisted_folders
+from lib.datasets.coco import COCO_SPLITS, check_coco
 from lib.datasets.folder import folder_layout, folder_splits
 from lib.datasets.layout import Layout
 from lib.datasets.loading import dataset_root
@@ -35,11 +36,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", default="sample", choices=IMAGE_CHOICES, help="to decode (default: 3 a sequence)")
     parser.add_argument("--jobs", type=int, default=2, help="threads (default 2)")
     parser.add_argument("--notes", action="store_true", help="list also what a rule takes care of")
-    return parser.parse_args(argv)
+    for flag in ("--device", "--seed"):
+        parser.add_argument(flag, help="as for every command; the check uses neither device nor random numbers")
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {args.jobs}")
+    return args
 
 
-def splits_of(name: str, root: Path, split: str) -> dict[str, Layout]:
-    """The splits to check, each with the layout to read it by."""
+def splits_of(name: str, root: Path, split: str) -> dict[str, Layout | None]:
+    """The splits to check, each with the layout to read it by (None: COCO, which has none)."""
+    if name == "coco":
+        return dict.fromkeys(COCO_SPLITS if split == "all" else [split])
     if name == "folder":
         return {s: folder_layout(root, s) for s in (folder_splits(root) if split == "all" else [split])}
     return dict.fromkeys(LAYOUTS[name].splits if split == "all" else [split], LAYOUTS[name])
@@ -55,9 +63,13 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list
         label = f"{name} {split}"
         try:
             with tqdm(desc=label, unit="seq", file=sys.stderr) as bar:
-                reports = check_split(
-                    layout, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
-                )
+                if layout is None:
+                    found = check_coco(split, root, args.images)
+                    reports = [SequenceReport(name, frames=1, errors=errors) for name, errors in found]
+                else:
+                    reports = check_split(
+                        layout, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
+                    )
         except DatasetError as error:
             print(f"ERROR {label}: {error}")
             total += 1
@@ -65,7 +77,7 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list
         total += print_findings(label, reports, args.notes)
         frames, wrong = sum(r.frames for r in reports), sum(bool(r.errors) for r in reports)
         rows.append(f"{label:<24}{len(reports):>10}{frames:>10}{wrong:>12}{sum(bool(r.notes) for r in reports):>11}")
-    if args.split == "all" and total == 0 and name != "folder":
+    if args.split == "all" and total == 0 and name in LAYOUTS:
         overlap = check_overlap(LAYOUTS[name], root)
         total += len(overlap)
         for message in overlap:
@@ -99,9 +111,12 @@ def main(argv: list[str] | None = None) -> int:
         for name, folder in parts.items() if args.dataset == "synthrgb" else [(args.dataset, root)]:
             new_rows, new_errors = check_dataset(name, folder, args)
             rows, errors = rows + new_rows, errors + new_errors
-    except DatasetError as error:
+    except (DatasetError, OSError) as error:
         print(f"ERROR {error}")
         errors += 1
+    except KeyboardInterrupt:
+        print("stopped; what was not checked yet is unknown", file=sys.stderr)
+        return 130
     print(f"\n{'':<24}{'sequences':>10}{'frames':>10}{'with errors':>12}{'with notes':>11}")
     print("\n".join(rows))
     print(f"{errors} errors" if errors else "everything agrees")

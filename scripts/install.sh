@@ -55,4 +55,9 @@ if ! "$venv_python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 fi
 echo "Installing into .venv (torch is large: this can take some minutes)"
 "$venv_python" -m pip install --disable-pip-version-check ${constraints[@]+"${constraints[@]}"} -e ".${extra:+[$extra]}"
+if [[ "$extra" == dev ]]; then
+  # For the tests that compare with it. Its requirements are in the dev extra, except opencv-python, which needs system
+  # libraries and would share files with opencv-python-headless.
+  "$venv_python" -m pip install --disable-pip-version-check --no-deps vot-toolkit==0.9.0
+fi
 echo "$wanted" >".venv/installed${extra:+-$extra}"

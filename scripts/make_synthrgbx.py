@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", type=_size, default=(320, 240), help="WIDTHxHEIGHT (default 320x240)")
     add("--seed", type=int, default=0, help="decides the content (default 0)")
     add("--sheet", type=Path, metavar="DIR", help="also draw a contact sheet per modality: DIR/synthrgbx_rgbt.jpg, …")
+    add("--device", help="as for every command; drawing uses the CPU")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     return parser
 

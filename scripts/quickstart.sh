@@ -9,6 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 out="${QUICKSTART_OUTPUT:-quickstart}"          # folder for data, runs and results
 train_sequences="${QUICKSTART_SEQUENCES:-64}"   # of 30 frames each
+test_sequences="${QUICKSTART_TEST_SEQUENCES:-8}"  # of 50 frames each
 samples="${QUICKSTART_SAMPLES:-3000}"           # training pairs
 start=$SECONDS
 
@@ -22,7 +23,7 @@ threads="$("$python" -c 'import os; print(min(os.cpu_count() or 1, 8))')"
 step "2/5 Drawing a small RGB-thermal benchmark (SynthRGBX)"
 synth=(scripts/make_synthrgbx.py --output "$out/data/SynthRGBX" --modality rgbt --workers "$threads")
 "$python" "${synth[@]}" --split train --sequences "$train_sequences" --length 30
-"$python" "${synth[@]}" --split test --sequences 8 --length 50
+"$python" "${synth[@]}" --split test --sequences "$test_sequences" --length 50
 
 step "3/5 Training the adapters; the foundation stays frozen"
 run="$out/runs/quickstart"

@@ -55,6 +55,26 @@ def requirements():
     return [Requirement(text) for text in texts if text]
 
 
+def extras():
+    """Requirements of each extra of setup.py."""
+    keywords = (
+        keyword
+        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")))
+        for keyword in getattr(node, "keywords", [])
+    )
+    (value,) = [ast.literal_eval(keyword.value) for keyword in keywords if keyword.arg == "extras_require"]
+    return {name: [Requirement(text) for text in texts] for name, texts in value.items()}
+
+
+def distributions(*folders):
+    """Distributions that provide what the Python files in some folders import, from outside the project."""
+    provided = importlib.metadata.packages_distributions()
+    names = {"cv2": "opencv-python-headless"}  # any distribution of cv2 serves
+    imported = set().union(*(imported_modules(path) for path in python_files(*folders)))
+    imported -= {*sys.stdlib_module_names, *SOURCES, *(path.stem for path in (ROOT / "tests").rglob("*.py"))}
+    return {names.get(name) or provided.get(name, [name])[0].lower().replace("_", "-") for name in imported}
+
+
 def test_no_path_of_one_machine_is_in_the_repository():
     folders = "|".join(["home", "root", "media", "mnt", "data", "work", "Users", "private"])
     pattern = re.compile(rf"(?<![\w.\-/~>)\]}}*$]){'/'}(?:{folders})/\w|[A-Z]:\\\\?Users")
@@ -75,6 +95,7 @@ def test_every_module_imports_and_the_method_does_not_need_the_framework():
         "import importlib, sys\n"
         f"for name in {method}: importlib.import_module(name)\n"
         "assert 'lib' not in sys.modules, 'patrack imports lib'\n"
+        "assert not {'timm', 'torchvision', 'matplotlib'} & sys.modules.keys(), 'patrack starts slowly'\n"
         f"for name in {others}: importlib.import_module(name)\n"
     )
     result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -107,21 +128,24 @@ def test_source_folders_are_packages_and_test_folders_are_not():
 
 
 def test_requirements_are_what_the_code_imports():
-    provided = importlib.metadata.packages_distributions()
-    names = {"cv2": "opencv-python-headless"}  # any distribution of cv2 serves
-    indirect = {"tensorboard", "torchvision"}  # imported by torch.utils.tensorboard and timm
-    imported = set().union(*(imported_modules(path) for path in python_files(*SOURCES)))
-    imported -= {*sys.stdlib_module_names, *SOURCES}
-    wanted = {names.get(name) or provided.get(name, [name])[0].lower().replace("_", "-") for name in imported}
-    listed = {requirement.name for requirement in requirements()}
-    assert wanted - listed == set(), "imported but not in requirements.txt"
+    indirect = {"tensorboard"}  # imported by torch.utils.tensorboard
+    wanted, listed = distributions(*SOURCES), {requirement.name for requirement in requirements()}
+    optional = {requirement.name for name, group in extras().items() if name != "dev" for requirement in group}
+    assert wanted - listed - optional == set(), "imported but neither in requirements.txt nor in an extra of setup.py"
     assert listed - wanted - indirect == set(), "in requirements.txt but imported nowhere"
+
+
+def test_tests_import_what_the_dev_extra_installs():
+    installed = {requirement.name for requirement in (*requirements(), *extras()["dev"])}
+    installed |= {"packaging"}  # comes with pytest
+    optional = {requirement.name for group in extras().values() for requirement in group}
+    assert distributions("tests") - installed - optional == set()
 
 
 def test_tested_versions_satisfy_the_requirements():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
-    for requirement in requirements():
+    for requirement in (*requirements(), *extras()["dev"]):
         assert requirement.specifier.contains(pins[requirement.name]), requirement.name
 
 
@@ -143,8 +167,9 @@ def test_continuous_integration_runs_the_test_command_of_the_readme():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = [line.strip() for line in script.read_text(encoding="utf-8").splitlines()]
-    commands = [line for line in lines if line and not line.startswith(("#", "set ", "cd "))]
+    commands = [line for line in lines if re.search(r"\b(bash|sh|python\d?|pytest|ruff)\b", line.partition("#")[0])]
     assert commands == ["bash scripts/test.sh"]
+    assert lines[-1] == commands[0], "something follows whose exit code would hide that of the tests"
     readme = ROOT / "README.md"
     if not readme.is_file():
         pytest.skip("README.md is not written yet")

@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.evaluation.command import run
+from lib.processes import rank_and_world, set_up_logging
 
 logger = logging.getLogger("test")
 
@@ -56,8 +57,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 something failed (finished results are kept), 130 stopped by Ctrl-C."""
     arguments = parse(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
+        set_up_logging()
         with logging_redirect_tqdm():
             report, complete = run(arguments)
     except KeyboardInterrupt:
@@ -66,7 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         logger.error("%s", error)
         return 1
-    print(report)
+    if rank_and_world()[0] == 0:
+        print(report)
     return 0 if complete else 1
 
 

@@ -16,9 +16,10 @@ import numpy as np
 from lib.datasets.boxes_file import parse_boxes, parse_flags, read_text
 from lib.datasets.frames import FrameError, read_frame
 from lib.datasets.layout import Layout
-from lib.datasets.listing import find_frames, frame_number, sub_folders
-from lib.datasets.loading import split_folders
-from lib.datasets.reader import annotation_file, pair_by_name, read_sequence
+from lib.datasets.listing import frame_number, sub_folders
+from lib.datasets.pairing import pair_by_name, pair_from_start
+from lib.datasets.places import places_of, split_folders
+from lib.datasets.reader import annotation_file, find_both, first_frame, read_sequence
 from lib.datasets.sequence import DatasetError, FileList, Frames
 
 __all__ = ["IMAGE_CHOICES", "SequenceReport", "check_overlap", "check_sequence", "check_split", "unlisted_folders"]
@@ -84,14 +85,19 @@ def check_sequence(
         report.errors.append("listed, but there is no such folder")
         return report
     try:
-        rgb = find_frames(folder, layout.rgb)
-        x = None if layout.x is None else find_frames(folder, layout.x)
+        if name in layout.known:
+            report.notes.append(f"known: {layout.known[name]}")
+        rgb, x = find_both(folder, layout)
+        if x is not None and layout.pairing == "start":
+            x = pair_from_start(name, rgb, x, first_frame(name, layout))
         annotation = annotation_file(folder, layout)
         report.frames = len(rgb)
-        if annotation.name != layout.boxes[0]:
+        if annotation.name != layout.boxes[0].rpartition("/")[2].format(name=name):
             report.notes.append(f"no {layout.boxes[0]}, read {annotation.name}")
-        boxes = _check_boxes(annotation, report)
+        boxes = _check_boxes(annotation, layout, report)
         present = _check_flags(folder, layout, boxes, report)
+        _check_hidden(folder, layout, len(boxes), report)
+        _check_x_boxes(folder, layout, len(boxes), report)
         _check_first(layout, boxes, present, report)
         _check_counts(layout, rgb, x, len(boxes), report)
         _check_images(folder, layout, root, images, report)
@@ -116,12 +122,12 @@ def check_overlap(layout: Layout, root: Path) -> list[str]:
 def unlisted_folders(layout: Layout, root: Path) -> list[Path]:
     """Folders that look like sequences of the data set but are in no list."""
     listed = {name for split in layout.splits for name in split_folders(layout, split, root)}
-    places = {root / folder for rule in layout.splits.values() for folder in rule.folders}
+    places = {place for rule in layout.splits.values() for place in places_of(rule, root)}
     return sorted(
         folder
         for place in places
         for name, folder in sub_folders(place).items()
-        if name not in listed and (folder / layout.rgb).is_dir()
+        if name not in listed and layout.rgb != "." and (folder / layout.rgb.format(name=name)).is_dir()
     )
 
 
@@ -130,9 +136,9 @@ def _some(items: Iterable[object]) -> str:
     return ", ".join(items[:SHOWN]) + (f", ... ({len(items)})" if len(items) > SHOWN else "")
 
 
-def _check_boxes(path: Path, report: SequenceReport) -> np.ndarray:
+def _check_boxes(path: Path, layout: Layout, report: SequenceReport) -> np.ndarray:
     text = read_text(path)
-    boxes, problems = parse_boxes(text)
+    boxes, problems = parse_boxes(text, layout.corners, layout.polygons)
     report.errors += [f"{path.name} line {number}: {message}" for number, message in problems[:SHOWN]]
     if len(problems) > SHOWN:
         report.errors.append(f"{path.name}: {len(problems) - SHOWN} more bad lines")
@@ -157,7 +163,7 @@ def _check_flags(folder: Path, layout: Layout, boxes: np.ndarray, report: Sequen
         if layout.title != "folder":
             report.errors.append(f"no {path.name}; empty boxes are taken as absent")
         return None
-    flags, problems = parse_flags(read_text(path))
+    flags, problems = parse_flags(read_text(path), layout.flags.highest)
     report.errors += [f"{path.name} line {number}: {message}" for number, message in problems[:SHOWN]]
     present = flags == bool(layout.flags.present)
     if len(present) != len(boxes):
@@ -167,6 +173,29 @@ def _check_flags(folder: Path, layout: Layout, boxes: np.ndarray, report: Sequen
     if len(odd):
         report.notes.append(f"{path.name} says present where the box is empty, in lines {_some(odd)}")
     return present
+
+
+def _check_hidden(folder: Path, layout: Layout, lines: int, report: SequenceReport) -> None:
+    for rule in layout.hidden:
+        path = folder / rule.name
+        if not path.is_file():
+            report.errors.append(f"no {path.name}; all frames count as seen")
+            continue
+        seen, problems = parse_flags(read_text(path), rule.highest)
+        report.errors += [f"{path.name} line {number}: {message}" for number, message in problems[:SHOWN]]
+        if len(seen) != lines:
+            report.errors.append(f"{lines} boxes, but {len(seen)} flags in {path.name}")
+
+
+def _check_x_boxes(folder: Path, layout: Layout, lines: int, report: SequenceReport) -> None:
+    present = [folder / name for name in layout.x_boxes if (folder / name).is_file()]
+    if layout.x_boxes and not present:
+        report.errors.append(f"no {layout.x_boxes[0]}; the maximum over both modalities cannot be scored")
+    for path in present[:1]:
+        boxes, problems = parse_boxes(read_text(path), layout.corners)
+        report.errors += [f"{path.name} line {number}: {message}" for number, message in problems[:SHOWN]]
+        if len(boxes) != lines:
+            report.errors.append(f"{lines} boxes, but {len(boxes)} in {path.name}")
 
 
 def _check_first(layout: Layout, boxes: np.ndarray, present: np.ndarray | None, report: SequenceReport) -> None:
@@ -182,20 +211,23 @@ def _check_first(layout: Layout, boxes: np.ndarray, present: np.ndarray | None, 
 
 
 def _check_counts(layout: Layout, rgb: Frames, x: Frames | None, boxes: int, report: SequenceReport) -> None:
-    lines = (boxes - 1) * layout.box_step + 1 if boxes else 0
-    sides = {layout.rgb: rgb} if x is None else {layout.rgb: rgb, str(layout.x): x}
+    first = 0 if layout.pairing == "start" else first_frame(report.name, layout)
+    lines = first + (boxes - 1) * layout.box_step + 1 if boxes else 0
+    x_name = layout.x[0].format(name=report.name) if layout.x else ""
+    rgb_name = "the folder" if layout.rgb == "." else layout.rgb.format(name=report.name)
+    sides = {rgb_name: rgb} if x is None else {rgb_name: rgb, x_name: x}
     if x is not None and layout.pairing == "name":
         paired, found = pair_by_name(rgb, x)
         missing = [paired[i].name for i in np.flatnonzero(~found)]
         if missing:
-            report.errors.append(f"no {layout.x} image for {len(missing)} frames: {_some(missing)}")
+            report.errors.append(f"no {x_name} image for {len(missing)} frames: {_some(missing)}")
     elif x is not None and len(x) != len(rgb):
-        report.errors.append(f"{len(rgb)} images in {layout.rgb}, {len(x)} in {layout.x}")
+        report.errors.append(f"{len(rgb)} images in {rgb_name}, {len(x)} in {x_name}")
     elif x is not None:
         _check_same_numbers(rgb, x, report)
-    agree = lines == len(rgb) or (layout.length == "strict" and lines < len(rgb))
+    agree = 0 <= len(rgb) - lines < layout.box_step or (layout.length == "strict" and lines < len(rgb))
     if not agree:
-        report.errors.append(f"{len(rgb)} images in {layout.rgb}, {boxes} boxes")
+        report.errors.append(f"{len(rgb)} images in {rgb_name}, {boxes} boxes")
     for side, frames in sides.items():
         for problem in _numbering(frames):
             (report.notes if agree and len(frames) == len(rgb) else report.errors).append(f"{side}: {problem}")

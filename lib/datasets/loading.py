@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from lib.datasets.boxes_file import read_names
+from lib.datasets.coco import COCO_FOLDER, load_coco
 from lib.datasets.folder import folder_layout
 from lib.datasets.layout import Layout
 from lib.datasets.listing import sub_folders
+from lib.datasets.places import PACKAGED, split_folders, unknown
 from lib.datasets.reader import read_sequence
-from lib.datasets.rgb import rgb_only
-from lib.datasets.rgbd import DEPTHTRACK
-from lib.datasets.rgbe import VISEVENT
-from lib.datasets.rgbt import LASHER
+from lib.datasets.rgb import GOT10K, LASOT, TRACKINGNET, rgb_only
+from lib.datasets.rgbd import CDTB, DEPTHTRACK, RGBD1K, VOTRGBD2022
+from lib.datasets.rgbe import COESOT, FE108, VISEVENT
+from lib.datasets.rgbt import GTOT, LASHER, RGBT210, RGBT234, VTUAV
 from lib.datasets.sequence import DatasetError, Sequence
 from lib.datasets.synthetic import SYNTHETIC
 
-__all__ = ["LAYOUTS", "NAMES", "dataset_root", "load", "resolve_data_root", "split_folders"]
+__all__ = ["LAYOUTS", "NAMES", "PACKAGED_LISTS", "dataset_root", "load", "resolve_data_root"]
 
 log = logging.getLogger(__name__)
 
-LAYOUTS: dict[str, Layout] = {"lasher": LASHER, "depthtrack": DEPTHTRACK, "visevent": VISEVENT, **SYNTHETIC}
-NAMES: tuple[str, ...] = (*LAYOUTS, "synthrgb", "folder")
+LAYOUTS: dict[str, Layout] = {
+    "lasher": LASHER,
+    "rgbt234": RGBT234,
+    "rgbt210": RGBT210,
+    "gtot": GTOT,
+    "vtuav": VTUAV,
+    "depthtrack": DEPTHTRACK,
+    "rgbd1k": RGBD1K,
+    "cdtb": CDTB,
+    "votrgbd2022": VOTRGBD2022,
+    "visevent": VISEVENT,
+    "coesot": COESOT,
+    "fe108": FE108,
+    "got10k": GOT10K,
+    "lasot": LASOT,
+    "trackingnet": TRACKINGNET,
+    **SYNTHETIC,
+}
+JOINED = {"coco": COCO_FOLDER, "synthrgb": "SynthRGBX"}  # sets that are no layout, and their usual folders
+NAMES: tuple[str, ...] = (*LAYOUTS, *JOINED, "folder")
 ENVIRONMENT = "PATRACK_DATA"
-PACKAGED_LISTS = Path(__file__).parent / "splits"
+PACKAGED_LISTS = PACKAGED
 
 
 def resolve_data_root(cli: str | None = None, config_root: str | None = None) -> Path | None:
@@ -45,6 +63,7 @@ def load(
     root: Path | None = None,
     data_root: Path | None = None,
     sequences: Iterable[str] | None = None,
+    problems: dict[str, str] | None = None,
 ) -> list[Sequence]:
     """Index the sequences of a split, in the order of its list. No image is opened.
 
@@ -54,6 +73,7 @@ def load(
         root: folder of this data set; None: its usual name in `data_root`.
         data_root: folder that holds the data sets; see `resolve_data_root`.
         sequences: read only these of the split.
+        problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
 
     Raises:
         DatasetError: unknown name, split or sequence; missing folder, list or sequence; files that do not agree.
@@ -61,22 +81,35 @@ def load(
     if name == "synthrgb":
         return _load_synthrgb(split, root, data_root, sequences)
     root = dataset_root(name, root, data_root)
+    if name == "coco":
+        return load_coco(split, root, sequences)
     layout = folder_layout(root, split) if name == "folder" else LAYOUTS[name]
     folders = split_folders(layout, split, root)
     if sequences is not None:
         wanted = list(sequences)
         for sequence in wanted:
             if sequence not in folders:
-                raise DatasetError(f"{layout.title} {split} has no sequence {_unknown(sequence, folders)}")
+                raise DatasetError(f"{layout.title} {split} has no sequence {unknown(sequence, folders)}")
         folders = {sequence: folders[sequence] for sequence in wanted}
     missing = [sequence for sequence, folder in folders.items() if folder is None]
-    if missing:
+    if missing and problems is not None and len(missing) < len(folders):
+        problems.update({name: f"{name}: no such sequence in {root}" for name in missing})
+    elif missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         where = " or ".join(str(root / folder) for folder in layout.splits[split].folders)
         raise DatasetError(
             f"{layout.title} {split}: {len(missing)} of {len(folders)} sequences are not in {where}: {shown}"
         )
-    return [read_sequence(folder, layout, root) for folder in folders.values()]
+    loaded = []
+    for sequence, folder in folders.items():
+        try:
+            if folder is not None:
+                loaded.append(read_sequence(folder, layout, root))
+        except DatasetError as error:
+            if problems is None:
+                raise
+            problems[sequence] = str(error)
+    return loaded
 
 
 def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
@@ -86,8 +119,8 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
         DatasetError: unknown name, no folder given, or none there.
     """
     if name not in NAMES:
-        raise DatasetError(f"unknown data set {_unknown(name, NAMES)}; known are {', '.join(NAMES)}")
-    usual = "SynthRGBX" if name == "synthrgb" else LAYOUTS[name].folder if name in LAYOUTS else None
+        raise DatasetError(f"unknown data set {unknown(name, NAMES)}; known are {', '.join(NAMES)}")
+    usual = LAYOUTS[name].folder if name in LAYOUTS else JOINED.get(name)
     if root is not None:
         if not root.is_dir():
             raise DatasetError(f"data set {name}: no folder {root} (given as the root of this data set)")
@@ -112,56 +145,6 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
     return folder
 
 
-def split_folders(layout: Layout, split: str, root: Path) -> dict[str, Path | None]:
-    """Sequence names of a split, in order, and the folder of each; None where there is none.
-
-    Raises:
-        DatasetError: unknown split, or a list that is missing or bad.
-    """
-    if split not in layout.splits:
-        raise DatasetError(
-            f"{layout.title} has no split {_unknown(split, layout.splits)}; it has {', '.join(layout.splits)}"
-        )
-    rule = layout.splits[split]
-    places = [place for folder in rule.folders if (place := _ignoring_case(root, folder)) is not None]
-    found: dict[str, Path] = {}
-    for place in reversed(places):
-        found.update(sub_folders(place))
-    names = _split_names(layout, split, root)
-    if names is None:  # a folder data set without a list: every sequence in the folder of the split
-        names = sorted(sub_folders(root / split))
-    return {name: found.get(name) for name in names}
-
-
-def _split_names(layout: Layout, split: str, root: Path) -> list[str] | None:
-    rule = layout.splits[split]
-    for candidate in rule.lists:
-        path = _ignoring_case(root, candidate)
-        if path is not None:
-            return read_names(path)
-    if rule.packaged is not None:
-        return read_names(PACKAGED_LISTS / rule.packaged)
-    if split in rule.folders:
-        return None
-    looked = " or ".join(rule.lists)
-    raise DatasetError(f"{layout.title}: no list of split {split!r}: looked for {looked} in {root}")
-
-
-def _ignoring_case(root: Path, relative: str) -> Path | None:
-    """`root/relative` as it is spelled on disk, or None."""
-    path = root
-    for part in Path(relative).parts:
-        if not path.is_dir():
-            return None
-        if not (path / part).exists():
-            spelled = [entry.name for entry in path.iterdir() if entry.name.lower() == part.lower()]
-            if not spelled:
-                return None
-            part = min(spelled)
-        path = path / part
-    return path
-
-
 def _load_synthrgb(
     split: str, root: Path | None, data_root: Path | None, sequences: Iterable[str] | None
 ) -> list[Sequence]:
@@ -183,11 +166,5 @@ def _load_synthrgb(
     by_name = {sequence.name: sequence for sequence in loaded}
     for sequence in (wanted := list(sequences)):
         if sequence not in by_name:
-            raise DatasetError(f"synthrgb {split} has no sequence {_unknown(sequence, by_name)}")
+            raise DatasetError(f"synthrgb {split} has no sequence {unknown(sequence, by_name)}")
     return [by_name[sequence] for sequence in wanted]
-
-
-def _unknown(name: str, known: Iterable[str]) -> str:
-    """The name in quotes, with the nearest known one."""
-    nearest = difflib.get_close_matches(name, list(known), n=1)
-    return f"{name!r}" + (f" (nearest: {nearest[0]!r})" if nearest else "")

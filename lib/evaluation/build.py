@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from lib.config import SAVED_NAME, experiment_names, project_path
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 UNTRAINED = "none"
 """Value of --checkpoint that asks for initial weights."""
-ADAPTERS, FOUNDATION = "adapters.safetensors", "foundation.safetensors"
-IN_RUN_FOLDER = (ADAPTERS, FOUNDATION, "checkpoints/last.pt")
+ADAPTERS, FOUNDATION, MODEL = "adapters.safetensors", "foundation.safetensors", "model.safetensors"
+IN_RUN_FOLDER = (ADAPTERS, FOUNDATION, MODEL, "checkpoints/last.pt")
 
 
 def build_tracker(config: Config, checkpoint: str | None = None, device: str = "cpu") -> Tracker:
@@ -30,17 +31,18 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
 
     Args:
         config: sizes, `model.foundation`, crop and test settings.
-        checkpoint: adapter file, training checkpoint, foundation, released weights, or the folder of a training run;
-            "none": initial weights; None: what ships with the project for this experiment.
+        checkpoint: adapter file, whole model, training checkpoint, foundation, released weights, or the folder of a
+            training run; "none": initial weights; None: what ships with the project for this experiment.
         device: a torch device.
 
     Raises:
         WeightsError: a file is missing or doesn't fit.
     """
+    with torch.device("meta"):  # without values, so that missing files are reported at once
+        has_adapters = bool(adapter_parameters(build_model(config)))
+    path = find_checkpoint(config, checkpoint, has_adapters)
     seed_everything(config.seed)
     model = build_model(config)
-    has_adapters = bool(adapter_parameters(model))
-    path = find_checkpoint(config, checkpoint, has_adapters)
     if path is not None and not has_adapters and checkpoint_kind(path) == "adapters":
         logger.warning("%s is not used: with model.streams=%s the foundation runs alone", path, config.model.streams)
         path = None
@@ -49,7 +51,8 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
     if path is None and has_adapters:
         logger.warning("the adapters keep their initial values (--checkpoint %s)", UNTRAINED)
     if path is not None:
-        logger.info("%s weights from %s", load_checkpoint(model, path), path)
+        kind = load_checkpoint(model, path, config.model.resize_position_embeddings)
+        logger.info("weights (%s) from %s", kind, path)
     return Tracker(
         model,
         template_factor=config.crop.template_factor,
@@ -72,7 +75,8 @@ def find_checkpoint(config: Config, checkpoint: str | None, has_adapters: bool) 
         path = Path(checkpoint).expanduser()
         if not path.is_dir():
             return path
-        wanted = [name for name in IN_RUN_FOLDER if name != (FOUNDATION if has_adapters else ADAPTERS)]
+        unsuitable = (FOUNDATION,) if has_adapters else (ADAPTERS, MODEL)
+        wanted = [name for name in IN_RUN_FOLDER if name not in unsuitable]
         for name in wanted:
             if (path / name).is_file():
                 return path / name
@@ -105,7 +109,7 @@ def _load_foundation(model: nn.Module, config: Config) -> None:
     path = project_path(name)
     if not path.is_file():
         raise WeightsError(f"model.foundation: {path} not found (key set to {name!r}); set model.foundation=FILE")
-    load_foundation(model, path)
+    load_foundation(model, path, config.model.resize_position_embeddings)
     logger.info("foundation from %s", path)
 
 
@@ -118,5 +122,6 @@ def identity(config: Config, tracker: Tracker, **source: Any) -> dict[str, Any]:
         source: e.g. dataset and split.
     """
     settings = config.model_dump(mode="json", include={"modality", "model", "crop", "test"})
-    del settings["model"]["foundation"]  # a path; the weights themselves are hashed
+    for key in ("foundation", "resize_position_embeddings"):  # where weights come from; they themselves are hashed
+        del settings["model"][key]
     return {**source, "weights_sha256": model_hash(tracker.model), **settings}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from lib import config as configs
 from lib import datasets
 from lib.datasets.folder import load_pair
 from lib.datasets.sequence import Sequence
+from lib.devices import usable_device
 from lib.evaluation.build import build_tracker, identity, weights_beside
 from lib.evaluation.recording import RecordingSummary, track_recording
 from lib.evaluation.result_folder import claim
-from lib.evaluation.runner import Summary, run_sequences
+from lib.evaluation.runner import Summary, merge, run_sequences, share_of_sequences
+from lib.processes import Processes, device_of, join_processes, rank_and_world
 from lib.schema import Config
 from lib.training.manifest import environment
 
@@ -44,7 +47,12 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     overrides = [*arguments.overrides, *(name for name in names if "=" in name), *seed]
     config = configs.load(arguments.config, overrides)
     checkpoint = arguments.checkpoint or weights_beside(arguments.config)
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    rank, world = rank_and_world()
+    device = str(usable_device(arguments.device))
+    if world > 1:
+        device = str(device_of(device, Processes(rank, world, int(os.environ.get("LOCAL_RANK", rank)))))
+    if world > 1 and not arguments.dataset:
+        raise ValueError("one recording can't be shared by several processes: start it without torchrun")
     weights = Weights(checkpoint, device, arguments.overwrite)
     if arguments.dataset:
         output = arguments.output or Path("results", config.name, f"{arguments.dataset}-{arguments.split}")
@@ -114,8 +122,13 @@ def track_dataset(
     _check_modality(config, found, dataset)
     make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
     tracker = make_tracker()
-    claim(output, identity(config, tracker, dataset=dataset, split=split), _notes(weights), weights.overwrite)
-    return run_sequences(make_tracker if workers > 1 else lambda: tracker, found, output, workers)
+    with join_processes() as processes:  # under torchrun each one tracks its share
+        if processes.first:
+            claim(output, identity(config, tracker, dataset=dataset, split=split), _notes(weights), weights.overwrite)
+        processes.wait()
+        own = share_of_sequences(found, processes.rank, processes.world)
+        summary = run_sequences(make_tracker if workers > 1 else lambda: tracker, own, output, workers)
+        return merge(processes.gather(summary))
 
 
 def _check_modality(config: Config, sequences: list[Sequence], dataset: str) -> None:

@@ -65,8 +65,15 @@ def evaluate(
         raise ValueError(f"sequences are named twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
     if not results:
         raise ValueError("no results to score; expected at least one tracker")
+    broken: dict[str, str] = {}
     truth, source = load_ground_truth(
-        dataset, rules, ground_truth=ground_truth, data_root=data_root, split=split, names=names
+        dataset,
+        rules,
+        ground_truth=ground_truth,
+        data_root=data_root,
+        split=split,
+        names=names,
+        problems=broken if allow_missing else None,
     )
     if not truth:
         raise ValueError(f"the ground truth of {dataset} ({source}) holds no sequence")
@@ -82,7 +89,9 @@ def evaluate(
         if files.problems and not (allow_missing and files.rows and "" not in files.problems):
             problems[name] = list(files.problems.values())
             continue
-        scored[name] = _with_origin(_score(rules, truth, files), files, name, str(path))
+        files.problems |= broken
+        boxes = _boxes(rules, files)
+        scored[name] = _with_origin(_score(rules, truth, files, boxes), files, name, str(path), _padded(boxes, truth))
     if problems and not (allow_missing and scored):
         raise EvaluationError(problems)
     return Evaluation(
@@ -94,10 +103,13 @@ def evaluate(
         scored,
         perfect=perfect_scores(rules, truth) if isinstance(rules, OnePass) else {},
         left_out=problems,
+        truth=dict(truth),
     )
 
 
-def _with_origin(scores: Scored, files: ResultFiles, name: str, source: str) -> TrackerScores:
+def _with_origin(
+    scores: Scored, files: ResultFiles, name: str, source: str, boxes: dict[str, np.ndarray]
+) -> TrackerScores:
     return TrackerScores(
         scores.metrics,
         scores.sequences,
@@ -108,6 +120,7 @@ def _with_origin(scores: Scored, files: ResultFiles, name: str, source: str) -> 
         source,
         files.file_format,
         files.problems,
+        boxes,
     )
 
 
@@ -121,30 +134,44 @@ def _read(
 ) -> ResultFiles:
     """Result files in the form the protocol needs; `rows` then holds what its scoring function takes."""
     if isinstance(rules, OnePass):
-        return read_results(
-            tree, truth, box_format=box_format, prefix=prefix, longer=longer, stride=rules.stride, repaired=rules.repair
-        )
+        return read_results(tree, truth, box_format=box_format, prefix=prefix, longer=longer, rules=rules)
     read = read_long_term if isinstance(rules, LongTerm) else read_multi_start
     found, form, problems = read(tree, truth)
     return ResultFiles(rows=found, file_format=form, problems=problems)
 
 
-def _score(rules: Protocol, truth: Mapping[str, GroundTruth], files: ResultFiles) -> Scored:
+def _boxes(rules: Protocol, files: ResultFiles) -> dict[str, np.ndarray]:
+    """The one box per frame of each sequence, as the protocol reads it; none if there are several runs."""
+    if isinstance(rules, OnePass):
+        return {name: to_boxes(rules, rows, corners=files.corners) for name, rows in files.rows.items()}
+    return {name: rows[0] for name, rows in files.rows.items()} if isinstance(rules, LongTerm) else {}
+
+
+def _padded(boxes: Mapping[str, np.ndarray], truth: Mapping[str, GroundTruth]) -> dict[str, np.ndarray]:
+    """The boxes with a row of NaN for every frame that a (rightly) shorter result does not have."""
+    missing = {name: truth[name].frames - len(rows) for name, rows in boxes.items()}
+    return {
+        name: np.concatenate([rows, np.full((missing[name], 4), np.nan)]) if missing[name] > 0 else rows
+        for name, rows in boxes.items()
+    }
+
+
+def _score(
+    rules: Protocol, truth: Mapping[str, GroundTruth], files: ResultFiles, boxes: Mapping[str, np.ndarray]
+) -> Scored:
     if isinstance(rules, LongTerm):
         return score_long_term(rules, truth, files.rows)
     if isinstance(rules, MultiStart):
         return score_multi_start(rules, truth, files.rows)
-    boxes: dict[str, np.ndarray] = {
-        name: to_boxes(rules, rows, corners=files.corners) for name, rows in files.rows.items()
-    }
     return score_one_pass(rules, truth, boxes)
 
 
-def parse_results(pairs: Sequence[str]) -> dict[str, Path]:
+def parse_results(pairs: Sequence[str], flag: str = "--results") -> dict[str, Path]:
     """Trackers from the command line.
 
     Args:
         pairs: `NAME=FOLDER_OR_ZIP`, or a path alone, which is then named after its last part.
+        flag: that they were given with, for errors.
 
     Returns:
         Path by name, in the order given.
@@ -158,15 +185,15 @@ def parse_results(pairs: Sequence[str]) -> dict[str, Path]:
         if not equals:
             name, path = Path(pair).stem, pair
         if not name or not path:
-            raise ValueError(f"--results expects NAME=FOLDER_OR_ZIP, got {pair!r}")
+            raise ValueError(f"{flag} expects NAME=PATH, got {pair!r}")
         if name in results:
-            raise ValueError(f"--results: two trackers are called {name!r} ({results[name]} and {path}); rename one")
+            raise ValueError(f"{flag}: two trackers are called {name!r} ({results[name]} and {path}); rename one")
         results[name] = Path(path)
     return results
 
 
 def write_json(path: str | Path, evaluation: Evaluation) -> None:
-    """Write an evaluation with all its digits, atomically; NaN, which JSON lacks, cannot occur."""
+    """Write an evaluation with all its digits, atomically; null stands for a number that does not exist."""
     text = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as file:
         file.write(text + "\n")

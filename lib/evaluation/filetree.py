@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
+
+from lib.evaluation.vot_files import decode_trajectory
 
 __all__ = ["MAX_BYTES", "FileTree"]
 
@@ -20,7 +23,7 @@ class FileTree:
     Raises:
         FileNotFoundError: if `path` does not exist.
         ValueError: if it is neither a folder nor a readable zip archive, or the archive has an absolute name or one
-            with `..`, which no honest result archive needs.
+            with `..`, which no honest result archive needs, or one name twice.
     """
 
     def __init__(self, path: str | Path, flag: str = "path") -> None:
@@ -35,7 +38,10 @@ class FileTree:
             raise FileNotFoundError(f"{flag}: there is no {self.path}; give a folder or a zip archive")
         if not zipfile.is_zipfile(self.path):
             raise ValueError(f"{flag}: {self.path} is neither a folder nor a zip archive")
-        self._zip = zipfile.ZipFile(self.path)
+        try:
+            self._zip = zipfile.ZipFile(self.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise ValueError(f"{flag}: {self.path} is no readable zip archive ({error})") from error
         for name in self._zip.namelist():
             self._index(name, flag)
 
@@ -45,6 +51,8 @@ class FileTree:
             raise ValueError(f"{flag}: {self.path} holds the unsafe name {name!r} (absolute or with '..')")
         if name.endswith("/") or "__MACOSX" in parts.parts:
             return
+        if str(parts) in self._stored:
+            raise ValueError(f"{flag}: {self.path} holds {str(parts)!r} twice; which one counts is ambiguous")
         self._stored[str(parts)] = name
         self._files.setdefault(_folder(str(parts.parent)), set()).add(parts.name)
         for inner in parts.parents:
@@ -79,7 +87,7 @@ class FileTree:
         return (self.path / name).is_file()
 
     def read(self, name: str) -> str:
-        """Content of a text file, line ends as `\\n`, without a byte-order mark.
+        """Content of a text file, line ends as `\\n`, without a byte-order mark; of a VOT `.bin` file its text form.
 
         Raises:
             ValueError: if it is larger than `MAX_BYTES`, not UTF-8 text, or cannot be read; the message names it.
@@ -90,10 +98,10 @@ class FileTree:
             if size > MAX_BYTES:
                 raise ValueError(f"{self.describe(name)}: {size} bytes, expected a text file below {MAX_BYTES}")
             data = self._zip.read(stored) if self._zip else (self.path / name).read_bytes()
-            text = data.decode("utf-8-sig")
+            text = decode_trajectory(data, self.describe(name)) if name.endswith(".bin") else data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.describe(name)}: not a text file (byte {error.start} is not UTF-8)") from error
-        except (KeyError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+        except (KeyError, OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
             raise ValueError(f"{self.describe(name)}: cannot be read ({error})") from error
         return text.replace("\r\n", "\n").replace("\r", "\n")
 

@@ -1,6 +1,6 @@
 """Long-term tracking: precision, recall and F-measure over confidence thresholds (the VOT toolkit's rule).
 
-Result files, either form: `<sequence>/<sequence>_001.txt` with `<sequence>_001_confidence.value` (VOT), or
+Result files: `<sequence>/<sequence>_001.txt` or `.bin` with `<sequence>_001_confidence.value` (VOT), or
 `<sequence>.txt` with `<sequence>_scores.txt` (ours).
 """
 
@@ -21,6 +21,7 @@ __all__ = ["confidence_thresholds", "find_folder", "read_long_term", "score_long
 
 FORMS = {
     "VOT": ("{seq}/{seq}_001.txt", "{seq}/{seq}_001_confidence.value"),
+    "binary VOT": ("{seq}/{seq}_001.bin", "{seq}/{seq}_001_confidence.value"),
     "boxes and scores": ("{seq}.txt", "{seq}_scores.txt"),
 }
 

@@ -1,7 +1,7 @@
 """Anchor-based short-term tracking: expected average overlap, accuracy, robustness (the VOT toolkit's rule).
 
 A run starts at every anchor and goes to the end of the sequence, or back to its beginning. Result files:
-`<sequence>/<sequence>_<anchor frame, 8 digits, from 0>.txt`; the first row is the initialisation.
+`<sequence>/<sequence>_<anchor frame, 8 digits, from 0>.txt` or `.bin`; the first row is the initialisation.
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ def read_multi_start(
         Per sequence and anchor frame the (L, 4) boxes xywh; the form in words; and per sequence what is wrong (key "":
         with all of them).
     """
-    by_anchor = {f"VOT files {k:08d}": f"{{seq}}/{{seq}}_{k:08d}.txt" for t in truth.values() for k in run_frames(t)}
-    found = find_folder(tree, by_anchor, list(truth))
+    anchors = sorted({anchor for annotation in truth.values() for anchor in run_frames(annotation)})
+    forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
+    found = find_folder(tree, forms, list(truth))
     if found is None:
         looked = "<sequence>/<sequence>_<anchor, 8 digits>.txt"
         return {}, "", {"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"}
@@ -67,7 +68,7 @@ def read_multi_start(
         runs, wrong = {}, []
         for anchor, frames in run_frames(annotation).items():
             try:
-                runs[anchor] = _read_run(tree, f"{found[0]}{name}/{name}_{anchor:08d}.txt", len(frames))
+                runs[anchor] = _read_run(tree, f"{found[0]}{name}/{name}_{anchor:08d}", len(frames))
             except ValueError as error:
                 wrong.append(str(error))
         if wrong:
@@ -77,7 +78,8 @@ def read_multi_start(
     return results, "VOT files, x,y,w,h, one per anchor", problems
 
 
-def _read_run(tree: FileTree, file: str, frames: int) -> np.ndarray:
+def _read_run(tree: FileTree, run: str, frames: int) -> np.ndarray:
+    file = f"{run}.bin" if tree.has(f"{run}.bin") and not tree.has(f"{run}.txt") else f"{run}.txt"
     if not tree.has(file):
         raise ValueError(f"{tree.describe(file)}: missing; expected a run of {frames} rows")
     rows = parse_regions(tree.read(file), tree.describe(file))

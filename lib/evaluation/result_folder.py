@@ -20,11 +20,13 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.results import write_boxes
-from lib.files import atomic_write
+from lib.files import atomic_write, remove_leftovers
 
 __all__ = ["MANIFEST", "ResultFolderError", "SequenceResult", "claim", "is_complete", "run_key", "write_result"]
 
 MANIFEST = "run.json"
+RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4")
+"""What tracking of a single recording writes beside the manifest."""
 
 
 class ResultFolderError(ValueError):
@@ -56,6 +58,8 @@ def run_key(identity: Mapping[str, Any]) -> str:
 def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], overwrite: bool = False) -> None:
     """Make a folder ready for the results of one run: new, or that same run's, which then goes on.
 
+    A folder whose run has left nothing but `run.json` (it failed at once, say) is as good as new.
+
     Args:
         folder: made if it isn't there.
         identity: what results depend on.
@@ -69,6 +73,7 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
     try:
         if folder.exists() and not folder.is_dir():
             raise ResultFolderError(f"output {folder} is a file; give a folder as --output")
+        remove_leftovers(folder)
         if folder.is_dir() and any(folder.iterdir()):
             _check_owner(folder, identity, overwrite)
         if overwrite:
@@ -87,7 +92,7 @@ def _check_owner(folder: Path, identity: Mapping[str, Any], overwrite: bool) -> 
         raise ResultFolderError(
             f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"
         ) from error
-    if present != identity and not overwrite:
+    if present != identity and not overwrite and any(path.name != MANIFEST for path in folder.iterdir()):
         raise ResultFolderError(
             f"output {folder} holds the results of another run; what differs (there -> now):\n  "
             + "\n  ".join(_differences(present, identity))
@@ -103,6 +108,8 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _delete_results(folder: Path) -> None:
+    for name in RECORDING_FILES:
+        (folder / name).unlink(missing_ok=True)
     for scores in folder.glob("*_scores.txt"):
         name = scores.name.removesuffix("_scores.txt")
         for path in _paths(folder, name):

@@ -19,13 +19,14 @@ import numpy as np
 from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import corners_to_xywh, iou
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.fitting import Longer, fit_length
+from lib.evaluation.protocols import OnePass
 from lib.evaluation.rows import parse_rows
 from lib.files import atomic_write
 
 __all__ = ["BoxFormat", "Longer", "ResultFiles", "read_results", "write_boxes"]
 
 BoxFormat = Literal["auto", "xywh", "corners"]
-Longer = Literal["error", "cut"]
 SIDE_FILES = ("_scores.txt", "_times.txt", "_time.txt")
 SURE = 0.5  # IoU with the first true box from which a reading of the first row counts as right
 
@@ -56,8 +57,8 @@ def read_results(
     box_format: BoxFormat = "auto",
     prefix: str | None = None,
     longer: Longer = "error",
-    stride: int = 1,
-    repaired: bool = False,
+    rules: OnePass | None = None,
+    thin: bool = True,
 ) -> ResultFiles:
     """Read the result files of one tracker.
 
@@ -67,13 +68,14 @@ def read_results(
         box_format: meaning of the columns; "auto" takes 8 columns as corners and tells 4 columns by the first rows.
         prefix: of the file names; None: found by itself.
         longer: what a file with more rows than frames is: an "error", or "cut" as the toolkits do.
-        stride: frames per annotation row.
-        repaired: the protocol repairs unusable rows (only changes the wording of the note on them).
+        rules: how many rows belong to an annotation, and what becomes of unusable ones; None: one row per annotation.
+        thin: keep only the rows that are compared; else, all from the first annotated frame on.
 
     Returns:
         Rows and problems; nothing is raised for a bad file, so that all of them can be reported together.
     """
-    found = ResultFiles()
+    found, rules = ResultFiles(), rules or OnePass("one row per frame", ())
+    shifted: Counter[str] = Counter()
     try:
         folder, prefix = _locate(tree, list(truth), prefix)
     except ValueError as error:
@@ -86,11 +88,13 @@ def read_results(
             if not tree.has(file):
                 raise ValueError(f"{tree.describe(file)}: missing; expected one file per sequence")
             rows, delimiter = parse_rows(tree.read(file), tree.describe(file), (4, 8))
-            found.rows[name] = _fit_length(rows, annotation.frames, tree.describe(file), longer, stride)
+            found.rows[name], shift = fit_length(rows, annotation, tree.describe(file), longer, rules, thin=thin)
             delimiters[delimiter] += 1
+            shifted.update({name: shift} if shift else {})
         except ValueError as error:
             found.problems[name] = str(error)
-    found.notes += _extra_files(tree, folder, prefix, truth) + _unusable_rows(found.rows, repaired)
+    found.notes += _extra_files(tree, folder, prefix, truth)
+    found.notes += _unusable_rows(found.rows, repaired=rules.repair) + _shifted_rows(shifted)
     if found.rows:
         try:
             found.corners = _is_corners(found.rows, truth, box_format)
@@ -153,18 +157,16 @@ def _prefixes(files: list[str], names: list[str], prefix: str | None) -> dict[st
     return {start: count for start, count in counts.items() if not start or 2 * count >= len(names)}
 
 
-def _fit_length(rows: np.ndarray, frames: int, where: str, longer: Longer, stride: int) -> np.ndarray:
-    """The rows of the annotated frames; raises ValueError if the file is too short or too long."""
-    needed = (frames - 1) * stride + 1
-    sparse = f" or more, for {frames} annotations of every {stride}th frame" if stride > 1 else ""
-    wanted = f"{len(rows)} rows; expected {needed}{sparse}, one per frame"
-    if len(rows) < needed:
-        raise ValueError(f"{where}: too short, {wanted}")
-    if len(rows) > needed and stride == 1 and longer == "error":
-        raise ValueError(f"{where}: too long, {wanted} (the toolkits' rule is --cut-longer)")
-    if np.isnan(rows).any(axis=1).all():
-        raise ValueError(f"{where}: every row holds NaN; expected boxes")
-    return rows[:needed:stride]
+def _shifted_rows(shifted: Mapping[str, int]) -> list[str]:
+    """A note on files that begin before or after the first annotated frame."""
+    dropped = [f"{name} ({shift})" for name, shift in shifted.items() if shift > 0]
+    added = [f"{name} ({-shift})" for name, shift in shifted.items() if shift < 0]
+    notes = []
+    if dropped:
+        notes.append(f"{len(dropped)} files have rows before the first annotated frame, left out: {_some(dropped)}")
+    if added:
+        notes.append(f"{len(added)} files begin at the first frame with the target; misses before: {_some(added)}")
+    return notes
 
 
 def _extra_files(tree: FileTree, folder: str, prefix: str, truth: Mapping[str, GroundTruth]) -> list[str]:
@@ -180,17 +182,19 @@ def _extra_files(tree: FileTree, folder: str, prefix: str, truth: Mapping[str, G
     return [f"{len(extra)} files belong to no scored sequence and were not read: {_some(extra)}"]
 
 
-def _unusable_rows(rows: dict[str, np.ndarray], repaired: bool) -> list[str]:
+def _unusable_rows(rows: dict[str, np.ndarray], *, repaired: bool) -> list[str]:
     """A note on rows with NaN or, for 4 columns read as xywh, sizes that are not positive."""
     bad = {
-        name: int((np.isnan(array).any(axis=1) | ((array[:, 2:4] <= 0).any(axis=1) & (array.shape[1] == 4))).sum())
+        name: np.flatnonzero(np.isnan(array).any(axis=1) | ((array[:, 2:4] <= 0).any(axis=1) & (array.shape[1] == 4)))
         for name, array in rows.items()
     }
-    bad = {name: count for name, count in bad.items() if count}
+    bad = {name: found for name, found in bad.items() if len(found)}
     if not bad:
         return []
     fate = "take the row before (this protocol's rule)" if repaired else "count as written"
-    return [f"{sum(bad.values())} rows of {len(bad)} files have NaN or no size and {fate}: {_some(list(bad))}"]
+    count = sum(len(found) for found in bad.values())
+    places = _some([f"{name} (first at row {found[0] + 1})" for name, found in bad.items()])
+    return [f"{count} rows of {len(bad)} files have NaN or no size and {fate}: {places}"]
 
 
 def _some(names: list[str], limit: int = 5) -> str:

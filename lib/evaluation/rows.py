@@ -34,7 +34,7 @@ def parse_rows(text: str, where: str, columns: tuple[int, ...]) -> tuple[np.ndar
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            rows = np.loadtxt([line.translate(SEPARATORS) for line in lines], ndmin=2, comments=None)
+            rows = np.loadtxt(text.rstrip().translate(SEPARATORS).split("\n"), ndmin=2, comments=None)
     except (ValueError, UserWarning, DeprecationWarning):
         raise ValueError(f"{where}:{_first_bad_line(lines, columns)}") from None
     if rows.shape[1] not in columns or len(rows) != len(lines) or np.isinf(rows).any():

@@ -27,7 +27,17 @@ from lib.datasets.sequence import Sequence
 from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
 from patrack.tracker import Tracker
 
-__all__ = ["Outcome", "Stopped", "Summary", "TrackingError", "run_sequence", "run_sequences", "track_frames"]
+__all__ = [
+    "Outcome",
+    "Stopped",
+    "Summary",
+    "TrackingError",
+    "merge",
+    "run_sequence",
+    "run_sequences",
+    "share_of_sequences",
+    "track_frames",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +91,23 @@ class Summary:
             lines.append(f"{frames} frames, per process {tracking:.1f} FPS tracking, {reading:.1f} FPS with reading")
         lines += [f"failed: {outcome.name}: {outcome.error}" for outcome in self.failed]
         return "\n".join(lines)
+
+
+def share_of_sequences(sequences: list[Sequence], rank: int, world: int) -> list[Sequence]:
+    """The sequences that one of several processes tracks: dealt out, the longest ones first."""
+    if world == 1:
+        return sequences
+    return sorted(sequences, key=lambda sequence: (-len(sequence), sequence.name))[rank::world]
+
+
+def merge(summaries: list[Summary]) -> Summary:
+    """How a run went whose sequences were shared."""
+    whole = Summary()
+    for summary in summaries:
+        whole.finished += summary.finished
+        whole.kept += summary.kept
+        whole.failed += summary.failed
+    return whole
 
 
 def track_frames(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+
+from lib.evaluation.annotations import GroundTruth
 
 __all__ = ["Curve", "Evaluation", "EvaluationError", "Scored", "TrackerScores"]
 
@@ -69,12 +74,15 @@ class TrackerScores(Scored):
         source: folder or archive of the result files.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
+        boxes: (N, 4) xywh, pixels, by scored sequence, before the protocol's repairs; NaN rows: nothing reported. Empty
+            for protocols with several runs per sequence.
     """
 
     name: str = ""
     source: str = ""
     file_format: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
+    boxes: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,7 @@ class Evaluation:
         trackers: in the order given.
         perfect: what a tracker without any error would score; empty for the VOT protocols.
         left_out: trackers that could not be scored at all, with the reasons; only if missing files were allowed.
+        truth: annotation by sequence name; neither compared nor written to JSON.
     """
 
     dataset: str
@@ -100,10 +109,11 @@ class Evaluation:
     trackers: dict[str, TrackerScores]
     perfect: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
+    truth: dict[str, GroundTruth] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary for JSON, numbers in full precision; curves are left out."""
-        return {
+        """Plain dictionary for JSON, numbers in full precision, None where one does not exist; curves are left out."""
+        content = {
             "dataset": self.dataset,
             "protocol": self.protocol,
             "title": self.title,
@@ -125,3 +135,13 @@ class Evaluation:
                 for name, scores in self.trackers.items()
             },
         }
+        return _without_nan(content)
+
+
+def _without_nan(value: Any) -> Any:
+    """The same with None for every number that is not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -71,7 +71,8 @@ def brighten(image: np.ndarray, factor: float) -> np.ndarray:
 class PairAugmentation:
     """Joint and per-crop augmentation of a (template, search) pair.
 
-    Joint (one decision for both frames): grayscale of the RGB triple; left-right flip in the image, x' = W - 1 - x.
+    Joint (one decision for both frames): grayscale of the RGB triple; left-right flip in the image, x' = W - x - w for
+    the left edge of a box, and by one pixel less if `flip_shift` is 1, as published.
     Per frame: jitter of the crop. Per crop, in training only: brightness, left-right flip.
 
     Args:
@@ -80,6 +81,7 @@ class PairAugmentation:
         template_jitter, search_jitter: (centre, scale) as in `jitter_box`.
         gray_probability, flip_probability, crop_flip_probability: in [0, 1].
         brightness_jitter: factor uniform in 1 +- this.
+        flip_shift: pixels by which the joint flip puts a box too far to the left: 1 as published, 0 in place.
         training: False leaves out the per-crop part, as in published validation.
     """
 
@@ -96,12 +98,13 @@ class PairAugmentation:
         flip_probability: float = 0.5,
         crop_flip_probability: float = 0.5,
         brightness_jitter: float = 0.2,
+        flip_shift: int = 1,
         training: bool = True,
     ) -> None:
         self.template = (template_size, template_factor, template_jitter)
         self.search = (search_size, search_factor, search_jitter)
         self.gray_probability = gray_probability
-        self.flip_probability = flip_probability
+        self.flip_probability, self.flip_shift = flip_probability, flip_shift
         self.crop_flip_probability = crop_flip_probability if training else 0.0
         self.brightness_jitter = brightness_jitter if training else 0.0
 
@@ -129,7 +132,10 @@ class PairAugmentation:
             (template_frame, template_box, self.template),
             (search_frame, search_box, self.search),
         ):
-            patch, label = self._crop(frame, np.asarray(box, np.float64), size, factor, jitter, bool(flip), rng)
+            box = np.asarray(box, np.float64)
+            if flip:
+                frame, box = frame[:, ::-1], flip_boxes(box, frame.shape[1] - self.flip_shift)
+            patch, label = self._crop(frame, box, size, factor, jitter, rng)
             crops.append(self._vary(gray_rgb(patch) if gray else patch, label, rng))
         (template, _), (search, label) = crops
         return PairCrops(template, search, label.astype(np.float32))
@@ -141,12 +147,9 @@ class PairAugmentation:
         size: int,
         factor: float,
         jitter: tuple[float, float],
-        flip: bool,
         rng: np.random.Generator,
     ) -> tuple[np.ndarray, np.ndarray]:
         height, width = frame.shape[:2]
-        if flip:
-            frame, box = frame[:, ::-1], flip_boxes(box, width - 1)
         if not (np.isfinite(box).all() and (box[2:] > 0).all()):
             raise InvalidCrop(f"box {box.tolist()} gives no crop")
         around = jitter_box(box, *jitter, rng)

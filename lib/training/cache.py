@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import Sequence, VideoFrame
+from lib.files import remove_leftovers
 
 __all__ = ["FrameCache", "cache_folder"]
 
@@ -110,13 +111,14 @@ def _stamp(sequence: Sequence) -> str:
 def _fill(path: Path, sequences: Mapping[Key, Sequence], places: Mapping[Key, Place], total: int) -> None:
     """Writes the cache file under a temporary name, then gives it its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent)
     free = shutil.disk_usage(path.parent).free
     if total + SPARE_BYTES > free:
         raise OSError(
             f"data.cache_frames needs {total / 1e9:.1f} GB in {path.parent}, {free / 1e9:.1f} GB are free; "
             "set TMPDIR to a larger disk or data.cache_frames=false"
         )
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{os.getpid()}-")
     os.close(descriptor)
     temporary = Path(name)
     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from patrack import adapter_parameters
 __all__ = [
     "FORMAT",
     "CheckpointError",
+    "Position",
     "TrainingState",
     "config_differences",
     "load_state",
@@ -30,6 +33,8 @@ NEUTRAL_KEYS = (
     "data.num_workers",
     "data.root",
     "train.checkpoint_every",
+    "train.checkpoint_minutes",
+    "train.max_batch_per_process",
     "train.print_every",
     "train.val_every",
 )
@@ -38,6 +43,16 @@ NEUTRAL_KEYS = (
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message says which and why."""
+
+
+@dataclass
+class Position:
+    """Where a run stands: epoch (from 1), steps done in it, steps done in all, seconds spent."""
+
+    epoch: int = 1
+    step: int = 0
+    global_step: int = 0
+    seconds: float = 0.0
 
 
 @dataclass
@@ -109,8 +124,17 @@ def save_state(state: TrainingState, path: Path) -> None:
     try:
         with atomic_write(path, "wb") as file:
             torch.save(content, file)
-    except (OSError, RuntimeError) as error:
-        raise OSError(f"cannot write checkpoint {path}: {error}; an older one, if any, is still there") from error
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        kept = f"the older one (of {_age(path)}) is untouched" if path.exists() else "there is no older one"
+        free = shutil.disk_usage(path.parent).free / 1e6 if path.parent.is_dir() else 0
+        raise OSError(
+            f"cannot write checkpoint {path} ({error}); {free:.0f} MB are free there; {kept}. Make room, then go on "
+            "with --resume"
+        ) from error
+
+
+def _age(path: Path) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
 
 
 def load_state(path: Path) -> TrainingState:
@@ -134,16 +158,16 @@ def load_state(path: Path) -> TrainingState:
     return TrainingState(**content)
 
 
-def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Lines "key: old -> new" for every key that differs and matters for the result."""
-    lines = []
+def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """For every key that differs and matters for the result: its dotted name and a line "key: old -> new"."""
+    lines = {}
     for key in sorted(old.keys() | new.keys()):
         name = f"{prefix}{key}"
         before, after = old.get(key), new.get(key)
         if name in NEUTRAL_KEYS or before == after:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
-            lines += config_differences(before, after, f"{name}.")
+            lines |= config_differences(before, after, f"{name}.")
         else:
-            lines.append(f"{name}: {before!r} -> {after!r}")
+            lines[name] = f"{name}: {before!r} -> {after!r}"
     return lines

@@ -17,6 +17,7 @@ from lib.datasets.sequence import Sequence
 from lib.training.augment import InvalidCrop, PairAugmentation, PairCrops
 from lib.training.sampling import FramePair, PairSampler
 from lib.training.seeding import sample_generator
+from lib.training.whole_batch import share_of
 from patrack.crop import normalize
 
 __all__ = ["MAX_DRAWS", "Batch", "EpochBatches", "PairDataset", "SampleError", "make_loader"]
@@ -67,6 +68,10 @@ class Batch:
         )
         return normalize(template), normalize(search), boxes
 
+    def part(self, first: int, end: int) -> Batch:
+        """Samples `first` to `end` - 1."""
+        return Batch(*(item[first:end] for item in (self.template, self.search, self.boxes, self.frames)))
+
     def pairs(self) -> list[FramePair]:
         """What each sample was made of."""
         return [FramePair(*row) for row in self.frames.tolist()]
@@ -81,19 +86,26 @@ class PairDataset(Dataset):
         read_frame: (sequence, frame number) -> (H, W, C) uint8.
         seed: of the run.
         channels: 3 keeps the RGB triple only; 6 needs both modalities.
+        redraw_on_error: a pair that cannot be read leads to another draw, as in the published code.
     """
 
     def __init__(
-        self, sampler: PairSampler, augment: PairAugmentation, read_frame: ReadFrame, seed: int, channels: int
+        self,
+        sampler: PairSampler,
+        augment: PairAugmentation,
+        read_frame: ReadFrame,
+        seed: int,
+        channels: int,
+        redraw_on_error: bool = False,
     ) -> None:
         self.sampler, self.augment, self.read_frame = sampler, augment, read_frame
-        self.seed, self.channels = seed, channels
+        self.seed, self.channels, self.redraw_on_error = seed, channels, redraw_on_error
 
     def __getitem__(self, key: Key) -> tuple[PairCrops, FramePair]:
         """One sample.
 
         Raises:
-            SampleError: a frame cannot be read or used, or 100 draws in a row gave no valid crop.
+            SampleError: a frame cannot be read or used, or 100 draws in a row gave no valid sample.
         """
         rng = sample_generator(self.seed, *key)
         sample = f"sample {key[1]} of epoch {key[0]}"
@@ -104,7 +116,9 @@ class PairDataset(Dataset):
             except InvalidCrop as error:
                 fault = f"{self.sampler.describe(pair)}: {error}"
             except (ValueError, OSError, cv2.error) as error:
-                raise SampleError(f"{sample}: {self.sampler.describe(pair)}: {error}") from error
+                fault = f"{self.sampler.describe(pair)}: {error}"
+                if not self.redraw_on_error:
+                    raise SampleError(f"{sample}: {fault}") from error
         raise SampleError(f"{sample}: {MAX_DRAWS} draws without a valid crop; last: {fault}")
 
     def _crops(self, pair: FramePair, rng: np.random.Generator) -> PairCrops:
@@ -123,20 +137,25 @@ class PairDataset(Dataset):
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Sample numbers of one epoch, batch by batch; `start` sets the epoch and the first batch.
+    """Sample numbers that this process computes, batch by batch; `start` sets the epoch and the first batch.
 
     Args:
         samples: per epoch; an incomplete last batch is left out.
-        batch_size: pairs per step.
+        batch_size: pairs per step, over all processes.
+        rank: of this process.
+        world: number of processes; each computes consecutive samples of every batch.
 
     Raises:
-        ValueError: an epoch is smaller than a batch.
+        ValueError: an epoch is smaller than a batch, or a batch smaller than the number of processes.
     """
 
-    def __init__(self, samples: int, batch_size: int) -> None:
+    def __init__(self, samples: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
         if samples < batch_size:
             raise ValueError(f"samples per epoch ({samples}) must be at least the total batch size ({batch_size})")
+        if batch_size < world:
+            raise ValueError(f"a batch of {batch_size} pairs cannot be shared by {world} processes; start fewer")
         self.steps, self.batch_size = samples // batch_size, batch_size
+        self.share = share_of(batch_size, rank, world)
         self.epoch = self.first = 0
 
     def start(self, epoch: int, first: int = 0) -> None:
@@ -149,7 +168,7 @@ class EpochBatches(Sampler[list[Key]]):
     def __iter__(self) -> Iterator[list[Key]]:
         epoch, size = self.epoch, self.batch_size
         for step in range(self.first, self.steps):
-            yield [(epoch, index) for index in range(step * size, (step + 1) * size)]
+            yield [(epoch, step * size + index) for index in self.share]
 
 
 def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:

@@ -19,6 +19,7 @@ __all__ = [
     "VALIDATION_COLUMNS",
     "CsvLog",
     "StepWindow",
+    "close_all",
     "log_to_file",
     "open_tensorboard",
     "read_rows",
@@ -52,12 +53,30 @@ class CsvLog:
         self._writer = csv.DictWriter(self._file, columns, lineterminator="\n")
 
     def write(self, row: Mapping[str, float]) -> None:
-        """Appends a row; its keys must be the columns."""
-        self._writer.writerow({key: value if isinstance(value, int) else f"{value:.9g}" for key, value in row.items()})
+        """Appends a row; its keys must be the columns.
+
+        Raises:
+            OSError: it cannot be written; names the file.
+        """
+        values = {key: value if isinstance(value, int) else f"{value:.9g}" for key, value in row.items()}
+        try:
+            self._writer.writerow(values)
+        except OSError as error:
+            raise OSError(f"cannot write {self._file.name}: {error}; the last checkpoint is untouched") from error
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+def close_all(*files: Any) -> None:
+    """Closes what is not None; a failure (disk full) is logged, so that it does not hide what ended the run."""
+    for file in files:
+        try:
+            if file is not None:
+                file.close()
+        except OSError as error:
+            logger.error("a log file is incomplete: %s", error)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

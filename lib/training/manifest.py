@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -10,27 +12,53 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from lib.config import project_path
+from lib.datasets.sequence import FileList, Sequence, VideoFrame
 from lib.files import atomic_write
 from lib.training.sampling import Source, usable_frames
 
-__all__ = ["MANIFEST", "describe_sources", "environment", "read_manifest", "update_manifest"]
+__all__ = [
+    "MANIFEST",
+    "describe_sources",
+    "environment",
+    "file_sha256",
+    "fingerprint",
+    "hardware",
+    "read_manifest",
+    "update_manifest",
+]
 
 MANIFEST = "run.json"
-PACKAGES = ("numpy", "opencv-python", "safetensors", "torch")
+PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "safetensors", "timm", "torch")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Revision, versions and hardware."""
-    cuda = device.type == "cuda"
+    """Revision, versions and what the process runs on."""
+    revision = git_revision()
+    versions = {name: _version(name) for name in PACKAGES}
     return {
-        "revision": git_revision(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "revision": revision,
+        "dirty": None if revision is None else revision.endswith("+changes"),
+        "versions": {"python": platform.python_version()} | {k: v for k, v in versions.items() if v},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
+    }
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, cores, memory and GPUs of this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 1e9, 1),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
     }
 
 
@@ -48,17 +76,39 @@ def git_revision() -> str | None:
 
 
 def describe_sources(sources: Iterable[Source]) -> list[dict[str, Any]]:
-    """Name, weight and counts of each data set."""
+    """Name, weight, counts and checksum of each data set."""
     return [
         {
             "name": source.name,
             "weight": source.weight,
-            "sequences": len(source.sequences),
-            "frames": sum(len(sequence) for sequence in source.sequences),
             "usable_frames": sum(len(usable_frames(sequence)) for sequence in source.sequences),
         }
+        | fingerprint([source])
         for source in sources
     ]
+
+
+def fingerprint(sources: Iterable[Source]) -> dict[str, Any]:
+    """Sequences, frames, and SHA-256 of the index: what a sample can be drawn from, wherever the files lie.
+
+    The index is names, modalities, file names with their folder, boxes and flags, in order. Pixels are not read.
+    """
+    digest, sequences, frames = hashlib.sha256(), 0, 0
+    for source in sources:
+        digest.update(f"{source.name} {source.weight!r}\n".encode())
+        for sequence in source.sequences:
+            _update(digest, sequence)
+            sequences, frames = sequences + 1, frames + len(sequence)
+    return {"sequences": sequences, "frames": frames, "sha256": digest.hexdigest()}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def update_manifest(folder: Path, values: Mapping[str, Any]) -> None:
@@ -73,6 +123,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """A run's manifest; empty if there is none."""
     path = folder / MANIFEST
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _update(digest: Any, sequence: Sequence) -> None:
+    digest.update(f"{sequence.name} {sequence.modality} {sequence.clip_depth} {len(sequence)}\n".encode())
+    for files in (sequence.rgb_files, sequence.x_files):
+        if isinstance(files, FileList):
+            names = [files.folder.name, *files.names]
+        else:
+            names = [_file_name(item) for item in files or ()]
+        digest.update("\n".join([*names, ""]).encode())
+    digest.update(np.where(np.isnan(sequence.boxes), np.nan, sequence.boxes).astype(np.float64).tobytes())
+    for flags in (sequence.visible, sequence.absent):
+        digest.update(np.ascontiguousarray(flags, np.bool_).tobytes())
+
+
+def _file_name(item: Path | VideoFrame) -> str:
+    return f"{item.path.name}#{item.index}" if isinstance(item, VideoFrame) else f"{item.parent.name}/{item.name}"
 
 
 def _version(package: str) -> str | None:

@@ -9,12 +9,12 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 __all__ = [
     "BASE_RATE",
-    "backward_and_step",
     "build_optimizer",
+    "clipped_step",
     "keep_ratio_at",
     "learning_rate_factor",
     "make_scaler",
@@ -56,6 +56,7 @@ def learning_rate_factor(
     epochs: int,
     drop_epoch: int,
     drop_factor: float,
+    drop_repeats: bool = False,
     warmup_steps: int = 0,
 ) -> float:
     """Factor on the learning rate.
@@ -63,18 +64,20 @@ def learning_rate_factor(
     Args:
         step: optimiser steps already done, from 0.
         steps_per_epoch: steps of an epoch.
-        schedule: "step": `drop_factor` once `drop_epoch` epochs are done, one drop only; "cosine": from 1 down to 0 at
-            the end of the run; "constant".
+        schedule: "step": `drop_factor` once `drop_epoch` epochs are done; "cosine": from 1 down to 0 at the end of the
+            run; "constant".
         epochs: length of the run.
         drop_epoch: last epoch at the full rate, from 1.
         drop_factor: in (0, 1].
+        drop_repeats: the rate drops by the same factor again after every `drop_epoch` epochs, as published.
         warmup_steps: linear rise; step k < warmup_steps runs at (k + 1) / warmup_steps of the scheduled rate.
 
     Raises:
         ValueError: unknown schedule.
     """
     if schedule == "step":
-        factor = 1.0 if step < drop_epoch * steps_per_epoch else drop_factor
+        drops = step // (drop_epoch * steps_per_epoch)
+        factor = drop_factor ** (drops if drop_repeats else min(drops, 1))
     elif schedule == "cosine":
         factor = 0.5 * (1.0 + math.cos(math.pi * min(step / (epochs * steps_per_epoch), 1.0)))
     elif schedule == "constant":
@@ -112,17 +115,15 @@ def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
-def backward_and_step(
-    loss: Tensor,
+def clipped_step(
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     parameters: Iterable[nn.Parameter],
     grad_clip: float,
 ) -> float:
-    """One optimiser step: backward, unscale, clip, step. Gradients are clipped in their true scale.
+    """One optimiser step on the gradients that are there: unscale, clip, step. They are clipped in their true scale.
 
     Args:
-        loss: scalar.
         grad_clip: largest total gradient norm; 0: no clipping.
 
     Returns:
@@ -132,8 +133,6 @@ def backward_and_step(
         FloatingPointError: gradients are not finite and no scaler can be blamed, or its scale fell below 1. The
             weights are as before the step.
     """
-    optimizer.zero_grad(set_to_none=True)
-    scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
     norm = float(nn.utils.clip_grad_norm_(parameters, grad_clip or math.inf))
     if not math.isfinite(norm) and not (scaler.is_enabled() and scaler.get_scale() > SMALLEST_SCALE):

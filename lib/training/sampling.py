@@ -69,10 +69,11 @@ class PairSampler:
 
     A source by weight, one of its sequences uniformly, a template uniformly among its usable frames, then a search
     frame uniformly among the usable frames in [template + 1, template + gap). Without one there, a new template is
-    drawn and the gap grows by 5.
+    drawn and the gap grows by 5. A still shows template and search in the same image.
 
     Args:
-        sources: data sets; sequences shorter than 20 frames or with fewer than 5 usable ones are left out.
+        sources: data sets; stills without a usable box are left out, other sequences if shorter than 20 frames or with
+            fewer than 5 usable ones.
         max_gap: frames.
 
     Raises:
@@ -91,7 +92,8 @@ class PairSampler:
             kept = {
                 n: frames
                 for n, frames in usable.items()
-                if len(frames) >= MIN_USABLE and len(source.sequences[n]) >= MIN_LENGTH
+                if len(frames) >= (1 if source.sequences[n].still else MIN_USABLE)
+                and len(source.sequences[n]) >= (1 if source.sequences[n].still else MIN_LENGTH)
             }
             if not kept:
                 raise ValueError(
@@ -115,6 +117,8 @@ class PairSampler:
         return FramePair(source, sequence, template, search)
 
     def _frames(self, usable: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
+        if len(usable) == 1:  # of a still
+            return int(usable[0]), int(usable[0])
         gap = self.max_gap
         while True:  # ends: some template has a successor, and the gap grows until it is reached
             template = int(rng.choice(usable[:-1]))

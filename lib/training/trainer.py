@@ -3,53 +3,33 @@
 from __future__ import annotations
 
 import logging
-import math
+import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from lib.processes import Processes
 from lib.schema import Config
 from lib.training import log
-from lib.training.checkpoint import TrainingState, model_state, restore_model, save_state
+from lib.training.checkpoint import Position, TrainingState, model_state, restore_model, save_state
 from lib.training.interrupt import Interrupted, StopSignal
 from lib.training.loader import Batch, EpochBatches, PairDataset, make_loader
-from lib.training.optim import (
-    backward_and_step,
-    build_optimizer,
-    keep_ratio_at,
-    learning_rate_factor,
-    make_scaler,
-    set_learning_rate,
-)
+from lib.training.optim import keep_ratio_at, learning_rate_factor, set_learning_rate
 from lib.training.seeding import rng_state, set_rng_state
-from patrack import freeze_batchnorm, tracking_loss, trainable_parameters
+from lib.training.step import BatchStep, NotFiniteError
+from patrack import freeze_batchnorm
 
 __all__ = ["LAST", "NotFiniteError", "Trainer"]
 
 logger = logging.getLogger(__name__)
 
 LAST = "last.pt"
-AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 NAMED_PAIRS = 8
-
-
-class NotFiniteError(FloatingPointError):
-    """Loss or gradients became NaN or infinite; the message names the batch."""
-
-
-@dataclass
-class Position:
-    """Where a run stands: epoch (from 1), steps done in it, steps done in all, seconds spent."""
-
-    epoch: int = 1
-    step: int = 0
-    global_step: int = 0
-    seconds: float = 0.0
 
 
 class Trainer:
@@ -63,6 +43,8 @@ class Trainer:
         folder: run folder; checkpoints, CSV logs and TensorBoard files go there.
         device: to train on.
         foundation: hash of the frozen foundation, written to checkpoints; "" if it trains.
+        processes: that share every batch. All hold the same weights and draw the same random numbers; only the first
+            one writes.
     """
 
     def __init__(
@@ -74,29 +56,32 @@ class Trainer:
         folder: Path,
         device: torch.device,
         foundation: str = "",
+        processes: Processes | None = None,
     ) -> None:
         train, data = config.train, config.data
         self.config, self.folder, self.device, self.foundation = config, folder, device, foundation
+        self.processes = processes or Processes()
         self.model = model.to(device)
-        self.parameters = trainable_parameters(self.model, train.trainable)
-        scale = train.backbone_lr_scale if train.trainable == "all" else 1.0
-        self.optimizer = build_optimizer(self.parameters, train.lr, train.weight_decay, scale)
-        self.scaler = make_scaler(train.precision, device)
-        self.batches = EpochBatches(data.samples_per_epoch, train.total_batch_size)
+        rank, world = self.processes.rank, self.processes.world
+        self.batches = EpochBatches(data.samples_per_epoch, train.total_batch_size, rank, world)
+        self.work = BatchStep(train, self.model, device, self.processes)
         self.steps_per_epoch = self.batches.steps
         self.train_data, self.val_data = train_data, val_data if data.val_samples else None
         self._loader: DataLoader | None = None
         self.position = Position()
         self._stop = StopSignal()
         self._started: float | None = None
+        self._saved = 0.0
+        self._no_bar = None if self.processes.first else True  # None: a bar if there is a terminal
+        self._steps: log.CsvLog | None = None
+        self._validations: log.CsvLog | None = None
+        self._board: Any = None
 
     @property
     def seconds(self) -> float:
         """Wall time spent in `fit`, this and earlier runs together."""
         running = 0.0 if self._started is None else time.perf_counter() - self._started
         return self.position.seconds + running
-
-    # Checkpoints
 
     def state(self) -> TrainingState:
         """Everything a continuation needs."""
@@ -105,8 +90,8 @@ class Trainer:
             config=self.config.model_dump(mode="json"),
             model=model_state(self.model, self.config.train.trainable),
             foundation=self.foundation,
-            optimizer=self.optimizer.state_dict(),
-            scaler=self.scaler.state_dict(),
+            optimizer=self.work.optimizer.state_dict(),
+            scaler=self.work.scaler.state_dict(),
             epoch=at.epoch,
             step=at.step,
             global_step=at.global_step,
@@ -117,18 +102,23 @@ class Trainer:
     def restore(self, state: TrainingState) -> None:
         """Goes back to a checkpoint; from there on a run on CPU is bit-identical to one that never stopped."""
         restore_model(self.model, state.model, self.config.train.trainable)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.scaler.load_state_dict(state.scaler)
+        self.work.optimizer.load_state_dict(state.optimizer)
+        self.work.scaler.load_state_dict(state.scaler)
         self.position = Position(state.epoch, state.step, state.global_step, state.seconds)
         set_rng_state(state.rng)
 
     def save(self, name: str = LAST) -> Path:
-        """Writes a checkpoint and returns its path."""
+        """Writes a checkpoint (the first process does) and returns its path."""
         path = self.folder / "checkpoints" / name
-        save_state(self.state(), path)
+        if self.processes.first:
+            save_state(self.state(), path)
+        self._saved = time.monotonic()
         return path
 
-    # The loop
+    def _save_if_due(self) -> None:
+        minutes = self.config.train.checkpoint_minutes
+        if self.processes.first and minutes and time.monotonic() - self._saved >= 60 * minutes:
+            self.save()
 
     def fit(self) -> None:
         """Trains from the present position to the last epoch.
@@ -140,11 +130,9 @@ class Trainer:
         """
         at = self.position
         self._started = time.perf_counter()
-        folder = self.folder
-        self._steps = log.CsvLog(folder / "train.csv", log.STEP_COLUMNS, at.global_step)
-        pending = at.step == self.steps_per_epoch  # the validation of this epoch is still to come
-        self._validations = log.CsvLog(folder / "validation.csv", log.VALIDATION_COLUMNS, at.global_step - pending)
-        self._board = log.open_tensorboard(folder / "tensorboard", at.global_step + 1)
+        self._saved = time.monotonic()
+        if self.processes.first:
+            self._open_logs()
         self._loader = self._make_loader(self.train_data, self.batches)
         try:
             with self._stop:
@@ -155,10 +143,14 @@ class Trainer:
         finally:
             at.seconds, self._started = self.seconds, None
             self._loader = None  # ends its workers
-            self._steps.close()
-            self._validations.close()
-            if self._board:
-                self._board.close()
+            log.close_all(self._steps, self._validations, self._board)
+
+    def _open_logs(self) -> None:
+        at, folder = self.position, self.folder
+        self._steps = log.CsvLog(folder / "train.csv", log.STEP_COLUMNS, at.global_step)
+        pending = at.step == self.steps_per_epoch  # the validation of this epoch is still to come
+        self._validations = log.CsvLog(folder / "validation.csv", log.VALIDATION_COLUMNS, at.global_step - pending)
+        self._board = log.open_tensorboard(folder / "tensorboard", at.global_step + 1)
 
     def _make_loader(self, data: PairDataset, batches: EpochBatches) -> DataLoader:
         return make_loader(data, batches, self.config.data.num_workers, pin_memory=self.device.type == "cuda")
@@ -183,7 +175,7 @@ class Trainer:
     def _set_train_mode(self) -> None:
         """Dropout and stochastic depth act; BatchNorm statistics stay unless they are asked to move."""
         self.model.train()
-        if self.config.train.freeze_batchnorm or self.config.train.trainable == "adapters":
+        if self.work.frozen_batchnorm:
             freeze_batchnorm(self.model)
 
     def _train_steps(self) -> None:
@@ -193,26 +185,27 @@ class Trainer:
         self.batches.start(at.epoch, at.step)
         window = log.StepWindow()
         title = f"epoch {at.epoch}/{self.config.train.epochs}"
-        with tqdm(total=self.steps_per_epoch, initial=at.step, desc=title, leave=False, disable=None) as bar:
+        with tqdm(total=self.steps_per_epoch, initial=at.step, desc=title, leave=False, disable=self._no_bar) as bar:
             before = time.perf_counter()
             for batch in self._loader:
                 got = time.perf_counter()
-                row = self._step(batch)
+                row, stopped = self._step(batch)
                 now = time.perf_counter()
                 at.step += 1
                 at.global_step += 1
-                self._log_step(row, window, len(batch), now - before, got - before)
+                self._log_step(row, window, now - before, got - before)
                 bar.update()
-                if self._stop.number is not None:
+                if stopped:
                     self._interrupt()
                 if at.step % self.config.train.print_every == 0 or at.step == self.steps_per_epoch:
                     self._log_window(title, window)
                     window = log.StepWindow()
+                self._save_if_due()
                 before = time.perf_counter()
 
-    def _step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the CSV row without its times."""
-        at, train = self.position, self.config.train
+    def _step(self, batch: Batch) -> tuple[dict[str, float], bool]:
+        """One optimiser step; returns the CSV row without its times, and whether to stop."""
+        at, train, work = self.position, self.config.train, self.work
         factor = learning_rate_factor(
             at.global_step,
             self.steps_per_epoch,
@@ -220,45 +213,36 @@ class Trainer:
             epochs=train.epochs,
             drop_epoch=train.lr_drop_epoch,
             drop_factor=train.lr_drop_factor,
+            drop_repeats=train.lr_drop_repeats,
             warmup_steps=train.warmup_steps,
         )
-        rate = set_learning_rate(self.optimizer, factor)
-        loss, parts = self._loss(batch)
-        if not math.isfinite(parts["loss"]):
-            raise NotFiniteError(self._blame(f"loss is {parts['loss']}", batch, parts))
+        rate = set_learning_rate(work.optimizer, factor)
+        pieces = work.split(batch, train.total_batch_size, self.batches.share.start)
+        terms, stopped = work.summed(work.gradients(pieces), self._stop.number is not None)
+        if not work.finite(terms):
+            raise NotFiniteError(self._blame(f"loss is {terms['loss']}", batch, terms))
         try:
-            norm = backward_and_step(loss, self.optimizer, self.scaler, self.parameters.values(), train.grad_clip)
+            norm = work.step()
         except FloatingPointError as error:
-            raise NotFiniteError(self._blame(str(error), batch, parts)) from error
-        return {"step": at.global_step + 1, "epoch": at.epoch, "lr": rate, **parts, "grad_norm": norm}
+            raise NotFiniteError(self._blame(str(error), batch, terms)) from error
+        return {"step": at.global_step + 1, "epoch": at.epoch, "lr": rate, **terms, "grad_norm": norm}, stopped
 
-    def _loss(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Loss of a batch (with graph) and its parts as numbers."""
-        train, dtype = self.config.train, AUTOCAST[self.config.train.precision]
-        template, search, boxes = batch.to_device(self.device)
-        with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
-            output = self.model(template, search)
-        loss, parts = tracking_loss(output, boxes, train.giou_weight, train.l1_weight, train.focal_weight)
-        names = ("loss", *parts)
-        values = torch.stack([loss.detach(), *parts.values()]).tolist()
-        return loss, dict(zip(names, values, strict=True))
-
-    def _blame(self, what: str, batch: Batch, parts: dict[str, float]) -> str:
-        """Message for a batch that broke the training."""
+    def _blame(self, what: str, batch: Batch, terms: dict[str, float]) -> str:
+        """Message for a batch that broke the training; all processes come here together."""
         at = self.position
-        pairs = [self.train_data.sampler.describe(pair) for pair in batch.pairs()]
+        names = [self.train_data.sampler.describe(pair) for pair in batch.pairs()]
+        pairs = [pair for share in self.processes.gather(names) for pair in share]
         more = [f"and {len(pairs) - NAMED_PAIRS} more"] if len(pairs) > NAMED_PAIRS else []
-        terms = ", ".join(f"{name} {value:.4g}" for name, value in parts.items())
-        for pair in pairs:
-            logger.error("in the failing batch: %s", pair)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        logger.error("the failing batch:\n  %s", "\n  ".join(pairs))
         return (
-            f"{what} in epoch {at.epoch}, step {at.step + 1} ({terms}); the last checkpoint is from before. "
+            f"{what} in epoch {at.epoch}, step {at.step + 1} ({values}); the last checkpoint is from before. "
             f"The batch: {'; '.join(pairs[:NAMED_PAIRS] + more)}"
         )
 
     def _interrupt(self) -> None:
         path = self.save()
-        number = int(self._stop.number or 0)
+        number = int(self._stop.number or signal.SIGTERM)  # of this process, or of one that shares the batch
         raise Interrupted(f"stopped after step {self.position.global_step}, checkpoint written to {path}", number)
 
     @torch.no_grad()
@@ -266,33 +250,35 @@ class Trainer:
         """Mean loss over the validation samples; uses no random number of the training."""
         at, data = self.position, self.config.data
         size = min(self.config.train.total_batch_size, data.val_samples)
-        batches = EpochBatches(data.val_samples, size)
+        batches = EpochBatches(data.val_samples, size, self.processes.rank, self.processes.world)
         batches.start(0)
         self.model.eval()
         totals: dict[str, float] = {}
-        for batch in tqdm(self._make_loader(self.val_data, batches), desc="validation", leave=False, disable=None):
-            for name, value in self._loss(batch)[1].items():
+        loader = self._make_loader(self.val_data, batches)
+        for batch in tqdm(loader, desc="validation", leave=False, disable=self._no_bar):
+            terms = self.work.losses(self.work.split(batch, size, batches.share.start))
+            values, stopped = self.work.summed(terms, self._stop.number is not None)
+            for name, value in values.items():
                 totals[name] = totals.get(name, 0.0) + value / batches.steps
-            if self._stop.number is not None:
+            if stopped:
                 self._interrupt()
-        self._validations.write({"step": at.global_step, "epoch": at.epoch, **totals})
+        if self._validations:
+            self._validations.write({"step": at.global_step, "epoch": at.epoch, **totals})
         self._scalars("val", totals)
         parts = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
         logger.info("epoch %d validation: %s", at.epoch, parts)
 
-    # Logging
-
-    def _log_step(
-        self, row: dict[str, float], window: log.StepWindow, samples: int, seconds: float, waited: float
-    ) -> None:
+    def _log_step(self, row: dict[str, float], window: log.StepWindow, seconds: float, waited: float) -> None:
+        samples = self.batches.batch_size
         losses = {name: row[name] for name in log.LOSS_COLUMNS}
         window.add(losses, samples, seconds, waited)
         speed = {"samples_per_second": samples / seconds, "data_wait": waited / seconds}
-        self._steps.write(row | speed)
+        if self._steps:
+            self._steps.write(row | speed)
         self._scalars("train", {**losses, "lr": row["lr"], "grad_norm": row["grad_norm"], **speed})
 
     def _log_window(self, title: str, window: log.StepWindow) -> None:
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.work.optimizer.param_groups[0]["lr"]
         step = f"step {self.position.step}/{self.steps_per_epoch}"
         logger.info("%s %s: %s  lr %.3g", title, step, window.line(), rate)
         if window.data_wait > log.DATA_WAIT_LIMIT:

@@ -2,11 +2,15 @@
 
 import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from lib.files import atomic_write
+from lib.config import project_path
+from lib.files import LEFT_ALONE, atomic_write, remove_leftovers
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
@@ -128,3 +132,45 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path):
 def test_other_modes_are_refused(tmp_path, mode):
     with pytest.raises(ValueError, match="mode must be 'w' or 'wb'"), atomic_write(tmp_path / "file", mode):
         pass
+
+
+# --- what killed processes leave behind
+
+
+@pytest.fixture
+def dead_process():
+    """Number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_file_of_a_killed_writer_is_deleted_at_the_next_start(tmp_path):
+    program = (
+        "import os, signal\n"
+        "from lib.files import atomic_write\n"
+        f"with atomic_write({str(tmp_path / 'file')!r}) as file:\n"
+        "    file.write('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=project_path(), check=False)
+    (left,) = tmp_path.iterdir()
+    assert remove_leftovers(tmp_path) == [left]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_temporary_files_and_folders_of_ended_processes_are_deleted(tmp_path, dead_process):
+    running = tmp_path / f".tmp-{os.getppid()}-mine.txt"
+    foreign = [running, tmp_path / ".tmp-notes", tmp_path / "file.txt", tmp_path / f"x.tmp-{dead_process}-y"]
+    for path in (*foreign, tmp_path / f".tmp-{dead_process}-a.txt"):
+        path.write_text("x")
+    (tmp_path / f".tmp-{dead_process}-folder" / "inside").mkdir(parents=True)
+    assert len(remove_leftovers(tmp_path)) == 2
+    assert sorted(tmp_path.iterdir()) == sorted(foreign)
+    old = time.time() - 2 * LEFT_ALONE
+    os.utime(running, (old, old))
+    assert remove_leftovers(tmp_path) == [running]
+
+
+def test_folder_that_is_not_there_has_no_leftovers(tmp_path):
+    assert remove_leftovers(tmp_path / "nowhere") == []

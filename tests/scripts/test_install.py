@@ -77,9 +77,10 @@ def test_unknown_argument_is_refused(project):
 
 def test_installs_from_any_folder_with_the_tested_versions(with_venv):
     assert install(with_venv, "dev").returncode == 0
-    (call,) = pip_calls(with_venv)
-    assert call.endswith("-e .[dev]")
-    assert ("-c constraints.txt" in call) == (sys.version_info >= (3, 11))
+    project, toolkit = pip_calls(with_venv)
+    assert project.endswith("-e .[dev]")
+    assert ("-c constraints.txt" in project) == (sys.version_info >= (3, 11))
+    assert toolkit.endswith("--no-deps vot-toolkit==0.9.0")  # with its requirements there would be two OpenCVs
 
 
 def test_second_run_installs_nothing(with_venv):
@@ -94,7 +95,7 @@ def test_plain_installation_is_part_of_the_dev_one_but_not_the_other_way_round(w
     install(with_venv)
     install(with_venv, "dev")
     install(with_venv)
-    assert [call.rsplit(maxsplit=1)[-1] for call in pip_calls(with_venv)] == [".", ".[dev]"]
+    assert [call.rsplit(maxsplit=1)[-1] for call in pip_calls(with_venv)] == [".", ".[dev]", "vot-toolkit==0.9.0"]
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "setup.py"])

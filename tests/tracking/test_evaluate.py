@@ -82,3 +82,47 @@ def test_an_unknown_data_set_names_the_known_ones(command, folders, capsys):
         command(["--dataset", "otb", "--results", "a=b"])
     assert stop.value.code == 2
     assert "gtot" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ("markdown", "| ours |  | **100.0** | **100.0** | **95.2** | 2 of 2 | measured here |"),
+        ("latex", r"ours &  & \textbf{100.0} & \textbf{100.0} & \textbf{95.2} & measured here \\"),
+        ("csv", "lasher,official,ours,,100.0000,100.0000,95.2381,best,best,best,2 of 2,measured here,,,"),
+        ("json", '"origin": "measured here"'),
+    ],
+)
+def test_a_table_has_our_numbers_and_the_published_ones(command, folders, capsys, form, expected):
+    assert command(arguments(folders, "--table", form)) == 0
+    printed = capsys.readouterr().out
+    assert expected in printed
+    assert "SUTrack" in printed
+    assert command(arguments(folders, "--table", form, "--no-published")) == 0
+    assert "SUTrack" not in capsys.readouterr().out
+
+
+def test_published_alone_means_markdown(command, folders, capsys):
+    assert command(arguments(folders, "--published")) == 0
+    assert "| SUTrack | AAAI 2025 |" in capsys.readouterr().out
+
+
+def test_the_json_table_is_all_that_is_printed(command, folders, capsys):
+    assert command(arguments(folders, "--table", "json", "--plots", str(folders / "plots"))) == 0
+    assert json.loads(capsys.readouterr().out)["unit"] == "percent"
+
+
+def test_what_is_left_out_is_in_the_table(command, folders, capsys):
+    (folders / "results" / "car.txt").write_text("1,2,3,4\n")
+    assert command(arguments(folders, "--table", "markdown", "--allow-missing")) == 0
+    printed = capsys.readouterr().out
+    assert "| 1 of 2 | measured here |" in printed
+    assert "scored WITHOUT 1 sequences" in printed
+    assert "car.txt: too short" in printed
+
+
+def test_a_table_has_no_attributes(command, folders, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command(arguments(folders, "--table", "csv", "--attributes"))
+    assert stop.value.code == 2
+    assert "leave --attributes out" in capsys.readouterr().err

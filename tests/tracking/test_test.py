@@ -203,6 +203,24 @@ def test_bad_first_box(pair, tmp_path, caplog, box, message):
     assert not (tmp_path / "out" / "boxes.txt").exists()
 
 
+def test_corrected_box_needs_no_overwrite_when_the_bad_one_gave_no_result(pair, tmp_path, caplog):
+    failure(recording(pair, tmp_path / "out", box="6,5,0,10"), caplog)
+    assert main(recording(pair, tmp_path / "out")) == 0
+
+
+def test_overwrite_that_fails_leaves_no_result_of_the_old_run_under_the_new_name(pair, tmp_path, caplog):
+    assert main(recording(pair, tmp_path / "out")) == 0
+    (pair / "rgb" / "002.png").write_bytes(b"broken")
+    failure(recording(pair, tmp_path / "out", "--overwrite", box="5,5,9,9"), caplog)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
+
+
+def test_device_that_is_not_there_is_an_error(pair, tmp_path, caplog):
+    assert "--device 'cuda:99' can't be used" in failure(
+        recording(pair, tmp_path / "out", "--device", "cuda:99"), caplog
+    )
+
+
 def test_rgb_and_x_of_different_count(pair, tmp_path, caplog):
     (pair / "x" / "003.png").unlink()
     assert "has 4 frames" in failure(recording(pair, tmp_path / "out"), caplog)

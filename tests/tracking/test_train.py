@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.training.interrupt import Interrupted
+
 SMALL = (
     "model.embed_dim=16",
     "model.depth=2",
@@ -78,7 +80,7 @@ def test_interrupted_run_says_how_to_go_on(
     train: ModuleType, number: int, code: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def run(*_: object, **__: object) -> Path:
-        raise train.Interrupted("checkpoint written", number)
+        raise Interrupted("checkpoint written", number)
 
     monkeypatch.setattr(train, "run_training", run)
     assert train.main(["--config", "rgbt_tiny"]) == code
@@ -92,7 +94,9 @@ def test_arguments_reach_the_run(train: ModuleType, monkeypatch: pytest.MonkeyPa
     assert train.main([*words, "--device", "cpu", "--data-root", "there"]) == 0
     config = seen.pop("config")
     assert (config.seed, config.train.lr, config.train.epochs) == (7, 0.5, 9)
-    assert seen == {"data_root": "there", "output": "here", "resume": True, "overwrite": False, "device": "cpu"}
+    assert (seen["data_root"], seen["output"], seen["device"]) == ("there", "here", "cpu")
+    assert (seen["resume"], seen["overwrite"], seen["allow_changes"]) == (True, False, [])
+    assert seen["processes"].world == 1
 
 
 @pytest.mark.parametrize(

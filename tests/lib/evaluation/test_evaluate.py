@@ -1,10 +1,12 @@
 """`evaluate` as a whole: sources of ground truth, typed result, JSON, table."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lib.datasets.sequence import FileList, Sequence
 from lib.evaluation import evaluate, write_json
 from lib.report.tables import attribute_table, evaluation_table, format_table
 
@@ -65,22 +67,21 @@ def test_attribute_table_counts_sequences(benchmark, write_tracker):
     assert attribute_table(scores).splitlines()[1].split() == ["NO", "1.0000", "1.0000", "0.9524", "2"]
 
 
-class FakeSequence:
-    """What the evaluator uses of a data set's sequence."""
-
-    def __init__(self, boxes, absent, attributes=("blur",)):
-        self.name, self.attributes = "car", attributes
-        self.boxes, self.absent = np.array(boxes, dtype=np.float64), np.array(absent)
+def make_sequence(boxes, absent):
+    """What a data set's reader gives."""
+    boxes, absent = np.array(boxes, dtype=np.float64), np.array(absent)
+    files = FileList(Path("car"), [f"{k}.jpg" for k in range(len(boxes))])
+    return Sequence("car", "rgb", files, None, boxes, ~absent, absent, ("blur",))
 
 
 def test_synthetic_sets_are_scored_alike_however_they_mark_absence(monkeypatch, tmp_path):
     box = [10, 10, 20, 20]
     variants = {
-        "synthrgbt": FakeSequence([box, [0, 0, 0, 0], box], [False, True, False]),
-        "synthrgbd": FakeSequence([box, [np.nan] * 4, box], [False, True, False]),
-        "synthrgbe": FakeSequence([box, box, box], [False, True, False]),
+        "synthrgbt": make_sequence([box, [0, 0, 0, 0], box], [False, True, False]),
+        "synthrgbd": make_sequence([box, [np.nan] * 4, box], [False, True, False]),
+        "synthrgbe": make_sequence([box, box, box], [False, True, False]),
     }
-    monkeypatch.setattr("lib.evaluation.ground_truth.load", lambda name, *rest: [variants[name]])
+    monkeypatch.setattr("lib.datasets.load", lambda name, *rest: [variants[name]])
     (tmp_path / "car.txt").write_text("10,10,20,20\n" * 3)
     scores = {name: evaluate(name, {"t": tmp_path}, data_root=tmp_path) for name in variants}
     for evaluation in scores.values():

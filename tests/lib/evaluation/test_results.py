@@ -3,6 +3,7 @@
 import re
 import shutil
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +61,30 @@ def test_archives_with_unsafe_names_are_refused(benchmark, tmp_path, name):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(name, "1,2,3,4\n")
     assert "unsafe name" in problems_of(benchmark, path)[0]
+
+
+def test_an_archive_with_one_name_twice_is_ambiguous(benchmark, tmp_path):
+    path = tmp_path / "bad.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("t/car.txt", "1,2,3,4\n")
+        archive.writestr("t\\car.txt", "5,6,7,8\n")
+    assert "holds 't/car.txt' twice; which one counts is ambiguous" in problems_of(benchmark, path)[0]
+
+
+def test_a_damaged_archive_names_the_file(benchmark, write_tracker, tmp_path):
+    archive = Path(shutil.make_archive(str(tmp_path / "results"), "zip", write_tracker()))
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"bike.txt") + len(b"bike.txt")
+    content[start : start + 20] = bytes(20)
+    archive.write_bytes(content)
+    assert "results.zip:bike.txt: cannot be read" in problems_of(benchmark, archive)[0]
+
+
+def test_nothing_of_an_archive_is_unpacked(benchmark, write_tracker, tmp_path):
+    archive = shutil.make_archive(str(tmp_path / "results"), "zip", write_tracker())
+    before = sorted(tmp_path.rglob("*"))
+    score(benchmark, archive)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_side_files_of_our_runs_are_ignored(benchmark, write_tracker):
@@ -154,7 +179,9 @@ def test_rows_without_a_box_are_repaired_by_the_protocol_and_stated(benchmark, w
     rows = (folder / "car.txt").read_text().splitlines()
     rows[5:7] = ["nan,nan,nan,nan", "70,70,0,-3"]
     (folder / "car.txt").write_text("\n".join(rows))
-    assert "2 rows of 1 files have NaN or no size" in score(benchmark, folder).trackers["t"].notes[0]
+    note = score(benchmark, folder).trackers["t"].notes[0]
+    assert "2 rows of 1 files have NaN or no size" in note
+    assert "car (first at row 6)" in note
 
 
 def test_two_sets_of_files_in_one_folder_are_ambiguous(benchmark, write_tracker):
@@ -218,7 +245,7 @@ def test_trackers_of_the_same_name_are_refused():
     assert list(parse_results(["A=x", "some/B.zip"])) == ["A", "B"]
     with pytest.raises(ValueError, match="two trackers are called 'A'"):
         parse_results(["A=x", "A=y"])
-    with pytest.raises(ValueError, match="NAME=FOLDER_OR_ZIP"):
+    with pytest.raises(ValueError, match="expects NAME="):
         parse_results(["=x"])
 
 

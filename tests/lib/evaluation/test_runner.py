@@ -1,7 +1,6 @@
 """Running a tracker over sequences: what is written, kept, refused, and what an interruption leaves behind."""
 
 import functools
-import json
 import logging
 import signal
 
@@ -11,11 +10,10 @@ import pytest
 import torch
 
 from lib.datasets.folder import load_pair
-from lib.evaluation import build, result_folder, runner
-from lib.evaluation.result_folder import ResultFolderError, SequenceResult, claim, is_complete, write_result
+from lib.evaluation import build, runner
+from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
 from lib.evaluation.runner import TrackingError, run_sequences, track_frames
 from lib.schema import Config
-from patrack.weights import WeightsError, save_adapters, save_foundation
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
 SIZES = {
@@ -178,70 +176,6 @@ def test_ctrl_c_while_writing_leaves_no_sequence_that_looks_complete(tmp_path, m
     assert len(run_sequences(StubTracker, [sequence], tmp_path / "out").finished) == 1
 
 
-# --- the folder belongs to one run
-
-
-IDENTITY = {"dataset": "lasher", "weights_sha256": "abc", "model": {"depth": 12}}
-
-
-def test_same_run_goes_on_in_its_folder(tmp_path):
-    claim(tmp_path / "out", IDENTITY, {"device": "cpu"})
-    claim(tmp_path / "out", IDENTITY, {"device": "cuda"})
-    saved = json.loads((tmp_path / "out/run.json").read_text())
-    assert saved["identity"] == IDENTITY
-    assert saved["device"] == "cuda"
-    assert saved["key"] == result_folder.run_key(IDENTITY)
-
-
-def test_another_run_in_the_folder_is_an_error_that_says_what_differs(tmp_path):
-    claim(tmp_path, IDENTITY, {})
-    with pytest.raises(ResultFolderError) as caught:
-        claim(tmp_path, IDENTITY | {"weights_sha256": "xyz", "model": {"depth": 6}}, {})
-    message = str(caught.value)
-    assert "weights_sha256: 'abc' -> 'xyz'" in message
-    assert "model.depth: 12 -> 6" in message
-    assert "lasher" not in message
-    assert "--overwrite" in message
-    assert json.loads((tmp_path / "run.json").read_text())["identity"] == IDENTITY
-
-
-def test_overwrite_deletes_the_results_but_no_other_file(tmp_path):
-    claim(tmp_path, IDENTITY, {})
-    write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
-    (tmp_path / "notes.txt").write_text("mine")
-    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
-    assert names(tmp_path) == ["notes.txt", "run.json"]
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize(
-    "content", [{"a.txt": "1,2,3,4"}, {"run.json": '{"name": "training"}'}, {"run.json": "[1"}], ids=str
-)
-def test_folder_that_holds_something_else_is_never_touched(tmp_path, content, overwrite):
-    for name, text in content.items():
-        (tmp_path / name).write_text(text)
-    with pytest.raises(ResultFolderError, match="give another --output"):
-        claim(tmp_path, IDENTITY, {}, overwrite=overwrite)
-    assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == content
-
-
-@pytest.mark.parametrize("inside", ["file", "file/out"])
-def test_output_that_can_not_be_a_folder_is_an_error(tmp_path, inside):
-    (tmp_path / "file").write_text("data")
-    with pytest.raises(ResultFolderError, match="--output"):
-        claim(tmp_path / inside, IDENTITY, {})
-    assert (tmp_path / "file").read_text() == "data"
-
-
-def test_unwritable_output_folder_is_an_error(tmp_path, monkeypatch):
-    def refuse(*_args, **_kwargs):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(ResultFolderError, match=r"can't write results to .*Permission denied"):
-        claim(tmp_path / "out", IDENTITY, {})
-
-
 # --- workers
 
 
@@ -277,74 +211,3 @@ def test_workers_write_what_one_process_writes(tmp_path, make_sequence):
     assert [outcome.error for outcome in there.failed] == [outcome.error for outcome in here.failed]
     for name in ("a.txt", "a_scores.txt", "b.txt"):
         assert (tmp_path / "two" / name).read_text() == (tmp_path / "one" / name).read_text()
-
-
-# --- which weights
-
-
-def _trained(folder, seed=1):
-    tracker = build.build_tracker(CONFIG.model_copy(update={"seed": seed}), build.UNTRAINED)
-    save_foundation(tracker.model, folder / "foundation.safetensors", half=False)
-    save_adapters(tracker.model, folder / "adapters.safetensors")
-    return tracker.model
-
-
-def _with_foundation(path, **update):
-    return CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"foundation": str(path), **update})})
-
-
-@pytest.mark.parametrize("given", ["adapters.safetensors", "."], ids=["file", "run-folder"])
-def test_foundation_and_adapters_make_the_trained_tracker(tmp_path, given):
-    model = _trained(tmp_path)
-    tracker = build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"), str(tmp_path / given))
-    loaded = tracker.model.state_dict()
-    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
-
-
-def test_foundation_alone_needs_no_checkpoint(tmp_path):
-    _trained(tmp_path)
-    config = _with_foundation(tmp_path / "foundation.safetensors", streams="x")
-    tracker = build.build_tracker(config)
-    assert tracker.model.streams == "x"
-
-
-def test_foundation_alone_leaves_given_adapters_out(tmp_path, caplog):
-    _trained(tmp_path)
-    config = _with_foundation(tmp_path / "foundation.safetensors", streams="rgb")
-    tracker = build.build_tracker(config, str(tmp_path / "adapters.safetensors"))
-    assert "is not used: with model.streams=rgb the foundation runs alone" in caplog.text
-    assert tracker.model.streams == "rgb"
-
-
-def test_untrained_adapters_must_be_asked_for(tmp_path):
-    _trained(tmp_path)
-    with pytest.raises(WeightsError, match=r"no weights for tiny: .*weights/tiny\.safetensors; give --checkpoint"):
-        build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"))
-
-
-def test_missing_foundation_is_an_error_that_names_key_and_file(tmp_path):
-    _trained(tmp_path)
-    with pytest.raises(WeightsError, match=r"model\.foundation: .*nowhere\.safetensors not found"):
-        build.build_tracker(_with_foundation(tmp_path / "nowhere.safetensors"), str(tmp_path))
-
-
-def test_folder_without_weights_is_an_error_that_says_what_was_looked_for(tmp_path):
-    with pytest.raises(WeightsError, match=r"no weights in this folder; looked for adapters\.safetensors"):
-        build.build_tracker(CONFIG, str(tmp_path))
-
-
-def test_identity_changes_with_weights_and_settings_but_not_with_paths(tmp_path):
-    one, two = (build.build_tracker(CONFIG.model_copy(update={"seed": seed}), "none") for seed in (1, 2))
-    base = build.identity(CONFIG, one, dataset="d")
-    assert base == build.identity(_with_foundation(tmp_path), one, dataset="d")
-    assert base != build.identity(CONFIG, two, dataset="d")
-    assert base != build.identity(CONFIG, one, dataset="e")
-    test = CONFIG.test.model_copy(update={"window": False})
-    assert base != build.identity(CONFIG.model_copy(update={"test": test}), one, dataset="d")
-
-
-def test_config_of_a_run_brings_its_weights(tmp_path):
-    _trained(tmp_path)
-    assert build.weights_beside(str(tmp_path)) == str(tmp_path)
-    assert build.weights_beside(str(tmp_path / "config.yaml")) == str(tmp_path)
-    assert build.weights_beside("rgbt_tiny") is None

@@ -84,6 +84,18 @@ def test_joint_flip_uses_the_published_convention() -> None:
     assert flip_boxes(np.array([10.0, 5.0, 20.0, 8.0]), 100 - 1).tolist() == [69.0, 5.0, 20.0, 8.0]
 
 
+@pytest.mark.parametrize(("shift", "pixels"), [(1, 1.0), (0, 0.0)], ids=["published", "exact"])
+def test_label_of_the_joint_flip_lies_one_pixel_too_far_left_as_published_or_in_place(
+    shift: int, pixels: float
+) -> None:
+    settings = {"flip_probability": 1.0, "search_jitter": (0.0, 0.0), "flip_shift": shift}
+    pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
+    found = extent(pair.search[..., :2].max(axis=2) > 125)
+    scale = found[2] / BOX[2]  # crop pixels per image pixel
+    off = (found[0] + found[2] / 2 - (pair.box[0] + pair.box[2] / 2) * 96) / scale
+    assert off == pytest.approx(pixels, abs=0.45)  # of the label and the blur: half a crop pixel each
+
+
 def test_gray_acts_on_the_rgb_triple_only() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 6), dtype=np.uint8)
     out = gray_rgb(image)

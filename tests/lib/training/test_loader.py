@@ -105,6 +105,37 @@ def test_only_invalid_crops_are_an_error(make_dataset: Callable) -> None:
         dataset[1, 0]
 
 
+def test_error_leads_to_another_draw_only_when_asked_as_published(make_dataset: Callable, read_frame: Callable) -> None:
+    def broken_early(sequence: Sequence, index: int) -> np.ndarray:
+        if index < 15:
+            raise FrameError(f"{index}: not a readable image")
+        return read_frame(sequence, index)
+
+    dataset = make_dataset(read=broken_early)
+    dataset.redraw_on_error = True
+    assert all(dataset[1, index][1].template >= 15 for index in range(20))
+    dataset.redraw_on_error = False
+    with pytest.raises(SampleError, match="not a readable image"):
+        [dataset[1, index] for index in range(20)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_processes_share_every_batch_without_gap_or_overlap(world: int) -> None:
+    def keys(rank: int, count: int) -> list[list]:
+        batches = EpochBatches(20, 8, rank, count)
+        batches.start(3)
+        return list(batches)
+
+    shares = [keys(rank, world) for rank in range(world)]
+    assert [[key for share in shares for key in share[step]] for step in range(2)] == keys(0, 1)
+    assert max(len(share[0]) for share in shares) - min(len(share[0]) for share in shares) <= 1
+
+
+def test_more_processes_than_pairs_is_an_error() -> None:
+    with pytest.raises(ValueError, match="batch of 2 pairs cannot be shared by 3 processes"):
+        EpochBatches(8, 2, 0, 3)
+
+
 def test_epoch_smaller_than_a_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"samples per epoch \(3\)"):
         EpochBatches(3, 4)

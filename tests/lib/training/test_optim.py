@@ -8,8 +8,8 @@ from torch import nn
 
 from lib.training.optim import (
     BASE_RATE,
-    backward_and_step,
     build_optimizer,
+    clipped_step,
     keep_ratio_at,
     learning_rate_factor,
     make_scaler,
@@ -17,6 +17,11 @@ from lib.training.optim import (
 )
 
 CPU = torch.device("cpu")
+
+
+def stepped(loss: torch.Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, *rest, **more) -> float:
+    scaler.scale(loss).backward()
+    return clipped_step(optimizer, scaler, *rest, **more)
 
 
 @pytest.mark.parametrize(
@@ -30,11 +35,20 @@ CPU = torch.device("cpu")
         ("cosine", 300, 0.5),
         ("cosine", 600, 0.0),
         ("constant", 599, 1.0),
+        ("step", 960, 0.1),
     ],
 )
 def test_learning_rate_factor(schedule: str, step: int, expected: float) -> None:
     factor = learning_rate_factor(step, 10, schedule=schedule, epochs=60, drop_epoch=48, drop_factor=0.1)
     assert factor == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(("step", "expected"), [(479, 1.0), (480, 0.1), (959, 0.1), (960, 0.01), (1440, 0.001)])
+def test_step_decay_repeats_when_asked_as_published(step: int, expected: float) -> None:
+    factor = learning_rate_factor(
+        step, 10, schedule="step", epochs=200, drop_epoch=48, drop_factor=0.1, drop_repeats=True
+    )
+    assert factor == pytest.approx(expected, rel=1e-12)
 
 
 def test_warmup_is_linear_and_reaches_the_full_rate() -> None:
@@ -78,7 +92,7 @@ def test_gradients_are_clipped_after_unscaling() -> None:
     weight = nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    norm = backward_and_step((weight * 3.0).sum(), optimizer, scaler, [weight], grad_clip=0.1)
+    norm = stepped((weight * 3.0).sum(), optimizer, scaler, [weight], grad_clip=0.1)
     assert norm == pytest.approx(6.0)  # the true norm: scaled, it would be 6144
     assert weight.detach().norm().item() == pytest.approx(0.1, abs=1e-6)  # clipped still scaled, it would be 1e-4
 
@@ -86,7 +100,7 @@ def test_gradients_are_clipped_after_unscaling() -> None:
 def test_no_clipping_with_zero() -> None:
     weight = nn.Parameter(torch.zeros(4))
     optimizer = torch.optim.SGD([weight], lr=1.0)
-    backward_and_step((weight * 3.0).sum(), optimizer, make_scaler("fp32", CPU), [weight], grad_clip=0.0)
+    stepped((weight * 3.0).sum(), optimizer, make_scaler("fp32", CPU), [weight], grad_clip=0.0)
     assert weight.detach().tolist() == [-3.0] * 4
 
 
@@ -94,7 +108,7 @@ def test_scaler_skips_a_step_that_overflows_and_lowers_its_scale() -> None:
     weight = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    norm = backward_and_step((weight * math.inf).sum(), optimizer, scaler, [weight], grad_clip=0.1)
+    norm = stepped((weight * math.inf).sum(), optimizer, scaler, [weight], grad_clip=0.1)
     assert not math.isfinite(norm)
     assert weight.detach().tolist() == [1.0, 1.0]
     assert scaler.get_scale() == 512.0
@@ -104,7 +118,7 @@ def test_infinite_gradient_without_scaler_is_an_error_and_leaves_the_weights() -
     weight = nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     with pytest.raises(FloatingPointError, match="gradient norm"):
-        backward_and_step((weight * math.inf).sum(), optimizer, make_scaler("bf16", CPU), [weight], grad_clip=0.1)
+        stepped((weight * math.inf).sum(), optimizer, make_scaler("bf16", CPU), [weight], grad_clip=0.1)
     assert weight.detach().tolist() == [1.0, 1.0]
 
 

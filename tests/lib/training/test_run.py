@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,10 +11,13 @@ import pytest
 import torch
 
 from lib.schema import Config
-from lib.training.checkpoint import CheckpointError, load_state
+from lib.training.checkpoint import CheckpointError, load_state, save_state
+from lib.training.folder import locked
 from lib.training.loader import SampleError
 from lib.training.manifest import read_manifest
+from lib.training.repeat import RepeatError, read_run
 from lib.training.run import RunFolderError, run_training
+from lib.training.summary import SummaryError, read_runs, summarise
 from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack.weights import WeightsError, load_adapters, load_checkpoint, load_foundation, save_foundation
@@ -28,11 +35,9 @@ def foundation(tmp_path: Path, make_config: Callable) -> Path:
 def train(tmp_path: Path, make_config: Callable, data_root: Path, foundation: Path) -> Callable[..., Path]:
     """Trains the RGB-T test experiment in `tmp_path/runs`."""
 
-    def run(*overrides: str, resume: bool = False, overwrite: bool = False) -> Path:
+    def run(*overrides: str, **more: object) -> Path:
         config = make_config(f"model.foundation={foundation}", *overrides)
-        return run_training(
-            config, data_root=str(data_root), output=str(tmp_path / "runs"), resume=resume, overwrite=overwrite
-        )
+        return run_training(config, data_root=str(data_root), output=str(tmp_path / "runs"), **more)
 
     return run
 
@@ -67,9 +72,9 @@ def test_manifest_says_what_was_trained_on_and_how_it_went(train: Callable, tmp_
     manifest = read_manifest(train().parent)
     assert manifest["status"] == "finished"
     assert (manifest["name"], manifest["seed"], manifest["steps"]) == ("rgbt_tiny", 0, 8)
-    assert manifest["train"] == [
-        {"name": "synthrgbt/train", "weight": 1.0, "sequences": 2, "frames": 40, "usable_frames": 40}
-    ]
+    counts = {"name": "synthrgbt/train", "weight": 1.0, "sequences": 2, "frames": 40, "usable_frames": 40}
+    assert manifest["train"][0].items() >= counts.items()
+    assert len(manifest["train"][0]["sha256"]) == 64
     assert len(manifest["foundation_sha256"]) == 64
     assert manifest["versions"]["torch"]
     assert manifest["final"]["val"]["epoch"] == 2
@@ -157,8 +162,8 @@ def test_resume_from_another_config_lists_what_differs(train: Callable, tmp_path
     train()
     if not checkpoint:
         (tmp_path / "runs" / "rgbt_tiny" / "checkpoints" / "last.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"train\.lr: 0\.0004 -> 0\.001\n  train\.weight_decay"):
-        train("train.lr=1e-3", "train.weight_decay=0.5", resume=True)
+    with pytest.raises(CheckpointError, match=r"train\.lr: 0\.\d+ -> 0\.002\n  train\.weight_decay"):
+        train("train.lr=2e-3", "train.weight_decay=0.5", resume=True)
 
 
 def test_resume_on_another_foundation_is_refused(
@@ -197,3 +202,173 @@ def test_unwritable_output_is_an_error_before_anything_is_loaded(make_config: Ca
     (tmp_path / "file").write_text("")
     with pytest.raises(RunFolderError, match=r"cannot write to the run folder .*--output.*Not a directory"):
         run_training(make_config(), data_root="/nowhere", output=str(tmp_path / "file"))
+
+
+def test_settings_that_are_allowed_to_change_do(train: Callable, tmp_path: Path) -> None:
+    train("train.epochs=1")
+    with pytest.raises(CheckpointError, match=r"(?s)train\.epochs: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
+        train("train.lr=2e-3", resume=True)
+    with pytest.raises(CheckpointError, match=r"train\.lr: .* -> 0\.002\nGive"):
+        train("train.lr=2e-3", resume=True, allow_changes=["train.epochs", "train.l"])
+    train("train.lr=2e-3", resume=True, allow_changes=["train"])
+    manifest = read_manifest(tmp_path / "runs" / "rgbt_tiny")
+    assert manifest["steps"] == 8
+    assert manifest["changed_on_resume"][0] == "train.epochs: 1 -> 2"
+
+
+def test_checkpoint_from_before_a_setting_existed_goes_on(train: Callable, tmp_path: Path) -> None:
+    expected = train().read_bytes()
+    path = tmp_path / "runs" / "rgbt_tiny" / "checkpoints" / "last.pt"
+    state = load_state(path)
+    for group, key in (("train", "lr_drop_repeats"), ("data", "flip_label"), ("train", "checkpoint_minutes")):
+        del state.config[group][key]
+    save_state(state, path)
+    assert train(resume=True).read_bytes() == expected
+
+
+def test_disk_that_fills_up_while_a_checkpoint_is_written_leaves_the_older_one(
+    train: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train().read_bytes()
+    inner, calls = torch.save, []
+
+    def full(content: object, file: object) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            file.write(b"half of it")
+            raise OSError(28, "No space left on device")
+        inner(content, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(OSError, match=r"last\.pt .*No space left.* MB are free.*older one .* untouched.*--resume"):
+            train("train.checkpoint_minutes=1e-9", overwrite=True)
+    folder = tmp_path / "runs" / "rgbt_tiny"
+    assert load_state(folder / "checkpoints" / "last.pt").global_step == 2
+    assert "No space left" in read_manifest(folder)["error"]
+    assert train(resume=True).read_bytes() == expected
+
+
+def test_full_disk_does_not_hide_why_a_run_failed(train: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lib.training import folder
+
+    inner = folder.update_manifest
+
+    def full(path: Path, values: dict) -> None:
+        if values.get("status") == "failed":
+            raise OSError(28, "No space left on device")
+        inner(path, values)
+
+    monkeypatch.setattr(folder, "update_manifest", full)
+    fail_at(monkeypatch, 1)
+    with pytest.raises(RuntimeError, match="power cut"):
+        train()
+
+
+def test_data_that_vanish_in_the_middle_stop_the_run_which_goes_on_when_they_are_back(
+    train: Callable, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = train("data.val_samples=0").read_bytes()
+    inner = Trainer._step
+
+    def vanish(self: Trainer, batch: object) -> object:
+        if self.position.global_step == 5:
+            data_root.rename(tmp_path / "elsewhere")
+        return inner(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", vanish)
+        with pytest.raises(SampleError, match=r"sample \d+ of epoch 2: synthrgbt/train: training_\d.*frame"):
+            train("data.val_samples=0", overwrite=True)
+    (tmp_path / "elsewhere").rename(data_root)
+    assert train("data.val_samples=0", resume=True).read_bytes() == expected
+
+
+def test_half_written_files_of_a_killed_run_are_removed(train: Callable, tmp_path: Path) -> None:
+    folder = train().parent
+    left = [folder / "checkpoints" / ".tmp-1-last.pt", folder / ".adapters.safetensors.77.tmp"]
+    for path in left:
+        path.write_bytes(b"half")
+    train(resume=True)
+    assert not any(path.exists() for path in left)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks")
+def test_folder_in_which_another_process_trains_is_refused(train: Callable) -> None:
+    folder = train("train.epochs=1").parent
+    pid = os.fork()
+    if pid == 0:
+        with locked(folder):
+            (folder / "held").touch()
+            time.sleep(30)
+        os._exit(0)
+    try:
+        while not (folder / "held").exists():
+            time.sleep(0.01)
+        with pytest.raises(RunFolderError, match="another process is training"):
+            train("train.epochs=1", resume=True)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    train("train.epochs=1", resume=True)  # the lock has gone with its process
+
+
+def test_manifest_is_complete(train: Callable, foundation: Path) -> None:
+    path = train("train.max_batch_per_process=3")
+    manifest = read_manifest(path.parent)
+    assert manifest["config"]["train"]["total_batch_size"] == 4
+    assert manifest["batch"] == {"total": 4, "processes": 1, "accumulation": 2, "at_once": 2}
+    assert manifest["learning_rate"]["final"] == pytest.approx(manifest["learning_rate"]["base"] / 10)
+    assert manifest["data_fingerprint"]["sequences"] == 4
+    assert manifest["data_fingerprint"]["frames"] == 80
+    assert manifest["foundation_file"] == {
+        "path": str(foundation),
+        "sha256": hashlib.sha256(foundation.read_bytes()).hexdigest(),
+    }
+    assert manifest["weights"] == {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert manifest["hardware"]["cores"] == os.cpu_count()
+    assert manifest["wall_hours"] == pytest.approx(manifest["wall_seconds"] / 3600, abs=1e-3)
+    assert manifest["gpu_hours"] == 0
+    assert {"revision", "dirty", "versions", "seed", "threads", "final"} <= manifest.keys()
+
+
+def test_run_is_repeated_from_its_own_folder(
+    train: Callable, data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = train("train.epochs=1").parent
+    before = read_run(folder, ["data.num_workers=0"])
+    assert before.data_root == str(data_root)
+    path = run_training(before.config, data_root=before.data_root, output=str(tmp_path / "again"), repeat_of=folder)
+    assert path.read_bytes() == (folder / path.name).read_bytes()
+    assert read_manifest(path.parent)["repeat_of"]["identical"] is True
+    with pytest.raises(RepeatError, match=r"train\.lr: .* -> 0\.5"):
+        read_run(folder, ["train.lr=0.5"])
+    with pytest.raises(RepeatError, match=r"no run\.json"):
+        read_run(tmp_path, [])
+
+    init = data_root / "SynthRGBX" / "rgbt" / "trainingset" / "training_0" / "init.txt"
+    for name in ("init.txt", "visible.txt", "infrared.txt"):
+        init.with_name(name).write_text(init.with_name(name).read_text().replace("14,12", "13,12", 1))
+    again = {"data_root": before.data_root, "output": str(tmp_path / "other"), "repeat_of": folder, "overwrite": True}
+    with pytest.raises(RepeatError, match=r"(?s)synthrgbt/train \(2 sequences, 40 frames.*--allow-other-data"):
+        run_training(before.config, **again)
+    with caplog.at_level("WARNING"):
+        path = run_training(before.config, **again, allow_other_data=True)
+    assert "on other data" in caplog.text
+    assert read_manifest(path.parent)["repeat_of"]["identical"] is False
+
+
+def test_runs_of_several_seeds_give_mean_and_deviation(train: Callable, tmp_path: Path) -> None:
+    folders = []
+    for seed in (0, 1):
+        folders.append(tmp_path / f"seed_{seed}")
+        train(f"seed={seed}", "train.epochs=1").parent.rename(folders[-1])
+    summary = summarise(read_runs(folders))["train loss"]
+    values = [read_manifest(folder)["final"]["train"]["loss"] for folder in folders]
+    assert summary["values"] == values
+    assert summary["mean"] == pytest.approx(sum(values) / 2)
+    assert summary["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
+    with pytest.raises(SummaryError, match="seed 0 again"):
+        read_runs([folders[0], folders[0]])
+    with pytest.raises(SummaryError, match="no finished run"):
+        read_runs([folders[0], tmp_path])

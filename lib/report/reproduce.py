@@ -1,0 +1,212 @@
+"""The tables of the field, made anew: which trackers of ours belong in each, what is at hand, and what is missing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib import datasets
+from lib.config import load as load_config
+from lib.config import project_path
+from lib.evaluation import Evaluation, EvaluationError, evaluate, write_json
+from lib.evaluation.command import Weights, track_dataset
+from lib.files import atomic_write
+from lib.report.compare import compare
+from lib.report.formats import render
+from patrack.weights import checkpoint_kind
+
+__all__ = ["TABLES", "Reproduction", "Request", "reproduce"]
+
+logger = logging.getLogger(__name__)
+
+# Benchmark by table: the modality pair whose experiments belong in it.
+TABLES = {
+    "lasher": "rgbt",
+    "rgbt234": "rgbt",
+    "gtot": "rgbt",
+    "depthtrack": "rgbd",
+    "visevent": "rgbe",
+    "synthrgbt": "rgbt",
+    "synthrgbd": "rgbd",
+    "synthrgbe": "rgbe",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to reproduce, and with what.
+
+    Attributes:
+        table: a key of `TABLES`.
+        output: folder for the results of every row, `table.md` and `scores.json`.
+        checkpoints: weights file by experiment (e.g. "rgbt_base"), or by any other name for a further row, which the
+            full-size experiment of the table's modality then reads.
+        results: raw result files by name, for rows that others have tracked.
+        data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
+        ground_truth: annotations, if not those of the data set.
+        workers: sequences tracked at once.
+        device: a torch device.
+        overwrite: delete the results of another run in the output folder.
+    """
+
+    table: str
+    output: Path
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
+    results: Mapping[str, Path] = field(default_factory=dict)
+    data_root: str | None = None
+    ground_truth: Path | None = None
+    workers: int = 1
+    device: str = "cpu"
+    overwrite: bool = False
+
+
+@dataclass
+class Reproduction:
+    """How it went: the scores there are, what is missing, and what failed, in words by row."""
+
+    evaluation: Evaluation | None = None
+    missing: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def exit_code(self) -> int:
+        """0: every row was measured, 1: something failed, 3: something is missing."""
+        return 1 if self.failed else 3 if self.missing else 0
+
+    def describe(self, table: str) -> str:
+        """For the user: the table, what is missing and what failed."""
+        parts = [f"Table {table}: nothing could be measured here."]
+        if self.evaluation is not None:
+            parts = [render(compare(self.evaluation), "markdown")]
+        for title, entries in (("Missing", self.missing), ("Failed", self.failed)):
+            if entries:
+                parts.append("\n".join([f"{title}:", *(f"- {row}: {text}" for row, text in entries.items())]))
+        if not self.missing and not self.failed:
+            parts.append("Every row of ours was measured.")
+        return "\n\n".join(parts)
+
+
+def reproduce(request: Request) -> Reproduction:
+    """Track and score every row that has weights and data; the rest is stated.
+
+    Args:
+        request: what, and with what.
+
+    Returns:
+        Scores and gaps; `table.md` and `scores.json` are written if there are scores.
+
+    Raises:
+        ValueError: unknown table, or a name that is given twice.
+        OSError: the tables cannot be written.
+    """
+    if request.table not in TABLES:
+        raise ValueError(f"table must be one of {', '.join(TABLES)}, got {request.table!r}")
+    twice = set(request.checkpoints) & set(request.results)
+    if twice:
+        raise ValueError(f"--checkpoint and --results both name {', '.join(sorted(twice))}; rename one")
+    done = Reproduction()
+    ready = _with_weights(request, done)
+    data = _missing_data(request)
+    if data:
+        done.missing["data set"] = f"{data} (would run: {', '.join(ready) or 'nothing'})"
+    tracked = {} if data else _track(request, ready, done)
+    _score(request, {**tracked, **request.results}, done)
+    if done.evaluation is not None:
+        with atomic_write(request.output / "table.md") as file:
+            file.write(done.describe(request.table) + "\n")
+        write_json(request.output / "scores.json", done.evaluation)
+    return done
+
+
+def _with_weights(request: Request, done: Reproduction) -> dict[str, tuple[str, Path]]:
+    """Experiment and weights file by row; rows without weights are noted as missing."""
+    modality = TABLES[request.table]
+    own = [f"{kind}_{size}" for size in ("base", "tiny") for kind in (modality, "rgb")]
+    others = [name for name in request.checkpoints if name not in own]
+    ready = {}
+    for name in [*own, *others]:
+        experiment = name if name in own else f"{modality}_base"
+        shipped = project_path(f"weights/{name}.safetensors")
+        path = request.checkpoints.get(name, shipped)
+        if path.exists():
+            ready[name] = (experiment, path)
+        else:
+            way = "" if name in request.checkpoints else f"; give --checkpoint {name}=FILE"
+            done.missing[name] = f"no checkpoint: looked for {path}{way}"
+    return ready
+
+
+def _missing_data(request: Request) -> str:
+    """Why the images cannot be read, or nothing."""
+    try:
+        root = datasets.resolve_data_root(request.data_root)
+        datasets.load(request.table, "test", None, root)
+    except (ValueError, OSError) as error:
+        asked = request.data_root or os.environ.get("PATRACK_DATA")
+        return f"images of {request.table}, {f'looked in {asked}: ' if asked else ''}{error}"
+    return ""
+
+
+def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reproduction) -> dict[str, Path]:
+    """Result folder by row, of the rows that could be tracked completely."""
+    folders = {}
+    further = [name for name, (experiment, _) in ready.items() if name != experiment]
+    for name, (experiment, path) in ready.items():
+        folder = request.output / (f"further-{further.index(name) + 1}" if name in further else experiment)
+        try:
+            config = load_config(experiment, [])
+            foundation = config.model.foundation
+            if experiment.startswith("rgb_"):  # its own weights are the foundation; what it trained from is not needed
+                config = config.model_copy(update={"model": config.model.model_copy(update={"foundation": None})})
+            elif foundation is not None and not project_path(foundation).is_file() and _needs_foundation(path):
+                done.missing[name] = f"no foundation: looked for {project_path(foundation)}"
+                continue
+            weights = Weights(str(path), request.device, request.overwrite)
+            summary = track_dataset(
+                config,
+                weights,
+                request.table,
+                "test",
+                output=folder,
+                data_root=request.data_root,
+                workers=request.workers,
+            )
+        except (ValueError, OSError, RuntimeError) as error:
+            done.failed[name] = str(error)
+            continue
+        if summary.failed:
+            done.failed[name] = f"{len(summary.failed)} sequences failed, the first: {summary.failed[0].error}"
+        else:
+            folders[name] = folder
+    return folders
+
+
+def _needs_foundation(path: Path) -> bool:
+    return path.is_file() and checkpoint_kind(path) == "adapters"
+
+
+def _score(request: Request, results: Mapping[str, Path], done: Reproduction) -> None:
+    """Score all rows; those whose files are bad are noted as failed."""
+    if not results:
+        return
+    try:
+        done.evaluation = evaluate(
+            request.table,
+            results,
+            ground_truth=request.ground_truth,
+            data_root=request.data_root,
+            allow_missing=True,
+        )
+    except EvaluationError as error:
+        done.failed |= {name: "; ".join(problems) for name, problems in error.problems.items()}
+        return
+    except (ValueError, OSError) as error:
+        done.failed["scoring"] = str(error)
+        return
+    done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
+    for name, scores in done.evaluation.trackers.items():
+        if scores.left_out:
+            done.failed[name] = "; ".join(scores.left_out.values())

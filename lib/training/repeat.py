@@ -1,0 +1,105 @@
+"""Repeating a run from its own folder: the same settings, data and foundation, or an error that says what differs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib import config as config_files
+from lib.schema import Config
+from lib.training.checkpoint import config_differences
+from lib.training.manifest import MANIFEST, read_manifest
+
+__all__ = ["RepeatError", "Repetition", "check_same", "compare_weights", "read_run"]
+
+logger = logging.getLogger(__name__)
+
+
+class RepeatError(ValueError):
+    """A run cannot be repeated; the message says why."""
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """What a run folder says about how to repeat its run.
+
+    Attributes:
+        config: as it was.
+        data_root: where its data lay, None if only the configuration said so.
+        threads: CPU threads that it used.
+    """
+
+    config: Config
+    data_root: str | None
+    threads: int | None
+
+
+def read_run(folder: Path, overrides: list[str]) -> Repetition:
+    """Reads the folder of a run.
+
+    Args:
+        folder: holds `config.yaml` and `run.json`.
+        overrides: only settings that cannot change the result.
+
+    Raises:
+        RepeatError: no run there, or a setting that would make it another run.
+    """
+    manifest = read_manifest(folder)
+    if "data_fingerprint" not in manifest:
+        raise RepeatError(f"--from {folder}: there is no {MANIFEST} of a training run with a data fingerprint in it")
+    before, now = config_files.load(folder), config_files.load(folder, overrides)
+    differences = config_differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
+    if differences:
+        raise RepeatError(
+            f"--from {folder} repeats a run as it was; these settings make it another one:\n  "
+            + "\n  ".join(differences.values())
+            + f"\nFor that, give --config {folder} and the settings"
+        )
+    return Repetition(now, manifest.get("data_root"), manifest.get("threads"))
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, allow_other_data: bool) -> None:
+    """Compares a run's manifest with what is there now.
+
+    Raises:
+        RepeatError: other data (unless allowed) or another foundation.
+    """
+    problems = []
+    if before["data_fingerprint"] != now["data_fingerprint"]:
+        lines = [
+            f"data: {_counts(a)} -> {_counts(b)}"
+            for a, b in zip(before["train"] + before["val"], now["train"] + now["val"], strict=True)
+            if a != b
+        ]
+        if allow_other_data:
+            logger.warning("repeating %s on other data: %s", folder, "; ".join(lines))
+        else:
+            problems += [*lines, "(--allow-other-data accepts that)"]
+    if before["foundation_sha256"] != now["foundation_sha256"]:
+        problems.append(f"foundation_sha256: {before['foundation_sha256']} -> {now['foundation_sha256']}")
+    if problems:
+        raise RepeatError(f"--from {folder}: not the same as then:\n  " + "\n  ".join(problems))
+    for key in ("revision", "versions", "processes", "threads", "device"):
+        if before.get(key) != now[key]:
+            logger.warning("%s was %s, is %s: bits may differ", key, before.get(key), now[key])
+
+
+def compare_weights(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Says how near a finished repetition came to the run in `folder`; for the manifest."""
+    before = read_manifest(folder)
+    theirs = (before.get("weights") or {}).get("sha256")
+    if theirs is None:
+        logger.warning("%s did not finish: there is nothing to compare with", folder)
+        return {"folder": str(folder), "identical": None}
+    identical = theirs == values["weights"]["sha256"]
+    losses = [manifest["final"]["train"].get("loss") for manifest in (before, values)]
+    outcome = "bit-identical to" if identical else "NOT bit-identical to"
+    logger.info("the weights are %s those of %s; loss of the last epoch %s -> %s", outcome, folder, *losses)
+    return {"folder": str(folder), "identical": identical, "loss_before": losses[0], "loss_now": losses[1]}
+
+
+def _counts(item: Mapping[str, Any]) -> str:
+    return f"{item['name']} ({item['sequences']} sequences, {item['frames']} frames, {item['sha256'][:12]})"

@@ -1,0 +1,70 @@
+"""From the `data` section of an experiment to sources of samples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lib import datasets
+from lib.datasets.frames import read_frame
+from lib.schema import Config, SourceConfig
+from lib.training.augment import PairAugmentation
+from lib.training.cache import FrameCache
+from lib.training.loader import PairDataset, ReadFrame
+from lib.training.sampling import PairSampler, Source
+
+__all__ = ["build_dataset", "frame_reader", "load_sources"]
+
+
+def load_sources(config: Config, data_root: str | None) -> tuple[list[Source], list[Source]]:
+    """The data sets of data.train and data.val.
+
+    Raises:
+        ValueError: unknown, missing or inconsistent data sets.
+    """
+    root = datasets.resolve_data_root(data_root, config.data.root)
+
+    def load(item: SourceConfig) -> Source:
+        own = Path(item.root) if item.root else None
+        excluded = set(item.exclude_attributes)
+        loaded = datasets.load(item.name, item.split, own, root)
+        sequences = tuple(sequence for sequence in loaded if excluded.isdisjoint(sequence.attributes))
+        return Source(f"{item.name}/{item.split}", sequences, item.weight)
+
+    val = config.data.val if config.data.val_samples else []
+    return [load(item) for item in config.data.train], [load(item) for item in val]
+
+
+def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, training: bool) -> PairDataset:
+    """Samples of an experiment.
+
+    Args:
+        config: the experiment.
+        sources: what to draw from.
+        frames: reads a frame.
+        training: False leaves out brightness and the flip of single crops.
+    """
+    data, model, crop = config.data, config.model, config.crop
+    augment = PairAugmentation(
+        template_size=model.template_size,
+        search_size=model.search_size,
+        template_factor=crop.template_factor,
+        search_factor=crop.search_factor,
+        template_jitter=(data.template_center_jitter, data.template_scale_jitter),
+        search_jitter=(data.search_center_jitter, data.search_scale_jitter),
+        gray_probability=data.gray_probability,
+        flip_probability=data.flip_probability,
+        crop_flip_probability=data.crop_flip_probability,
+        brightness_jitter=data.brightness_jitter,
+        flip_shift=1 if data.flip_label == "published" else 0,
+        training=training,
+    )
+    channels = 3 if config.modality == "rgb" else 6
+    sampler = PairSampler(sources, data.max_gap)
+    return PairDataset(sampler, augment, frames, config.seed, channels, data.redraw_on_error)
+
+
+def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:
+    """Reads a frame of these sources: from its file, or from `FrameCache` with data.cache_frames."""
+    if not config.data.cache_frames:
+        return read_frame
+    return FrameCache.build(sequence for source in sources for sequence in source.sequences).read_frame

@@ -1,0 +1,61 @@
+"""Turn a finished training run into a small weights file to give away: 16-bit safetensors with its own description.
+
+python scripts/export_weights.py runs/rgbt_tiny weights/rgbt_tiny.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from lib.config import load, project_path
+from lib.evaluation.build import find_checkpoint
+from patrack import adapter_parameters, build_model
+from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
+
+logger = logging.getLogger("export_weights")
+
+
+def export(run: Path, output: Path) -> None:
+    """Write the run's adapters, or its foundation if that was trained, to `output`.
+
+    Raises:
+        ValueError, OSError: the run is incomplete, its foundation is missing, or `output` can't be written.
+    """
+    config = load(run)
+    model = build_model(config)
+    adapters = bool(adapter_parameters(model)) and config.train.trainable == "adapters"
+    if adapters:
+        load_foundation(model, project_path(config.model.foundation))
+    load_checkpoint(model, find_checkpoint(config, str(run), adapters))
+    settings = config.model_dump(mode="json", include={"seed", "model", "crop", "data", "train"})
+    header = {"name": config.name, "modality": config.modality, "config": json.dumps(settings, sort_keys=True)}
+    if adapters:
+        save_adapters(model, output, header, half=True)
+    else:
+        save_foundation(model, output, half=True, metadata=header)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the file is written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished training run")
+    parser.add_argument("output", type=Path, help="a .safetensors file")
+    for flag in ("--device", "--seed"):
+        parser.add_argument(flag, help="as for every command; conversion uses neither device nor random numbers")
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    try:
+        export(arguments.run, arguments.output)
+    except (ValueError, OSError) as error:
+        logger.error("%s", error)
+        return 1
+    print(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""A folder of results belongs to one run: what is continued, refused, deleted."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lib.evaluation import result_folder
+from lib.evaluation.result_folder import ResultFolderError, SequenceResult, claim, write_result
+
+FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
+
+
+IDENTITY = {"dataset": "lasher", "weights_sha256": "abc", "model": {"depth": 12}}
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_same_run_goes_on_in_its_folder(tmp_path):
+    claim(tmp_path / "out", IDENTITY, {"device": "cpu"})
+    claim(tmp_path / "out", IDENTITY, {"device": "cuda"})
+    saved = json.loads((tmp_path / "out/run.json").read_text())
+    assert saved["identity"] == IDENTITY
+    assert saved["device"] == "cuda"
+    assert saved["key"] == result_folder.run_key(IDENTITY)
+
+
+def test_another_run_in_the_folder_is_an_error_that_says_what_differs(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    (tmp_path / "a.txt").write_text("1,2,3,4\n")
+    with pytest.raises(ResultFolderError) as caught:
+        claim(tmp_path, IDENTITY | {"weights_sha256": "xyz", "model": {"depth": 6}}, {})
+    message = str(caught.value)
+    assert "weights_sha256: 'abc' -> 'xyz'" in message
+    assert "model.depth: 12 -> 6" in message
+    assert "lasher" not in message
+    assert "--overwrite" in message
+    assert json.loads((tmp_path / "run.json").read_text())["identity"] == IDENTITY
+
+
+def test_run_that_left_no_result_gives_its_folder_to_the_next_one(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {})
+    assert json.loads((tmp_path / "run.json").read_text())["identity"]["dataset"] == "visevent"
+
+
+def test_overwrite_deletes_the_results_but_no_other_file(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
+    (tmp_path / "notes.txt").write_text("mine")
+    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
+    assert names(tmp_path) == ["notes.txt", "run.json"]
+
+
+def test_overwrite_deletes_the_files_of_a_recording_before_anything_is_tracked(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    for name in ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", "notes.txt"):
+        (tmp_path / name).write_text("old")
+    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
+    assert names(tmp_path) == ["notes.txt", "run.json"]
+
+
+def test_what_a_killed_run_left_half_written_neither_blocks_nor_stays(tmp_path):
+    (tmp_path / ".tmp-999999999-run.json").write_text("{")
+    claim(tmp_path, IDENTITY, {})
+    assert names(tmp_path) == ["run.json"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(
+    "content", [{"a.txt": "1,2,3,4"}, {"run.json": '{"name": "training"}'}, {"run.json": "[1"}], ids=str
+)
+def test_folder_that_holds_something_else_is_never_touched(tmp_path, content, overwrite):
+    for name, text in content.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ResultFolderError, match="give another --output"):
+        claim(tmp_path, IDENTITY, {}, overwrite=overwrite)
+    assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == content
+
+
+@pytest.mark.parametrize("inside", ["file", "file/out"])
+def test_output_that_can_not_be_a_folder_is_an_error(tmp_path, inside):
+    (tmp_path / "file").write_text("data")
+    with pytest.raises(ResultFolderError, match="--output"):
+        claim(tmp_path / inside, IDENTITY, {})
+    assert (tmp_path / "file").read_text() == "data"
+
+
+def test_unwritable_output_folder_is_an_error(tmp_path, monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(ResultFolderError, match=r"can't write results to .*Permission denied"):
+        claim(tmp_path / "out", IDENTITY, {})

@@ -1,0 +1,220 @@
+"""The report as files: what is in the page, what is not, and pictures; `test_browser.py` opens it."""
+
+import html.parser
+import json
+import re
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from lib.evaluation import evaluate
+from lib.evaluation.scores import Curve, TrackerScores
+from lib.report.charts import line_chart, looks, radar
+from lib.report.images import find_images
+from lib.report.pages import write_report
+from lib.report.strips import film_strip
+from report_data import HOSTILE, NAMES, make_evaluation
+
+
+class Page(html.parser.HTMLParser):
+    """Elements with attributes, and the text outside script and style."""
+
+    def __init__(self, source):
+        super().__init__()
+        self.elements, self.text, self.inside = [], "", ""
+        self.feed(source)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        self.inside = tag
+
+    def handle_data(self, data):
+        if self.inside not in ("script", "style"):
+            self.text += data
+
+    def handle_endtag(self, tag):
+        self.inside = ""
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Evaluation, report folder and page, with images."""
+    root = tmp_path_factory.mktemp("report")
+    evaluation = make_evaluation(root, trackers=("ours", "<script>alert(1)</script>"))
+    images, why = find_images("synthrgbt", "test", str(root))
+    assert why == ""
+    path = write_report(evaluation, root / "out", images=images, shown=2)
+    return evaluation, root / "out", Page(path.read_text(encoding="utf-8"))
+
+
+def test_names_with_markup_stay_text(written):
+    page = written[2]
+    assert HOSTILE in page.text
+    assert "<script>alert(1)</script>" in page.text
+    assert "<b>bold</b>" in page.text
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert not {"img", "b", "iframe", "form", "object"} & {tag for tag, _ in page.elements}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+def test_nothing_refers_outside_the_folder(written):
+    _, folder, page = written
+    references = [
+        value
+        for tag, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "xlink:href", "action", "data") and tag != "a"
+    ]
+    assert references
+    for reference in references:
+        assert reference == "data:," or (folder / reference).is_file(), reference
+    assert all(attributes["href"].startswith("#") for tag, attributes in page.elements if tag == "a")
+    source = (folder / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"https?://|//cdn|@import|url\(", source)
+    policy = next(attributes["content"] for tag, attributes in page.elements if attributes.get("http-equiv"))
+    assert policy.startswith("default-src 'none'")
+    assert "'unsafe-inline'" not in policy.split("script-src")[1]
+
+
+def test_the_folder_holds_all_numbers_and_only_what_the_page_needs(written):
+    evaluation, folder, page = written
+    assert json.loads((folder / "scores.json").read_text(encoding="utf-8")) == evaluation.to_dict()
+    used = {attributes["href"] for tag, attributes in page.elements if tag == "image"}
+    assert used == {f"images/{path.name}" for path in (folder / "images").iterdir()}
+
+
+def test_worst_and_best_have_strips_of_both_modalities_with_the_boxes_of_all_trackers(written):
+    _, folder, page = written
+    used = [attributes["href"] for tag, attributes in page.elements if tag == "image"]
+    assert len(used) == 4 * 6 * 2
+    assert len([name for name in used if name.endswith("-x.jpg")]) == 4 * 6
+    picture = cv2.imread(str(folder / used[0]))
+    assert picture.shape == (48, 64, 3)
+    boxes = [attributes["class"] for tag, attributes in page.elements if tag == "rect"]
+    assert boxes.count("box t0") == boxes.count("box t1") == len(used)
+    assert 0 < boxes.count("box true") <= len(used)
+
+
+def test_every_section_has_its_numbers(written):
+    evaluation, _, page = written
+    for heading in ("Success", "Precision", "Normalised precision", "Failures and re-detection", "Speed", "Sequences"):
+        assert heading in page.text
+    ours = evaluation.trackers["ours"].metrics
+    assert f"{100 * ours['SR']:.1f}" in page.text
+    assert "50.0" in page.text, "frames per second"
+    assert "no files with times" in page.text
+    assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
+    assert len([1 for tag, attributes in page.elements if "data-search" in attributes]) == len(NAMES)
+
+
+def test_without_images_everything_else_is_there_and_the_page_says_why(tmp_path):
+    evaluation = make_evaluation(tmp_path, images=False)
+    page = Page(write_report(evaluation, tmp_path / "out", no_images="they are elsewhere").read_text(encoding="utf-8"))
+    assert "they are elsewhere" in page.text
+    assert not (tmp_path / "out" / "images").exists()
+
+
+def test_an_image_that_can_not_be_read_costs_its_strip_only(tmp_path):
+    evaluation = make_evaluation(tmp_path, images=False)
+    images, _ = find_images("synthrgbt", "test", str(tmp_path))
+    page = Page(write_report(evaluation, tmp_path / "out", images=images).read_text(encoding="utf-8"))
+    assert "not a readable image" in page.text
+
+
+def test_a_second_report_replaces_the_pictures_of_the_first(tmp_path):
+    evaluation = make_evaluation(tmp_path)
+    images, _ = find_images("synthrgbt", "test", str(tmp_path))
+    write_report(evaluation, tmp_path / "out", images=images)
+    (tmp_path / "out" / "images" / "mine.jpg").write_bytes(b"")
+    write_report(evaluation, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out" / "images").iterdir()] == ["mine.jpg"]
+
+
+def test_sequences_that_were_not_scored_are_shown_as_missing(tmp_path):
+    evaluation = make_evaluation(tmp_path, images=False)
+    (tmp_path / "b" / "bike.txt").unlink()
+    results = {"ours": tmp_path / "a", "other": tmp_path / "b"}
+    evaluation = evaluate("synthrgbt", results, data_root=tmp_path, allow_missing=True)
+    page = write_report(evaluation, tmp_path / "out").read_text(encoding="utf-8")
+    row = page[page.index('data-search="bike ') :].split("</tr>")[0]
+    assert 'data-scores="- - - -">-</td>' in row
+    assert "5 of 6" in page
+
+
+def test_several_runs_per_sequence_have_no_boxes_and_are_ranked_by_what_sequences_have(tmp_path):
+    evaluation = make_evaluation(tmp_path, images=False)
+    curve = Curve(tuple(range(100)), (0.5,) * 100, "sequence length (frames)", "expected overlap")
+    per_sequence = {name: {"A": 0.7, "R": 0.1 * k, "frames": 40} for k, name in enumerate(NAMES)}
+    runs = TrackerScores({"EAO": 0.6, "A": 0.7, "R": 0.8}, per_sequence, curves={"EAO": curve}, name="ours")
+    page = write_report(replace(evaluation, trackers={"ours": runs}), tmp_path / "out")
+    text = Page(page.read_text(encoding="utf-8")).text
+    assert "bike: mean R 0.0" in text
+    assert "zebra: mean R 50.0" in text
+    assert "Expected average overlap" in text
+    assert "not defined for several runs per sequence" in text
+
+
+@pytest.mark.parametrize(
+    ("end", "ticks"),
+    [
+        (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.5, [0, 0.1, 0.2, 0.3, 0.4, 0.5]),
+        (50.0, [0, 10, 20, 30, 40, 50]),
+        (25.0, [0, 5, 10, 15, 20, 25]),
+        (99.0, [0, 20, 40, 60, 80]),
+        (754.0, [0, 200, 400, 600]),
+    ],
+)
+def test_ticks_are_round_numbers(end, ticks):
+    curve = Curve((0.0, end), (1.0, 0.0), "x", "y")
+    figure = line_chart("t", "SR", [curve], [0.5])
+    assert [float(text) for _, text in figure.x_ticks] == ticks
+    assert figure.x_ticks[0][0] == 46
+    assert figure.x_ticks[-1][0] <= 448.001
+
+
+def test_nan_scores_never_reach_the_page(tmp_path):
+    evaluation = make_evaluation(tmp_path, images=False)
+    ours = evaluation.trackers["ours"]
+    broken = replace(ours, metrics={**ours.metrics, "NPR": float("nan")})
+    page = write_report(replace(evaluation, trackers={"ours": broken}), tmp_path / "out")
+    assert not re.search(r"\bnan\b", page.read_text(encoding="utf-8"), re.IGNORECASE)
+    assert json.loads((tmp_path / "out" / "scores.json").read_text())["trackers"]["ours"]["metrics"]["NPR"] is None
+
+
+def test_images_of_other_numbers_than_the_annotation_are_refused(tmp_path):
+    evaluation = make_evaluation(tmp_path)
+    images, _ = find_images("synthrgbt", "test", str(tmp_path))
+    truth = replace(evaluation.truth["bike"], boxes=(np.ones((70, 4)),))
+    with pytest.raises(ValueError, match="bike: 40 images, but 70 annotation rows"):
+        film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
+
+
+def test_an_annotation_of_every_tenth_frame_shows_those_frames(tmp_path):
+    evaluation = make_evaluation(tmp_path)
+    images, _ = find_images("synthrgbt", "test", str(tmp_path))
+    truth = replace(evaluation.truth["bike"], boxes=(np.ones((4, 4)),))
+    strip = film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
+    assert [picture.frame for picture in strip.pictures] == [0, 10, 20, 30]
+
+
+def test_chart_points_lie_where_the_values_are(written):
+    curve = written[0].trackers["ours"].curves["SR"]
+    figure = line_chart("Success", "SR", [curve, curve], [0.2, 0.6])
+    assert [number for number, _ in figure.lines] == [1, 0]
+    assert figure.ranking == [(1, "60.0"), (0, "20.0")]
+    first, last = (tuple(map(float, point.split(","))) for point in figure.lines[0][1].split()[:: len(curve.x) - 1])
+    assert first == pytest.approx((46, 10 + 282 * (1 - curve.y[0])), abs=0.06)
+    assert last == pytest.approx((448, 10 + 282 * (1 - curve.y[-1])), abs=0.06)
+
+
+def test_radar_corners_lie_on_their_spokes():
+    figure = radar("SR", {"a": [0.8], "b": [0.4], "c": [0.0], "d": [0.8]}, {name: name for name in "abcd"})
+    assert figure.shapes == [(0, "330.0,55.0 410.0,215.0 330.0,215.0 170.0,215.0")]
+    assert figure.rings[-1] == (160.0, "80")
+
+
+def test_ten_trackers_look_different():
+    assert len({(look.colour, look.dash) for look in looks(20)}) == 20

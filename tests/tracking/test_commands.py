@@ -1,0 +1,46 @@
+"""What holds for every command: help, device, seed, and one clear error where the device can't be used."""
+
+import importlib.util
+import re
+import sys
+
+import pytest
+
+from lib.config import project_path
+from lib.devices import usable_device
+
+COMMANDS = sorted(
+    str(path.relative_to(project_path()))
+    for folder in ("tracking", "scripts")
+    for path in project_path(folder).glob("*.py")
+)
+
+
+def load(command):
+    path = project_path(command)
+    spec = importlib.util.spec_from_file_location(f"command_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_and_takes_device_and_seed(command, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [command])
+    with pytest.raises(SystemExit) as caught:
+        load(command).main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert [flag for flag in ("--device", "--seed") if not re.search(rf"^  {flag}\b.*\S", text, re.MULTILINE)] == []
+    assert f"python {command}" in text, "the help shows no example"
+
+
+@pytest.mark.parametrize("name", ["toaster", "cuda:99"])
+def test_device_that_can_not_be_used_is_named(name):
+    with pytest.raises(ValueError, match=f"--device '{name}' can't be used: .*cpu always works"):
+        usable_device(name)
+
+
+def test_cpu_can_always_be_used():
+    assert usable_device("cpu").type == "cpu"
+    assert usable_device(None).type in ("cpu", "cuda")

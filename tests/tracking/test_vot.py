@@ -1,0 +1,94 @@
+"""tracking/vot.py and scripts/prepare_vot.py from their command lines."""
+
+import importlib.util
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from vot_data import SMALL, write_data
+
+PROJECT = Path(__file__).parents[2]
+
+
+def load_main(file):
+    spec = importlib.util.spec_from_file_location(f"main_of_{Path(file).stem}", PROJECT / file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+vot, prepare = load_main("tracking/vot.py"), load_main("scripts/prepare_vot.py")
+UNTRAINED = ["--config", "rgbd_tiny", "--checkpoint", "none", "--device", "cpu"]
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_data(tmp_path / "data", count=4)
+
+
+def preparing(data, workspace, *more):
+    return ["--dataset", "synthrgbd", "--root", str(data), "--workspace", str(workspace), *UNTRAINED, *more, *SMALL]
+
+
+def failure(main, arguments, caplog):
+    """The one error message of a failing run."""
+    with caplog.at_level(logging.ERROR):
+        assert main(arguments) == 1
+    return caplog.records[-1].getMessage()
+
+
+def test_a_workspace_is_written_renewed_and_run_without_the_toolkit(data, tmp_path, capsys):
+    workspace = tmp_path / "ws"
+    assert prepare(preparing(data, workspace)) == 0
+    said = capsys.readouterr().out
+    assert "2 sequences, 8 frames, stack vot2021/rgbd" in said
+    assert f"vot evaluate --workspace {workspace} PATrack" in said
+    assert vot([*UNTRAINED, "--workspace", str(workspace), *SMALL]) == 0
+    assert "2 runs written" in capsys.readouterr().out
+    results = workspace / "results" / "PATrack" / "rgbd-unsupervised" / "two" / "two_001.txt"
+    rows = results.read_text().splitlines()
+    assert len(rows) == 4
+    assert all(len(row.split(",")) == 4 for row in rows[1:])
+    assert prepare(preparing(data, workspace)) == 0
+    assert results.read_text().splitlines() == rows
+
+
+def test_a_multi_start_workspace_is_made_on_request(data, tmp_path):
+    workspace = tmp_path / "ws"
+    assert prepare(preparing(data, workspace, "--stack", "vot2022/rgbd", "--anchors", "2")) == 0
+    assert (workspace / "sequences" / "one" / "anchor.value").read_text().split() == ["1", "0", "-1", "-1"]
+
+
+def test_some_sequences_may_be_chosen(data, tmp_path):
+    assert prepare(preparing(data, tmp_path / "ws", "--sequences", "two")) == 0
+    assert (tmp_path / "ws" / "sequences" / "list.txt").read_text() == "two\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--root", "nowhere"], "no folder nowhere"),
+        (["--checkpoint", "nowhere.pt"], "--checkpoint nowhere.pt: no such file"),
+        (["--stack", "vot2022/rgbd"], "no anchor.value"),
+        (["--name", "a b"], "--name must be"),
+    ],
+    ids=["data", "weights", "anchors", "name"],
+)
+def test_what_is_wrong_is_said_and_nothing_written(data, tmp_path, caplog, more, message):
+    assert message in failure(prepare, preparing(data, tmp_path / "ws", *more), caplog)
+    assert not (tmp_path / "ws").exists()
+
+
+def test_without_the_package_the_install_command_is_named(monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "trax", None)
+    assert 'pip install -e ".[vot]"' in failure(vot, [*UNTRAINED, *SMALL], caplog)
+
+
+def test_a_folder_that_is_no_workspace_is_an_error(tmp_path, caplog):
+    assert "no config.yaml" in failure(vot, [*UNTRAINED, "--workspace", str(tmp_path), *SMALL], caplog)
+
+
+def test_an_event_tracker_cannot_take_part(caplog):
+    assert "no channel" in failure(vot, ["--config", "rgbe_tiny", "--checkpoint", "none"], caplog)
