@@ -49,7 +49,7 @@ track rgb_thermal --config "$run"
 step "5/5 Scores, plots and an overlay video"
 "$python" tracking/evaluate.py --dataset synthrgbt --data-root "$out/data" --plots "$out/plots" \
   --json "$out/scores.json" --results "RGB=$out/results/rgb_only" "RGB+thermal=$out/results/rgb_thermal" | tee "$out/table.txt"
-sequence="$out/data/SynthRGBX/rgbt/testingset/test_0000"
+sequence="$out/data/SynthRGBX/rgbt/testingset/test_000$((test_sequences > 5 ? 5 : 0))"  # the sixth goes dark
 "$python" tracking/test.py --config "$run" --rgb "$sequence/visible" --x "$sequence/infrared" --device cpu \
   --groundtruth "$sequence/visible.txt" --output "$out/overlay" --overwrite
 
