@@ -2,8 +2,8 @@
 # Everything PATrack does, at small size, on any machine: no GPU, no data set, no network besides the package index.
 #   bash scripts/quickstart.sh
 # It installs into .venv, draws a small RGB-thermal benchmark, trains adapters on the shipped foundation, tracks the
-# test sequences, prints the result table and makes plots and an overlay video. All of it lands in quickstart/; what
-# is finished is kept, so running it again goes on where it stopped. Delete quickstart/ to start anew.
+# test sequences, prints the result table and makes plots and an overlay video. All of it lands in quickstart/; data and
+# training that are finished are kept when it is run again. Delete quickstart/ to start anew.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
