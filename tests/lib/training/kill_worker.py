@@ -134,7 +134,7 @@ def main(train: Train) -> None:
     targeted = [(1, 5), (2, 3), (3, 4), (4, 1)]
     while sum(seen.values()) < kills or targeted:
         folder = output / f"killed_{number}"
-        suicide = targeted.pop() if sum(seen.values()) >= kills else None
+        suicide = targeted[-1] if sum(seen.values()) >= kills else None
         began = time.monotonic()
         pid = start(train, folder, data_root, suicide)
         if suicide is None:
@@ -143,6 +143,8 @@ def main(train: Train) -> None:
         code = wait(pid)
         if code == -signal.SIGKILL:
             seen[PHASES[phase[0]]] += 1
+            if suicide is not None:  # otherwise it is tried again: a run resumed near its end may not get so far
+                targeted.pop()
         else:  # it was finished before: the next one starts anew
             codes.append(code)
             equal.append(outcome(folder) == expected)

@@ -15,6 +15,7 @@ KILLS = 20
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks trainings")
 def test_training_killed_at_random_moments_ends_with_the_same_bits(data_root: Path, tmp_path: Path) -> None:
     words = [str(tmp_path / "runs"), str(data_root), str(KILLS), "0", str(ROOT / "tracking" / "train.py")]
