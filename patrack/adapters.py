@@ -223,3 +223,10 @@ class TaskAdapter(Adapter):
         """Fused search tokens (B, Nx, C) -> (B, Nx, C)."""
         adapted = self.up(self.dropout(self.mid(self.down(tokens))))
         return tokens + adapted if self.skip else adapted
+
+    @torch.no_grad()
+    def affine_map(self) -> tuple[Tensor, Tensor]:
+        """The same in eval mode as one matrix (C, C) and one offset (C,)."""
+        matrix = self.up.weight @ self.mid.weight @ self.down.weight
+        offset = self.up(self.mid(self.down.bias))
+        return (matrix + torch.eye(len(matrix)).to(matrix) if self.skip else matrix), offset

@@ -13,14 +13,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tenso
     """softmax(scale * q k^T) v.
 
     Args:
-        q: (..., N, D).
-        k: (..., M, D).
-        v: (..., M, D).
+        q: (B, N, D) or (B, heads, N, D).
+        k: (B, M, D) or (B, heads, M, D).
+        v: as k.
         scale: factor on the logits; None: 1 / sqrt(D).
 
     Returns:
-        (..., N, D).
+        The shape of q.
     """
+    if q.ndim == 3:  # the fused kernels of a GPU want heads
+        return attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), scale).squeeze(1)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
         # PyTorch's bf16 backward of fused attention is several times slower than the fp32 one on a CPU
         with torch.autocast("cpu", enabled=False):

@@ -7,7 +7,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-__all__ = ["CenterHead", "decode_boxes"]
+__all__ = ["CenterHead", "decode_boxes", "fold_batchnorm", "maps_and_boxes"]
 
 SCORE_FLOOR = 1e-4
 SCORE_PRIOR = -2.19
@@ -63,15 +63,28 @@ class CenterHead(nn.Module):
             offset_map (B, 2, h, w) in cells,
             pred_boxes (B, 4) cxcywh normalised to the search crop, at the score map's peak.
         """
-        score, size, offset = (_fp32(branch(features)) for branch in (self.score, self.size, self.offset))
-        score = score.sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
-        size = size.sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
-        return {
-            "score_map": score,
-            "size_map": size,
-            "offset_map": offset,
-            "pred_boxes": decode_boxes(score, size, offset),
-        }
+        return maps_and_boxes(*(branch(features) for branch in (self.score, self.size, self.offset)))
+
+
+def maps_and_boxes(score: Tensor, size: Tensor, offset: Tensor) -> dict[str, Tensor]:
+    """The branches' outputs (B, 1, h, w), (B, 2, h, w), (B, 2, h, w) -> what `CenterHead.forward` returns."""
+    score, size, offset = (_fp32(branch) for branch in (score, size, offset))
+    score = score.sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
+    size = size.sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
+    return {
+        "score_map": score,
+        "size_map": size,
+        "offset_map": offset,
+        "pred_boxes": decode_boxes(score, size, offset),
+    }
+
+
+@torch.no_grad()
+def fold_batchnorm(block: ConvBlock) -> tuple[Tensor, Tensor]:
+    """Weight (out, in, 3, 3) and bias (out,) of the convolution that is the block without its ReLU, in eval mode."""
+    scale = block.bn.weight * (block.bn.running_var + block.bn.eps).rsqrt()
+    weight = block.conv.weight * scale.view(-1, 1, 1, 1)
+    return weight, (block.conv.bias - block.bn.running_mean) * scale + block.bn.bias
 
 
 def decode_boxes(response: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:
@@ -81,6 +94,6 @@ def decode_boxes(response: Tensor, size_map: Tensor, offset_map: Tensor) -> Tens
     at = peak.view(-1, 1, 1).expand(-1, 2, 1)
     size = size_map.flatten(2).gather(2, at).squeeze(2)  # (B, 2)
     offset = offset_map.flatten(2).gather(2, at).squeeze(2)
-    cell = torch.stack((peak % width, peak // width), dim=1).to(offset.dtype)
-    scale = torch.tensor([width, height], dtype=offset.dtype, device=offset.device)
-    return torch.cat(((cell + offset) / scale, size), dim=1)
+    x = ((peak % width) + offset[:, 0]) / width
+    y = ((peak // width) + offset[:, 1]) / height
+    return torch.cat((torch.stack((x, y), dim=1), size), dim=1)

@@ -3,15 +3,117 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from patrack.crop import Box, clip_box, crop_to_image, hann_window, normalize, sample_crop
-from patrack.head import decode_boxes
+from patrack.crop import Box, clip_box, crop_to_image, sample_crop
+from patrack.predictor import Predictor, tracking_network
 
-__all__ = ["Tracker"]
+__all__ = ["CropSettings", "Frame", "Target", "Tracker"]
+
+
+class Frame(Protocol):
+    """An image that cuts its own crops, such as one whose colours are converted only where they are looked at."""
+
+    shape: tuple[int, ...]
+
+    def crop(self, box_xywh: Box, factor: float, size: int) -> tuple[np.ndarray, float]:
+        """What `patrack.crop.sample_crop` gives of the whole image."""
+        ...
+
+
+class CropSettings:
+    """How crops lie around boxes, and how far boxes may leave the image.
+
+    Args:
+        template_factor: side of the template crop in units of sqrt(w * h) of the box.
+        search_factor: the same for the search crop.
+        clip_margin: pixels of a box that stay inside the image, and its least side; at least 1 is used.
+
+    Raises:
+        ValueError: a factor that is not positive, a negative margin.
+    """
+
+    def __init__(self, template_factor: float = 2.0, search_factor: float = 4.0, clip_margin: int = 10) -> None:
+        for name, value in (("template_factor", template_factor), ("search_factor", search_factor)):
+            if not value > 0:
+                raise ValueError(f"{name} must be > 0, got {value!r}")
+        if clip_margin < 0:
+            raise ValueError(f"clip_margin must be >= 0 pixels, got {clip_margin!r}")
+        self.template_factor, self.search_factor, self.clip_margin = template_factor, search_factor, max(clip_margin, 1)
+
+
+class Target:
+    """Where one target is in its video, and the crops that follow from it.
+
+    Args:
+        network: for its `streams`, `template_size` and `search_size`.
+        settings: of the crops.
+        frame: the first one, (H, W, 6) uint8, RGB then X; (H, W, 3) is enough for a network of one stream `rgb`.
+        box_xywh: (4,), pixels; may reach over the image's edge, but not lie outside.
+
+    Raises:
+        ValueError: frame of another shape or type; box not four finite numbers, without area, or outside.
+    """
+
+    def __init__(self, network: nn.Module, settings: CropSettings, frame: np.ndarray | Frame, box_xywh: Box) -> None:
+        self._network, self._settings, self._shape = network, settings, ()
+        self._check(frame)
+        self.box = _checked_box(box_xywh, *frame.shape[:2])
+        self._shape = frame.shape
+        self._resize_factor = 1.0
+        self.frame_number = 0
+        self.template = _cut(frame, self.box, settings.template_factor, network.template_size)[0]
+
+    def search_crop(self, frame: np.ndarray | Frame) -> np.ndarray:
+        """Of the next frame: (size, size, C) uint8 around the last box.
+
+        Raises:
+            ValueError: frame of another shape or type than the first.
+        """
+        if getattr(frame, "shape", None) != self._shape:
+            found = getattr(frame, "shape", type(frame).__name__)
+            raise ValueError(f"frame must have the first frame's shape {self._shape}, got {found}; initialize anew")
+        self._check(frame)
+        crop, self._resize_factor = _cut(frame, self.box, self._settings.search_factor, self._network.search_size)
+        return crop
+
+    def accept(self, predicted: list[float]) -> tuple[np.ndarray, float]:
+        """Moves on to what was found in the search crop: cx, cy, w, h normalised to it, and the score.
+
+        Returns:
+            box (4,) float64 xywh in pixels, inside the image; score.
+
+        Raises:
+            RuntimeError: a value is not finite. The state is kept.
+        """
+        if not all(math.isfinite(value) for value in predicted):
+            raise RuntimeError(
+                f"frame {self.frame_number + 1}: the network's output is not finite (box cx, cy, w, h and score: "
+                f"{predicted}); check the weights for NaN, and try fp32 if a lower precision is used"
+            )
+        *found, score = predicted
+        box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
+        self.box = clip_box(box, *self._shape[:2], margin=self._settings.clip_margin)
+        self.frame_number += 1
+        return self.box.copy(), score
+
+    def _check(self, frame: np.ndarray | Frame) -> None:
+        streams = self._network.streams
+        channels = (3, 6) if streams == "rgb" else (6,)
+        if not hasattr(frame, "crop") and (not isinstance(frame, np.ndarray) or frame.dtype != np.uint8):
+            found = getattr(frame, "dtype", type(frame).__name__)
+            raise ValueError(f"frame must be a uint8 array, got {found}")
+        if len(frame.shape) != 3 or frame.shape[2] not in channels or 0 in frame.shape:
+            wanted = " or ".join(f"(H, W, {n})" for n in channels)
+            raise ValueError(f"frame must be {wanted} for streams={streams!r}, got {frame.shape}")
+
+
+def _cut(frame: np.ndarray | Frame, box: np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
+    return sample_crop(frame, box, factor, size) if isinstance(frame, np.ndarray) else frame.crop(box, factor, size)
 
 
 class Tracker:
@@ -24,13 +126,14 @@ class Tracker:
     The template is cropped once, from the first frame; each search crop lies around the last box.
 
     Args:
-        model: network with `template_size`, `search_size`, `streams` and PATrack's `forward`; put in eval mode and
-            moved to `device`.
-        template_factor: side of the template crop in units of sqrt(w * h) of the box.
-        search_factor: the same for the search crop.
+        model: a PATrack, of which a folded copy is made (`patrack.fused`); or what
+            `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
+            `streams` and PATrack's `forward`, which is put in eval mode.
+        template_factor, search_factor, clip_margin: see `CropSettings`.
         window: weigh the score map with a Hann window, against jumps to distant look-alikes.
-        clip_margin: pixels of a box that stay inside the image, and its least side; at least 1 is used.
         device: e.g. "cuda"; default: where the model is.
+        precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
+        compile: see `patrack.predictor.Predictor`.
     """
 
     def __init__(
@@ -41,24 +144,18 @@ class Tracker:
         window: bool = True,
         clip_margin: int = 10,
         device: str | torch.device | None = None,
+        precision: str | None = None,
+        compile: bool = False,
     ) -> None:
-        for name, value in (("template_factor", template_factor), ("search_factor", search_factor)):
-            if not value > 0:
-                raise ValueError(f"{name} must be > 0, got {value!r}")
-        if clip_margin < 0:
-            raise ValueError(f"clip_margin must be >= 0 pixels, got {clip_margin!r}")
-        self.model = (model if device is None else model.to(device)).eval()
-        self.template_factor, self.search_factor = template_factor, search_factor
-        self.window, self.clip_margin = window, max(clip_margin, 1)
-        parameter = next(model.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
-        self._hann: Tensor | None = None
-        self._template: Tensor | None = None
-        self._box = np.zeros(4)
-        self._shape: tuple[int, ...] = ()
-        self._frame_number = 0
+        self.settings = CropSettings(template_factor, search_factor, clip_margin)
+        self.model, self.network = model, tracking_network(model, precision)
+        tensor = next(self.network.parameters(), None)
+        tensor = next(self.network.buffers()) if tensor is None else tensor
+        self.device = tensor.device if device is None else torch.device(device)
+        self._predictor = Predictor(self.network, self.device, window=window, compile=compile)
+        self._target: Target | None = None
 
-    def initialize(self, frame: np.ndarray, box_xywh: Box) -> None:
+    def initialize(self, frame: np.ndarray | Frame, box_xywh: Box) -> None:
         """Start on a new target.
 
         Args:
@@ -68,13 +165,11 @@ class Tracker:
         Raises:
             ValueError: frame of another shape or type; box not four finite numbers, without area, or outside.
         """
-        self._check_frame(frame)
-        box = _checked_box(box_xywh, *frame.shape[:2])
-        self._template, _ = self._crop(frame, box, self.template_factor, self.model.template_size)
-        self._box, self._shape, self._frame_number = box, frame.shape, 0
+        target = Target(self.network, self.settings, frame, box_xywh)
+        self._predictor.set_template(0, target.template)
+        self._target = target
 
-    @torch.inference_mode()
-    def track(self, frame: np.ndarray) -> tuple[np.ndarray, float]:
+    def track(self, frame: np.ndarray | Frame) -> tuple[np.ndarray, float]:
         """Find the target in the next frame.
 
         Args:
@@ -87,56 +182,10 @@ class Tracker:
             RuntimeError: `initialize` was not called, or the network's output is not finite. The state is kept.
             ValueError: frame of another shape or type than the first.
         """
-        if self._template is None:
+        if self._target is None:
             raise RuntimeError("call initialize(frame, box_xywh) before track(frame)")
-        if not isinstance(frame, np.ndarray) or frame.shape != self._shape:
-            found = getattr(frame, "shape", type(frame).__name__)
-            raise ValueError(f"frame must have the first frame's shape {self._shape}, got {found}; initialize anew")
-        self._check_frame(frame)
-        size = self.model.search_size
-        search, resize_factor = self._crop(frame, self._box, self.search_factor, size)
-        *predicted, score = self._predict(search)
-        self._frame_number += 1
-        box = crop_to_image(predicted, self._box, resize_factor, size)
-        self._box = clip_box(box, *frame.shape[:2], margin=self.clip_margin)
-        return self._box.copy(), score
-
-    def _crop(self, frame: np.ndarray, box: np.ndarray, factor: float, size: int) -> tuple[Tensor, float]:
-        """Network input (1, C, size, size) and resize factor of the crop around a box."""
-        patch, resize_factor = sample_crop(frame, box, factor, size)
-        return normalize(torch.from_numpy(patch).to(self._device)).to(self._dtype).unsqueeze(0), resize_factor
-
-    def _predict(self, search: Tensor) -> list[float]:
-        """[cx, cy, w, h, score]: the box at the response's peak, normalized to the search crop."""
-        output = self.model(self._template, search)
-        score, size, offset = (output[name].float() for name in ("score_map", "size_map", "offset_map"))
-        response = score * self._hann_like(score) if self.window else score
-        box = decode_boxes(response, size, offset)  # (1, 4)
-        # amax gives NaN if any cell is NaN, so one transfer from the device answers everything
-        values = torch.cat((box.flatten(), response.amax().view(1))).tolist()
-        if not all(math.isfinite(value) for value in values):
-            raise RuntimeError(
-                f"frame {self._frame_number + 1}: the network's output is not finite (box cx, cy, w, h and score: "
-                f"{values}); check the weights for NaN, and try fp32 if a lower precision is used"
-            )
-        return values
-
-    def _hann_like(self, score: Tensor) -> Tensor:
-        height, width = score.shape[-2:]
-        if height != width:
-            raise ValueError(f"score_map must be square, got {tuple(score.shape)}")
-        if self._hann is None or self._hann.shape[-1] != width:
-            self._hann = torch.from_numpy(hann_window(width)).to(score.device)
-        return self._hann
-
-    def _check_frame(self, frame: np.ndarray) -> None:
-        channels = (3, 6) if self.model.streams == "rgb" else (6,)
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8:
-            found = getattr(frame, "dtype", type(frame).__name__)
-            raise ValueError(f"frame must be a uint8 array, got {found}")
-        if frame.ndim != 3 or frame.shape[2] not in channels or 0 in frame.shape:
-            wanted = " or ".join(f"(H, W, {n})" for n in channels)
-            raise ValueError(f"frame must be {wanted} for streams={self.model.streams!r}, got {frame.shape}")
+        self._predictor.launch({0: self._target.search_crop(frame)})
+        return self._target.accept(self._predictor.fetch()[0])
 
 
 def _checked_box(box_xywh: Box, height: int, width: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
 from patrack.attention import attend
 
-__all__ = ["Attention", "Block", "DropPath", "Mlp", "PatchEmbed", "eliminate_candidates"]
+__all__ = ["Attention", "Block", "DropPath", "Mlp", "PatchEmbed", "attention_row", "eliminate_candidates"]
 
 
 class PatchEmbed(nn.Module):
@@ -47,23 +47,18 @@ class Attention(nn.Module):
         query, key, _ = self.qkv.weight.chunk(3)
         key.copy_(query)
 
-    def forward(self, tokens: Tensor, score_token: int | None = None) -> tuple[Tensor, Tensor | None]:
-        """Tokens (R, N, C) -> (R, N, C), and, on request, what one token attends to.
-
-        Args:
-            tokens: normalised tokens.
-            score_token: index of the token whose attention row is wanted; None: no row is computed.
-
-        Returns:
-            The attended tokens, and None or the row (R, N), mean over heads, each summing to 1.
-        """
+    def forward(self, tokens: Tensor, layout: TokenLayout | None = None) -> tuple[Tensor, Tensor | None]:
+        """Tokens (R, N, C) -> (R, N, C), and, if their layout is given, the row of `attention_row`."""
         q, k, v = rearrange(self.qkv(tokens), "r n (three heads d) -> three r heads n d", three=3, heads=self.num_heads)
         out = rearrange(attend(q, k, v), "r heads n d -> r n (heads d)")
-        row = None
-        if score_token is not None:
-            logits = (q[:, :, score_token].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
-            row = logits.float().softmax(dim=2).mean(dim=1)
-        return self.proj(out), row
+        return self.proj(out), None if layout is None else attention_row(q, k, layout)
+
+
+def attention_row(q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
+    """What the template's centre token attends to: (R, heads, N, d) each -> (R, N), mean over heads, sums of 1."""
+    center = (layout.template_grid - 1) // 2 * (layout.template_grid + 1)
+    logits = (q[:, :, center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
+    return logits.float().softmax(dim=2).mean(dim=1)
 
 
 class Mlp(nn.Module):
@@ -162,10 +157,8 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C) and their layout; N' < N where candidates are eliminated."""
-        center = (layout.template_grid - 1) // 2
-        score_token = center * layout.template_grid + center if keep_ratio < 1.0 else None
         normed = self.norm1(tokens)
-        attended, row = self.attn(normed, score_token)
+        attended, row = self.attn(normed, layout if keep_ratio < 1.0 else None)
         half = tokens + self.drop_path(attended)
         half = self._adapt(half, tokens, normed, layout, (self.mda1, self.cea1, self.cea_norm1, self.norm1))
         if row is not None:

@@ -83,7 +83,7 @@ def test_template_is_cropped_once_from_the_first_frame():
     for value in (50, 200):
         tracker.track(frame(value))
     templates = [template for template, _ in tracker.model.inputs]
-    assert templates[0] is templates[1]
+    assert torch.equal(templates[0], templates[1])
     assert templates[0].shape == (1, 6, 32, 32)
     searches = [search for _, search in tracker.model.inputs]
     assert searches[0].shape == (1, 6, SIZE, SIZE)
@@ -220,10 +220,11 @@ def test_tracks_on_grids_of_any_size_and_repeats_itself(template_size, search_si
     assert np.isfinite(runs[0]).all()
 
 
-def test_model_in_training_mode_is_put_in_eval_mode_and_no_graph_is_kept():
+def test_model_in_training_mode_stays_as_it_is_and_no_graph_is_kept():
     model = _tiny().train()
     tracker = Tracker(model)
-    assert not model.training
+    assert model.training
+    assert not tracker.network.training
     tracker.initialize(frame(), (20, 20, 30, 30))
     tracker.track(frame())
     assert all(parameter.grad is None for parameter in model.parameters())
