@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,12 +21,27 @@ from torch import Tensor
 
 from lib.devices import usable_device
 
-__all__ = ["Processes", "WholeSum", "device_of", "join_processes", "rank_and_world", "set_up_logging"]
+__all__ = [
+    "Processes",
+    "WholeSum",
+    "device_of",
+    "join_processes",
+    "lost_neighbour",
+    "rank_and_world",
+    "reason_of",
+    "set_up_logging",
+]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other: as long as the first one may need to decode a data set."""
+MEETING = timedelta(minutes=10)
+"""How long a process waits at the start for the others to come."""
 FAILURE = "patrack/first failure"
+BROKEN = ("gloo/transport", "Connection closed by peer", "NCCL")
+"""What the errors of a process say whose neighbour has gone."""
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -34,15 +50,44 @@ def rank_and_world() -> tuple[int, int]:
     Raises:
         ValueError: the variables make no sense.
     """
-    rank, world = (os.environ.get(name, default) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1")))
-    if not (rank.isdigit() and world.isdigit() and int(rank) < int(world)):
-        raise ValueError(f"RANK={rank!r} and WORLD_SIZE={world!r} are set wrongly; start with torchrun, or unset both")
+    rank, world = os.environ.get("RANK"), os.environ.get("WORLD_SIZE")
+    if rank is None and world is None:
+        return 0, 1
+    if not (_is_number(rank) and _is_number(world) and int(rank) < int(world)):
+        raise ValueError(
+            f"RANK={rank!r} and WORLD_SIZE={world!r} are set wrongly: they must be a process's number, from 0, and the "
+            "number of all; start with torchrun, or unset both"
+        )
     return int(rank), int(world)
 
 
+def _is_number(text: str | None) -> TypeGuard[str]:
+    return text is not None and text.isascii() and text.isdecimal()
+
+
+def _check_meeting_point() -> None:
+    """What else torchrun sets, for processes that were started by hand."""
+    port, local = os.environ.get("MASTER_PORT"), os.environ.get("LOCAL_RANK", "0")
+    if not os.environ.get("MASTER_ADDR") or not _is_number(port) or not 0 < int(port) < 65536:
+        raise ValueError(
+            f"MASTER_ADDR={os.environ.get('MASTER_ADDR')!r} and MASTER_PORT={port!r} must be the host of process 0 and "
+            "a free port there, 1 to 65535; start with torchrun, which sets them, or unset RANK and WORLD_SIZE"
+        )
+    if not _is_number(local):
+        raise ValueError(f"LOCAL_RANK={local!r} must be the process's number on its machine, from 0")
+
+
 def set_up_logging() -> None:
-    """Log lines of the first process; of the others errors only, with their number."""
-    rank, world = rank_and_world()
+    """Log lines of the first process; of the others errors only, with their number.
+
+    Raises:
+        ValueError: see `rank_and_world`; what is logged about it is shown.
+    """
+    try:
+        rank, world = rank_and_world()
+    except ValueError:
+        logging.basicConfig(format="%(levelname)s %(message)s")
+        raise
     who = f"[process {rank}] " if world > 1 else ""
     logging.basicConfig(level=logging.ERROR if rank else logging.INFO, format=f"{who}%(levelname)s %(message)s")
 
@@ -125,23 +170,61 @@ def join_processes(device: str = "cpu") -> Iterator[Processes]:
 
     Raises:
         ValueError: more processes on this machine than GPUs, or variables that make no sense.
+        RuntimeError: the others did not come.
     """
     rank, world = rank_and_world()
     if world == 1:
         yield Processes()
         return
+    _check_meeting_point()
+    # DDP copies gradients whose strides differ in an axis of length 1; nothing to do about it, and nothing lost
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     local = int(os.environ.get("LOCAL_RANK", rank))
     backend = "gloo"
     if device.startswith("cuda"):
         count = torch.cuda.device_count()
         if local >= count:
-            raise ValueError(f"process {local} of this machine has no GPU: there are {count}; lower --nproc-per-node")
+            raise ValueError(
+                f"process {local} of this machine has no GPU: there are {count}; lower --nproc-per-node, or give "
+                "--device cpu"
+            )
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
-    store, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store = _meet(world)
     dist.init_process_group(backend, store=dist.PrefixStore("group", store), rank=rank, world_size=world)
     yield Processes(rank, world, local, dist.PrefixStore("patrack", store))
     dist.destroy_process_group()  # not after a failure: it would wait for the others, who wait for this one to end
+
+
+def _meet(world: int) -> Any:
+    """The store that all processes share, once they are there."""
+    place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    logger.info("waiting for all %d processes at %s", world, place)
+    try:
+        store, _, _ = next(dist.rendezvous("env://", timeout=MEETING))
+    except RuntimeError as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RuntimeError(
+            f"not all {world} processes (WORLD_SIZE) met at {place} within {MEETING}: {reason}; start all of them, "
+            "with the same MASTER_ADDR and MASTER_PORT, or use torchrun"
+        ) from error
+    store.set_timeout(PATIENCE)
+    return store
+
+
+def lost_neighbour(error: BaseException) -> str:
+    """What the error of a broken connection means, in words; empty for other errors."""
+    if not (isinstance(error, RuntimeError) and any(word in str(error) for word in BROKEN)):
+        return ""
+    return (
+        "another process has ended without a word (killed, out of memory, or its machine is lost): torchrun names it "
+        f"as the root cause ({str(error).splitlines()[0].split('. ')[0]})"
+    )
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one text for the log and the manifest."""
+    return lost_neighbour(error) or f"{type(error).__name__}: {error}"
 
 
 def device_of(device: str, processes: Processes) -> torch.device:

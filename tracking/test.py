@@ -19,7 +19,7 @@ from pathlib import Path
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.evaluation.command import run
-from lib.processes import rank_and_world, set_up_logging
+from lib.processes import lost_neighbour, rank_and_world, set_up_logging
 
 logger = logging.getLogger("test")
 
@@ -44,7 +44,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
-    add("--overwrite", action="store_true", help="delete the results of another run in the output folder")
+    add(
+        "--overwrite",
+        action="store_true",
+        help="delete the results of another run in the output folder; the same run goes on",
+    )
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
@@ -65,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        logger.error("%s", error)
+        logger.error("%s", lost_neighbour(error) or error)
         return 1
     if rank_and_world()[0] == 0:
         print(report)

@@ -23,14 +23,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", help="name in experiments/, YAML file, or folder of a run")
-    what.add_argument("--from", dest="repeat", metavar="RUN", help="repeat the run in this folder (into RUN/repeat)")
+    what.add_argument("--from", dest="repeat", metavar="RUN", help="repeat the run in this folder (in RUN/repeat/NAME)")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA, then data.root)")
     add("--output", help="folder of run folders (default: runs)")
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--resume", action="store_true", help="go on with the run in OUTPUT/NAME")
     earlier.add_argument("--overwrite", action="store_true", help="delete the run in OUTPUT/NAME and start anew")
     add("--allow-changes", nargs="+", metavar="KEY", help="with --resume: settings that may differ from the run's")
-    add("--allow-other-data", action="store_true", help="with --from: only warn if the data have changed")
+    add("--allow-other-data", action="store_true", help="with --from or --resume: only warn if the data have changed")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one; one GPU per process)")
     seed = parser.add_mutually_exclusive_group()
     seed.add_argument("--seed", type=int, help="instead of the config's seed")
@@ -40,6 +40,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.repeat and (arguments.seed is not None or arguments.seeds):
         parser.error("--from repeats the run's own seed; give --config RUN for another one")
+    if arguments.allow_changes and not arguments.resume:
+        parser.error("--allow-changes needs --resume: it names settings that may differ from those of the run")
+    if arguments.allow_other_data and not (arguments.resume or arguments.repeat):
+        parser.error("--allow-other-data needs --from or --resume: a new run takes the data that are there")
     return arguments
 
 

@@ -64,7 +64,7 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
         folder: made if it isn't there.
         identity: what results depend on.
         notes: written beside it, not compared.
-        overwrite: delete the results of the run that the folder holds.
+        overwrite: delete the results of another run that the folder holds.
 
     Raises:
         ResultFolderError: it holds another run, or other files, or can't be written.
@@ -74,9 +74,7 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
         if folder.exists() and not folder.is_dir():
             raise ResultFolderError(f"output {folder} is a file; give a folder as --output")
         remove_leftovers(folder)
-        if folder.is_dir() and any(folder.iterdir()):
-            _check_owner(folder, identity, overwrite)
-        if overwrite:
+        if folder.is_dir() and any(folder.iterdir()) and not _is_owner(folder, identity, overwrite):
             _delete_results(folder)
         with atomic_write(folder / MANIFEST) as file:
             json.dump({"key": run_key(identity), "identity": identity, **notes}, file, indent=2)
@@ -85,7 +83,8 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
         raise ResultFolderError(f"can't write results to {folder} (--output): {error}") from error
 
 
-def _check_owner(folder: Path, identity: Mapping[str, Any], overwrite: bool) -> None:
+def _is_owner(folder: Path, identity: Mapping[str, Any], overwrite: bool) -> bool:
+    """Whether the results in the folder are of this run; if not, they may be deleted, or it is an error."""
     try:
         present = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"]
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
@@ -98,6 +97,7 @@ def _check_owner(folder: Path, identity: Mapping[str, Any], overwrite: bool) -> 
             + "\n  ".join(_differences(present, identity))
             + "\nGive another --output, or --overwrite to delete them"
         )
+    return present == identity
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import shutil
 import time
+import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -128,9 +130,17 @@ def save_state(state: TrainingState, path: Path) -> None:
         kept = f"the older one (of {_age(path)}) is untouched" if path.exists() else "there is no older one"
         free = shutil.disk_usage(path.parent).free / 1e6 if path.parent.is_dir() else 0
         raise OSError(
-            f"cannot write checkpoint {path} ({error}); {free:.0f} MB are free there; {kept}. Make room, then go on "
-            "with --resume"
+            f"cannot write checkpoint {path} ({error}): it needs {_bytes(content) / 1e6:.3g} MB, {free:.3g} MB are "
+            f"free there; {kept}. Make room, then go on with --resume"
         ) from error
+
+
+def _bytes(value: Any) -> int:
+    """Size of the tensors in nested dictionaries and lists, nearly all of a checkpoint."""
+    if isinstance(value, Tensor):
+        return value.nbytes
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return sum(_bytes(item) for item in items)
 
 
 def _age(path: Path) -> str:
@@ -141,13 +151,14 @@ def load_state(path: Path) -> TrainingState:
     """Reads a checkpoint without executing anything in it.
 
     Raises:
-        CheckpointError: not a training checkpoint of this format; names the file.
+        CheckpointError: damaged, or not a training checkpoint of this format; names the file.
         FileNotFoundError: there is no such file.
     """
+    _check_bytes(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error).splitlines() or ["empty or damaged"])[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or content.pop("kind", None) != "patrack-training":
         raise CheckpointError(f"{path} is not a training checkpoint")
@@ -156,6 +167,23 @@ def load_state(path: Path) -> TrainingState:
     if found != FORMAT or content.keys() != names:
         raise CheckpointError(f"{path} has checkpoint format {found}, this version reads {FORMAT}")
     return TrainingState(**content)
+
+
+def _check_bytes(path: Path) -> None:
+    """Compares the checksums that lie in the file, which torch does not do: other bits would be trained on."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            damaged = file.testzip()
+        reason = f"the checksum of {damaged} is wrong" if damaged else ""
+    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        reason = f"{path.stat().st_size} bytes; {error}"
+    if reason:
+        others = sorted(other.name for other in path.parent.glob("epoch_*.pt") if other != path)
+        older = f"copy an older one over it ({', '.join(others)}), or " if others else ""
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: it is damaged or cut off ({reason}); {older}start anew "
+            "with --overwrite"
+        )
 
 
 def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, str]:

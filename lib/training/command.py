@@ -12,7 +12,8 @@ import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib import config as config_files
-from lib.processes import Processes, join_processes, set_up_logging
+from lib.processes import Processes, join_processes, reason_of, set_up_logging
+from lib.training.folder import check_free
 from lib.training.interrupt import Interrupted
 from lib.training.manifest import MANIFEST, read_manifest
 from lib.training.repeat import read_run
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace, train: Train = run_training) -> int:
 
 def _reason(error: Exception, processes: Processes) -> str:
     """Why this process fails; of several, what the first one to fail has said."""
-    own = f"{type(error).__name__}: {error}"
+    own = reason_of(error)
     reason = processes.first_failure(own)
     return own if reason.endswith(own) else f"ended because of {reason}"
 
@@ -79,30 +80,35 @@ def _run(arguments: argparse.Namespace, train: Train, device: str, processes: Pr
         "device": device,
         "processes": processes,
         "allow_changes": [word for word in arguments.allow_changes or [] if "=" not in word],
+        "allow_other_data": arguments.allow_other_data,
     }
     if arguments.repeat:
         folder = Path(arguments.repeat)
         before = read_run(folder, overrides)
         settings["output"] = arguments.output or str(folder / "repeat")
         settings["data_root"] = arguments.data_root or os.environ.get("PATRACK_DATA") or before.data_root
-        settings |= {"repeat_of": folder, "allow_other_data": arguments.allow_other_data}
+        settings["repeat_of"] = folder
         threads, config = arguments.threads or before.threads, before.config
     else:
         seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
         threads, config = arguments.threads, config_files.load(arguments.config, [*overrides, *seed])
     if threads:
         torch.set_num_threads(threads)
-    if not seeds:
+    if arguments.seeds is None:
         path = train(config, **settings)
         logger.info("finished: %s", path)
         return
-    folders = []
-    for seed in seeds:
-        output = Path(settings["output"]) / f"seed_{seed}"
-        folders.append(output / config.name)
-        resume = arguments.resume and (folders[-1] / MANIFEST).exists()
-        own = config_files.load(arguments.config, [*overrides, f"seed={seed}"])
-        train(own, **settings | {"output": str(output), "resume": processes.from_first(resume)})
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"--seeds takes different numbers, one per run, got {' '.join(map(str, seeds)) or 'none'}")
+    configs = [config_files.load(arguments.config, [*overrides, f"seed={seed}"]) for seed in seeds]
+    folders = [Path(settings["output"]) / f"seed_{seed}" / config.name for seed in seeds]
+    if processes.first and not (arguments.resume or arguments.overwrite):
+        for folder in folders:
+            check_free(folder)  # all of them, before hours are spent on the first
+    for number, (own, folder) in enumerate(zip(configs, folders, strict=True), start=1):
+        logger.info("seed %d (run %d of %d)", own.seed, number, len(seeds))
+        resume = processes.from_first(arguments.resume and (folder / MANIFEST).exists())
+        train(own, **settings | {"output": str(folder.parent), "resume": resume})
     if processes.first:
         manifests = [read_manifest(folder) for folder in folders]
         path = write_summary(folders, Path(settings["output"]) / f"{config.name}_seeds.json")
@@ -110,6 +116,6 @@ def _run(arguments: argparse.Namespace, train: Train, device: str, processes: Pr
 
 
 def _seed(word: str) -> int:
-    if not word.isdigit():
+    if not (word.isascii() and word.isdecimal()):
         raise ValueError(f"--seeds takes numbers from 0, got {word!r}")
     return int(word)

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lib import config as config_files
-from lib.processes import Processes
+from lib.processes import Processes, reason_of
 from lib.schema import Config
 from lib.training.checkpoint import CheckpointError, TrainingState, config_differences, load_state
 from lib.training.interrupt import Interrupted
-from lib.training.manifest import MANIFEST, update_manifest
+from lib.training.manifest import MANIFEST, read_manifest, update_manifest
 from lib.training.trainer import LAST
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "FOUNDATION",
     "MODEL",
     "RunFolderError",
+    "check_free",
     "locked",
     "prepare_folder",
     "recorded",
@@ -55,7 +57,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / LOCK).open("a")
     except OSError as error:
-        raise RunFolderError(f"cannot write to the run folder {folder} (from --output): {error.strerror}") from error
+        raise _not_writable(folder, error) from error
     with file:
         if os.name == "posix":
             import fcntl
@@ -75,16 +77,13 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     Raises:
         RunFolderError: it holds a run and neither flag is given, there is none to resume, or it cannot be written.
     """
-    present = [name for name in (*WRITTEN, ADAPTERS, FOUNDATION, MODEL) if (folder / name).exists()]
+    present = _present(folder)
     if resume and not present:
         raise RunFolderError(f"--resume: there is no run in {folder}; leave --resume out to start one")
-    if present and not (resume or overwrite):
-        raise RunFolderError(
-            f"{folder} already holds a run ({', '.join(present)}): give --resume to go on with it, --overwrite to "
-            "delete it and start anew, or another --output or name=..."
-        )
+    if not (resume or overwrite):
+        check_free(folder)
     try:
-        if overwrite:
+        if not resume:
             for name in present:
                 shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
         (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,40 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise RunFolderError(f"cannot write to the run folder {folder} (from --output): {error.strerror}") from error
+        raise _not_writable(folder, error) from error
+
+
+def check_free(folder: Path) -> None:
+    """A new run may begin here: there is nothing, or only what a run left that failed before it began.
+
+    Raises:
+        RunFolderError: it holds a run.
+    """
+    present = _present(folder)
+    if present and not _never_began(folder, present):
+        raise RunFolderError(
+            f"{folder} already holds a run ({', '.join(present)}): give --resume to go on with it, --overwrite to "
+            "delete it and start anew, or another --output or name=..."
+        )
+
+
+def _present(folder: Path) -> list[str]:
+    return [name for name in (*WRITTEN, ADAPTERS, FOUNDATION, MODEL) if (folder / name).exists()]
+
+
+def _never_began(folder: Path, present: list[str]) -> bool:
+    """Whether a run failed here at its start, over a wrong --device or --data-root say: nothing of it can be lost."""
+    if not {"checkpoints", "train.log", MANIFEST}.issuperset(present) or any(folder.glob("checkpoints/*.pt")):
+        return False
+    manifest = read_manifest(folder)
+    return "config" not in manifest and manifest.get("status") in ("failed", "interrupted", "running")
+
+
+def _not_writable(folder: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"cannot write to the run folder {folder} (from --output): {error.strerror}; give another --output, or make it "
+        "writable"
+    )
 
 
 def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -> TrainingState | None:
@@ -108,8 +140,9 @@ def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -
         allowed: keys (or groups of keys) that may differ from the run's.
 
     Raises:
-        CheckpointError: another configuration; lists what differs.
+        CheckpointError: another configuration; lists what differs. Or `allowed` holds an unknown key.
     """
+    _check_keys(config, allowed)
     path = folder / "checkpoints" / LAST
     saved = folder / config_files.SAVED_NAME
     state = load_state(path) if path.exists() else None
@@ -134,18 +167,45 @@ def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -
     return state
 
 
+def _check_keys(config: Config, allowed: Collection[str]) -> None:
+    """A misspelt key must not look like one that did not differ."""
+    known = _keys(config.model_dump(mode="json"))
+    for key in allowed:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise CheckpointError(f"--allow-changes: there is no setting {key!r}{hint}")
+
+
+def _keys(group: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of all settings and groups of settings."""
+    names = []
+    for key, value in group.items():
+        names += [prefix + key, *(_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else ())]
+    return names
+
+
 @contextmanager
-def recorded(folder: Path, processes: Processes) -> Iterator[None]:
-    """Writes to the manifest how the run ended, and why if it failed: the first process does."""
+def recorded(folder: Path, processes: Processes) -> Iterator[list[str]]:
+    """Writes to the manifest how the run ended, and why if it failed: the first process does.
+
+    Yields:
+        An empty list, to be filled once training begins. A finished run that is only asked in vain to go on (with other
+        data, say) stays finished.
+    """
+    began: list[str] = []
+    earlier = {}
     if processes.first:
+        earlier = {key: value for key, value in read_manifest(folder).items() if key in ("status", "command", "error")}
         update_manifest(folder, {"status": "running", "command": sys.argv, "error": None})
     try:
-        yield
+        yield began
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-        reason = str(error) if stopped else processes.first_failure(f"{type(error).__name__}: {error}")
+        reason = str(error) if stopped else processes.first_failure(reason_of(error))
         if processes.first:
-            _note(folder, {"status": "interrupted" if stopped else "failed", "error": reason})
+            ended = {"status": "interrupted" if stopped else "failed", "error": reason}
+            _note(folder, earlier if earlier.get("status") == "finished" and not began else ended)
         raise
 
 
@@ -154,4 +214,4 @@ def _note(folder: Path, values: dict[str, Any]) -> None:
     try:
         update_manifest(folder, values)
     except OSError as error:
-        logger.error("%s", error)
+        logger.error("%s does not say how the run ended: %s", folder / MANIFEST, error)

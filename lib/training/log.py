@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,8 +129,50 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(row[name] for row in rows) / len(rows) for name in LOSS_COLUMNS} if rows else {}
 
 
-def open_tensorboard(folder: Path, purge_step: int) -> Any | None:
-    """A TensorBoard writer, or None (and a log line) if the package is not installed.
+class Board:
+    """TensorBoard files of a run. They are written by a thread, which says with the next value that it failed.
+
+    Args:
+        writer: a `SummaryWriter`.
+        folder: of its files.
+    """
+
+    def __init__(self, writer: Any, folder: Path) -> None:
+        self._writer, self._folder = writer, folder
+        self._hook = threading.excepthook
+        threading.excepthook = self._in_thread
+
+    def _in_thread(self, failure: Any) -> None:
+        if not (isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__):
+            self._hook(failure)  # anything else is nothing that `add_scalar` or `close` will say
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        """Adds a value.
+
+        Raises:
+            OSError: an earlier one could not be written; names the folder.
+        """
+        try:
+            self._writer.add_scalar(name, value, step)
+        except OSError as error:
+            raise OSError(f"cannot write to {self._folder}: {error}; the last checkpoint is untouched") from error
+
+    def close(self) -> None:
+        """Writes what is left.
+
+        Raises:
+            OSError: it could not be written; names the folder.
+        """
+        try:
+            self._writer.close()
+        except OSError as error:
+            raise OSError(f"{self._folder}: {error}") from error
+        finally:
+            threading.excepthook = self._hook
+
+
+def open_tensorboard(folder: Path, purge_step: int) -> Board | None:
+    """TensorBoard files, or None (and a log line) if the package is not installed.
 
     Args:
         folder: for the event files.
@@ -139,13 +183,32 @@ def open_tensorboard(folder: Path, purge_step: int) -> Any | None:
     except ImportError as error:
         logger.warning("no TensorBoard files will be written: %s", error)
         return None
-    return SummaryWriter(str(folder), purge_step=purge_step or None)
+    return Board(SummaryWriter(str(folder), purge_step=purge_step or None), folder)
+
+
+class _LogFile(logging.FileHandler):
+    """Says once, not with every line, that a line could not be written."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Called by `logging` while the exception is handled."""
+        if not self.failed:
+            self.failed = True
+            logger.error("%s is incomplete: %s", self.baseFilename, sys.exc_info()[1])
+
+    def close(self) -> None:
+        """Closes the file, whatever can still be written."""
+        try:
+            super().close()
+        except OSError:
+            self.handleError(logging.makeLogRecord({}))
 
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
     """Everything logged inside the block is also appended to a file, and the traceback of what ended it early."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -120,9 +120,19 @@ def update_manifest(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """A run's manifest; empty if there is none."""
+    """A run's manifest; empty if there is none.
+
+    Raises:
+        ValueError: it is damaged; names the file.
+    """
     path = folder / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete it, or put back a copy") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is no manifest of a run: it holds a {type(content).__name__}")
+    return content
 
 
 def _update(digest: Any, sequence: Sequence) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ from lib.schema import Config
 from lib.training.checkpoint import config_differences
 from lib.training.manifest import MANIFEST, read_manifest
 
-__all__ = ["RepeatError", "Repetition", "check_same", "compare_weights", "read_run"]
+__all__ = ["RepeatError", "Repetition", "check_data", "check_same", "compare_weights", "read_run"]
 
 logger = logging.getLogger(__name__)
 
 
 class RepeatError(ValueError):
-    """A run cannot be repeated; the message says why."""
+    """A run cannot be repeated or go on; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,11 @@ def read_run(folder: Path, overrides: list[str]) -> Repetition:
     """
     manifest = read_manifest(folder)
     if "data_fingerprint" not in manifest:
-        raise RepeatError(f"--from {folder}: there is no {MANIFEST} of a training run with a data fingerprint in it")
+        raise RepeatError(_no_run(folder))
     before, now = config_files.load(folder), config_files.load(folder, overrides)
     differences = config_differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
+    for key in ("name", "model.foundation"):  # a folder's name, and a file whose content is compared later
+        differences.pop(key, None)
     if differences:
         raise RepeatError(
             f"--from {folder} repeats a run as it was; these settings make it another one:\n  "
@@ -61,27 +64,56 @@ def read_run(folder: Path, overrides: list[str]) -> Repetition:
     return Repetition(now, manifest.get("data_root"), manifest.get("threads"))
 
 
+def _no_run(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"--from {folder}: there is no such folder"
+    if (folder / MANIFEST).exists():
+        return f"--from {folder}: its {MANIFEST} is of no training that began (no data fingerprint in it)"
+    inside = sorted(str(path.parent) for path in folder.glob(f"*/{MANIFEST}"))
+    hint = f"; did you mean {' or '.join(inside[:3])}?" if inside else ""
+    return f"--from {folder}: is not the folder of a run, which would hold {MANIFEST}{hint}"
+
+
+def check_data(option: str, before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, allowed: bool) -> None:
+    """Compares the data of a run's manifest, if it has any, with those that are there now.
+
+    Raises:
+        RepeatError: other data, unless allowed: that is logged.
+    """
+    if before.get("data_fingerprint") in (None, now["data_fingerprint"]):
+        return
+    lines = [
+        f"data: {_counts(a)} -> {_counts(b)}"
+        for a, b in zip_longest(before["train"] + before["val"], now["train"] + now["val"])
+        if a != b
+    ]
+    if not allowed:
+        raise RepeatError(
+            f"{option}: the data are not those of the run in {folder}:\n  "
+            + "\n  ".join(lines)
+            + "\nGive the same data (--data-root), or accept the other ones: --allow-other-data"
+        )
+    logger.warning("other data than those of the run in %s: %s", folder, "; ".join(lines))
+
+
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, allow_other_data: bool) -> None:
     """Compares a run's manifest with what is there now.
 
     Raises:
-        RepeatError: other data (unless allowed) or another foundation.
+        RepeatError: other data (unless allowed), or another foundation.
     """
-    problems = []
-    if before["data_fingerprint"] != now["data_fingerprint"]:
-        lines = [
-            f"data: {_counts(a)} -> {_counts(b)}"
-            for a, b in zip(before["train"] + before["val"], now["train"] + now["val"], strict=True)
-            if a != b
-        ]
-        if allow_other_data:
-            logger.warning("repeating %s on other data: %s", folder, "; ".join(lines))
-        else:
-            problems += [*lines, "(--allow-other-data accepts that)"]
-    if before["foundation_sha256"] != now["foundation_sha256"]:
-        problems.append(f"foundation_sha256: {before['foundation_sha256']} -> {now['foundation_sha256']}")
-    if problems:
-        raise RepeatError(f"--from {folder}: not the same as then:\n  " + "\n  ".join(problems))
+    check_data(f"--from {folder}", before, now, folder, allow_other_data)
+    # adapters: the weights that stay as they are; else: the file that the training started from
+    mine, theirs = (
+        manifest["foundation_sha256"] or (manifest.get("foundation_file") or {}).get("sha256")
+        for manifest in (now, before)
+    )
+    if theirs != mine:
+        file = now["config"]["model"]["foundation"]
+        raise RepeatError(
+            f"--from {folder}: another foundation (SHA-256 of the weights): {theirs} -> {mine}; {file} has changed "
+            "since: put the old file back, or name it with model.foundation=FILE"
+        )
     for key in ("revision", "versions", "processes", "threads", "device"):
         if before.get(key) != now[key]:
             logger.warning("%s was %s, is %s: bits may differ", key, before.get(key), now[key])
@@ -101,5 +133,7 @@ def compare_weights(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"folder": str(folder), "identical": identical, "loss_before": losses[0], "loss_now": losses[1]}
 
 
-def _counts(item: Mapping[str, Any]) -> str:
+def _counts(item: Mapping[str, Any] | None) -> str:
+    if item is None:
+        return "none"
     return f"{item['name']} ({item['sequences']} sequences, {item['frames']} frames, {item['sha256'][:12]})"

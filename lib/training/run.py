@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from lib.training.manifest import (
     read_manifest,
     update_manifest,
 )
-from lib.training.repeat import check_same, compare_weights
+from lib.training.repeat import check_data, check_same, compare_weights
 from lib.training.seeding import seed_everything
 from lib.training.sources import build_dataset, frame_reader, load_sources
 from lib.training.trainer import Trainer
@@ -81,7 +81,7 @@ def run_training(
         device: a torch device; "cuda" becomes the GPU of each process.
         allow_changes: keys that may differ from those of a run that goes on.
         repeat_of: folder of a finished run that this one repeats: data and foundation must be the same.
-        allow_other_data: only warn if the data are not those of `repeat_of`.
+        allow_other_data: only warn if the data are not those of `repeat_of`, or of the run that goes on.
         processes: that train together; default: this one alone. The first one reads and writes the run folder.
 
     Returns:
@@ -93,6 +93,11 @@ def run_training(
         ValueError, OSError, RuntimeError: as the parts raise them.
     """
     processes = processes or Processes()
+    if config.train.total_batch_size < processes.world:
+        raise ValueError(
+            f"train.total_batch_size = {config.train.total_batch_size} is less than the number of processes "
+            f"({processes.world}), each of which needs a pair: raise it, or lower --nproc-per-node or --nnodes"
+        )
     folder = Path(output) / config.name
     with locked(folder) if processes.first else nullcontext():
         state = None
@@ -100,13 +105,19 @@ def run_training(
             prepare_folder(folder, resume=resume, overwrite=overwrite)
             state = resumed_state(folder, config, allow_changes) if resume else None
         logs = log.log_to_file(folder / "train.log") if processes.first else nullcontext()
-        with logs, recorded(folder, processes):
-            trainer = _prepare(config, folder, data_root, device, processes, repeat_of, allow_other_data)
+        with logs, recorded(folder, processes) as steps:
+            began = repeat_of or (folder if resume else None)
+            before = processes.from_first(read_manifest(began) if began and processes.first else {})
+            trainer = _prepare(config, folder, data_root, device, processes, before, repeat_of, allow_other_data)
             state = processes.from_first(state)
             if state:
                 _check_foundation(state, trainer.foundation, folder)
                 trainer.restore(state)
-                logger.info("going on at epoch %d, step %d", state.epoch, state.step)
+                if state.epoch > config.train.epochs:
+                    logger.info("all %d epochs are done: only the result is written again", config.train.epochs)
+                else:
+                    logger.info("going on at epoch %d, step %d", state.epoch, state.step)
+            steps.append("training")
             trainer.fit()
             return _finish(config, folder, trainer, repeat_of)
 
@@ -117,20 +128,26 @@ def _prepare(
     data_root: str | None,
     device: str,
     processes: Processes,
+    before: Mapping[str, Any],
     repeat_of: Path | None,
     allow_other_data: bool,
 ) -> Trainer:
-    """Data, model and manifest of a run, the same in every process."""
+    """Data, model and manifest of a run, the same in every process.
+
+    Args: as of `run_training`, and
+        before: manifest of the run that goes on or is repeated.
+    """
     own_device = device_of(device, processes)
     seed_everything(config.seed)
     model, foundation = _load_model(config)
-    train, val = load_sources(config, data_root)
     root = datasets.resolve_data_root(data_root, config.data.root)
+    train, val = load_sources(config, root)
     facts = {
         "name": config.name,
         "seed": config.seed,
         "config": config.model_dump(mode="json"),
         "foundation_sha256": foundation or None,
+        "foundation_file": _foundation_file(config),
         "train": describe_sources(train),
         "val": describe_sources(val),
         "data_fingerprint": fingerprint([*train, *val]),
@@ -139,7 +156,9 @@ def _prepare(
     } | environment(own_device)
     check_agreement(facts, processes)
     if repeat_of is not None:
-        check_same(read_manifest(repeat_of), facts, repeat_of, allow_other_data)
+        check_same(before, facts, repeat_of, allow_other_data)
+    else:
+        check_data("--resume", before, facts, folder, allow_other_data)
     with processes.one_by_one_per_machine():
         frames = frame_reader(config, [*train, *val])
     trainer = Trainer(
@@ -154,7 +173,7 @@ def _prepare(
     )
     if processes.first:
         config_files.save(config, folder / config_files.SAVED_NAME)
-        update_manifest(folder, facts | {"hardware": hardware(), "foundation_file": _foundation_file(config)})
+        update_manifest(folder, facts | {"hardware": hardware()})
         update_manifest(folder, {"batch": _batch(config, trainer), "learning_rate": {"base": config.train.lr}})
     _announce(config, trainer)
     return trainer

@@ -15,13 +15,16 @@ from lib.training.sampling import PairSampler, Source
 __all__ = ["build_dataset", "frame_reader", "load_sources"]
 
 
-def load_sources(config: Config, data_root: str | None) -> tuple[list[Source], list[Source]]:
+def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[Source]]:
     """The data sets of data.train and data.val.
+
+    Args:
+        config: the experiment.
+        root: folder that holds the data sets.
 
     Raises:
         ValueError: unknown, missing or inconsistent data sets.
     """
-    root = datasets.resolve_data_root(data_root, config.data.root)
 
     def load(item: SourceConfig) -> Source:
         own = Path(item.root) if item.root else None

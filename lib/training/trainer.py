@@ -108,10 +108,22 @@ class Trainer:
         set_rng_state(state.rng)
 
     def save(self, name: str = LAST) -> Path:
-        """Writes a checkpoint (the first process does) and returns its path."""
+        """Writes a checkpoint (the first process does) and returns its path.
+
+        Raises:
+            NotFiniteError: NaN or infinity among the weights; the older checkpoint stays.
+            OSError: it can't be written.
+        """
         path = self.folder / "checkpoints" / name
         if self.processes.first:
-            save_state(self.state(), path)
+            state = self.state()
+            bad = [name for name, tensor in state.model.items() if not torch.isfinite(tensor).all()]
+            if bad:
+                raise NotFiniteError(
+                    f"{len(bad)} of {len(state.model)} trained tensors hold NaN or infinity after step "
+                    f"{state.global_step}, {bad[0]} among them; the last checkpoint is from before. {self._advice()}"
+                )
+            save_state(state, path)
         self._saved = time.monotonic()
         return path
 
@@ -232,12 +244,22 @@ class Trainer:
         at = self.position
         names = [self.train_data.sampler.describe(pair) for pair in batch.pairs()]
         pairs = [pair for share in self.processes.gather(names) for pair in share]
-        more = [f"and {len(pairs) - NAMED_PAIRS} more"] if len(pairs) > NAMED_PAIRS else []
+        named, rest = pairs[:NAMED_PAIRS], pairs[NAMED_PAIRS:]
         values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-        logger.error("the failing batch:\n  %s", "\n  ".join(pairs))
+        if rest:
+            logger.error("the failing batch, its pairs from number %d on:\n  %s", NAMED_PAIRS, "\n  ".join(rest))
+        more = f"\n  and {len(rest)} more" if rest else ""
         return (
             f"{what} in epoch {at.epoch}, step {at.step + 1} ({values}); the last checkpoint is from before. "
-            f"The batch: {'; '.join(pairs[:NAMED_PAIRS] + more)}"
+            f"{self._advice()} The batch:\n  " + "\n  ".join(named) + more
+        )
+
+    def _advice(self) -> str:
+        train = self.config.train
+        clip = train.grad_clip or "off"
+        return (
+            f"Look at the data, or lower train.lr (now {train.lr:g}), clip more with train.grad_clip (now {clip}) "
+            f"or raise train.warmup_steps (now {train.warmup_steps})."
         )
 
     def _interrupt(self) -> None:
@@ -262,6 +284,11 @@ class Trainer:
                 totals[name] = totals.get(name, 0.0) + value / batches.steps
             if stopped:
                 self._interrupt()
+        if not self.work.finite(totals):
+            raise NotFiniteError(
+                f"the validation loss after epoch {at.epoch}, step {at.global_step} is {totals['loss']}: the training "
+                f"has diverged. {self._advice()}"
+            )
         if self._validations:
             self._validations.write({"step": at.global_step, "epoch": at.epoch, **totals})
         self._scalars("val", totals)

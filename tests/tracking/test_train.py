@@ -127,9 +127,79 @@ def test_mistakes_exit_with_one_clear_error(
     assert errors[0].exc_info is None or not errors[0].exc_info
 
 
-def test_resume_and_overwrite_exclude_each_other(train: ModuleType) -> None:
-    with pytest.raises(SystemExit):
-        train.main(["--config", "rgbt_tiny", "--resume", "--overwrite"])
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--resume", "--overwrite"], "not allowed with"),
+        (["--allow-changes", "train.lr"], "needs --resume"),
+        (["--allow-other-data"], "needs --from or --resume"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_that_do_not_go_together(
+    train: ModuleType, words: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train.main(["--config", "rgbt_tiny", *words])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--seeds", "0", "1", "1"], "different numbers, one per run, got 0 1 1"),
+        (["--seeds", "train.epochs=1"], "different numbers, one per run, got none"),
+        (["--seeds", "0", "x"], "numbers from 0, got 'x'"),
+        (["--seeds", "0", "5000000000"], "seed = 5000000000: must be less than"),
+        (["--seeds", "0", "1"], "seed_1/rgbt_tiny already holds a run"),
+    ],
+    ids=["twice", "none", "no number", "too large", "one of them is there"],
+)
+def test_mistakes_in_seeds_are_found_before_the_first_run(
+    train: ModuleType,
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "seed_1" / "rgbt_tiny").mkdir(parents=True)
+    (tmp_path / "seed_1" / "rgbt_tiny" / "config.yaml").write_text("")
+    monkeypatch.setattr(train, "run_training", lambda *_, **__: pytest.fail("a run was started"))
+    assert train.main(["--config", "rgbt_tiny", "--output", str(tmp_path), *words]) == 1
+    assert message in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"RANK": "x", "WORLD_SIZE": "2"}, "RANK='x' and WORLD_SIZE='2' are set wrongly"),
+        ({"WORLD_SIZE": "2"}, "RANK=None and WORLD_SIZE='2' are set wrongly"),
+        ({"RANK": "0", "WORLD_SIZE": "2"}, "MASTER_ADDR=None and MASTER_PORT=None"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "h", "MASTER_PORT": "a"}, "MASTER_PORT='a'"),
+        (
+            {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "h", "MASTER_PORT": "1", "LOCAL_RANK": "x"},
+            "LOCAL_RANK='x'",
+        ),
+    ],
+    ids=["rank", "no rank", "no address", "port", "local rank"],
+)
+def test_launcher_variables_that_make_no_sense_are_one_error(
+    train: ModuleType,
+    variables: dict[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert train.main(["--config", "rgbt_tiny"]) == 1
+    assert message in caplog.text
+    assert "torchrun" in caplog.text or "LOCAL_RANK" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.slow

@@ -54,6 +54,13 @@ def test_overwrite_deletes_the_results_but_no_other_file(tmp_path):
     assert names(tmp_path) == ["notes.txt", "run.json"]
 
 
+def test_overwrite_keeps_the_results_of_the_same_run(tmp_path):
+    claim(tmp_path, IDENTITY, {})
+    write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
+    claim(tmp_path, IDENTITY, {}, overwrite=True)
+    assert names(tmp_path) == ["a.txt", "a_scores.txt", "a_times.txt", "run.json"]
+
+
 def test_overwrite_deletes_the_files_of_a_recording_before_anything_is_tracked(tmp_path):
     claim(tmp_path, IDENTITY, {})
     for name in ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", "notes.txt"):

@@ -15,9 +15,11 @@ from lib.datasets.sequence import Sequence
 from lib.schema import Config
 from lib.training.augment import PairAugmentation
 from lib.training.loader import PairDataset
+from lib.training.run import run_training
 from lib.training.sampling import PairSampler, Source
 from lib.training.trainer import Trainer
 from patrack import build_model
+from patrack.weights import save_foundation
 
 WIDTH, HEIGHT = 64, 48
 TINY = (
@@ -139,6 +141,25 @@ def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             _write_sequence(root / "SynthRGBX" / "rgbt" / f"{split}set" / names[-1], number)
         (root / "SynthRGBX" / "rgbt" / f"{split}setList.txt").write_text("\n".join(names) + "\n")
     return root
+
+
+@pytest.fixture
+def foundation(tmp_path: Path, make_config: Callable) -> Path:
+    """Random foundation weights of the test model's size."""
+    torch.manual_seed(5)
+    save_foundation(build_model(make_config()), tmp_path / "foundation.safetensors")
+    return tmp_path / "foundation.safetensors"
+
+
+@pytest.fixture
+def train(tmp_path: Path, make_config: Callable, data_root: Path, foundation: Path) -> Callable[..., Path]:
+    """Trains the RGB-T test experiment in `tmp_path/runs`."""
+
+    def run(*overrides: str, **more: object) -> Path:
+        config = make_config(f"model.foundation={foundation}", *overrides)
+        return run_training(config, data_root=str(data_root), output=str(tmp_path / "runs"), **more)
+
+    return run
 
 
 def _write_sequence(folder: Path, seed: int, length: int = 20) -> None:

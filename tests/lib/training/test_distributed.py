@@ -8,13 +8,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-from lib.processes import Processes, device_of, rank_and_world
+from lib import processes
+from lib.processes import Processes, device_of, join_processes, rank_and_world, reason_of
 from lib.training.manifest import read_manifest
 from patrack.weights import read_tensors
 
@@ -200,7 +202,7 @@ def test_tracking_deals_out_the_sequences(data_root: Path, tmp_path: Path) -> No
         assert len((tmp_path / "out" / f"{name}.txt").read_text().splitlines()) == 20
 
 
-@pytest.mark.parametrize(("rank", "world"), [("2", "2"), ("x", "2"), ("0", "-1")])
+@pytest.mark.parametrize(("rank", "world"), [("2", "2"), ("x", "2"), ("0", "-1"), ("²", "3")])
 def test_variables_that_make_no_sense_are_an_error(rank: str, world: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", world)
@@ -212,3 +214,22 @@ def test_one_gpu_for_many_processes_is_an_error() -> None:
     assert device_of("cuda", Processes(3, 4, 1)) == torch.device("cuda", 1)
     with pytest.raises(ValueError, match="one GPU for 4 processes"):
         device_of("cuda:0", Processes(3, 4, 1))
+
+
+def test_process_whose_neighbours_do_not_come_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(processes, "MEETING", timedelta(seconds=1))
+    with pytest.raises(RuntimeError, match=rf"not all 2 processes .* met at 127\.0\.0\.1:{port} within 0:00:01"):
+        with join_processes():
+            pass
+
+
+def test_broken_connection_is_said_in_words() -> None:
+    error = RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:561] Connection closed by peer")
+    assert "another process has ended without a word" in reason_of(error)
+    assert reason_of(ValueError("gloo/transport")) == "ValueError: gloo/transport"

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
 
-from lib.training.log import CsvLog, StepWindow, log_to_file, means, read_rows
+from lib.training.log import CsvLog, StepWindow, log_to_file, means, open_tensorboard, read_rows
 
 COLUMNS = ("step", "epoch", "loss")
 
@@ -70,3 +71,35 @@ def test_log_file_gets_the_traceback_of_a_failure(tmp_path: Path) -> None:
     assert "hello" in text
     assert "ZeroDivisionError: division by zero" in text
     assert logging.getLogger().handlers == before
+
+
+def test_log_file_that_cannot_be_written_says_so_once(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture
+) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with log_to_file(full):
+        for number in range(3):
+            logging.getLogger("test").warning("line %d", number)
+    assert caplog.text.count("/dev/full is incomplete: [Errno 28]") == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_tensorboard_that_cannot_be_written_names_the_folder(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("tensorboard")
+    board = open_tensorboard(tmp_path / "tensorboard", 1)
+    for file in (tmp_path / "tensorboard").iterdir():
+        file.unlink()
+    (tmp_path / "tensorboard").rmdir()  # as if the disk had gone
+
+    def add(count: int) -> None:
+        for step in range(count):
+            board.add_scalar("loss", 1.0, step)
+            time.sleep(0.005)
+
+    with pytest.raises(OSError, match=r"cannot write to .*tensorboard.*; the last checkpoint is untouched"):
+        add(1000)
+    with pytest.raises(OSError, match=r"tensorboard: .*No such file"):
+        board.close()
+    assert "Traceback" not in capsys.readouterr().err

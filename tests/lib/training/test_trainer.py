@@ -245,10 +245,43 @@ def test_nan_loss_stops_and_names_sequences_and_frames(
     assert message.startswith("loss is nan in epoch 2, step 2")
     assert message.count("template frame") == 4
     assert "memory/train: " in message
-    assert caplog.text.count("template frame") == 4
+    assert "lower train.lr (now 0.0004)" in message
+    assert "template frame" not in caplog.text  # said once, by whoever catches it
     state = load_state(tmp_path / "run" / "checkpoints" / LAST)
     assert state.global_step == 4
     assert all(tensor.isfinite().all() for tensor in state.model.values())
+
+
+def test_large_failing_batch_is_named_without_saying_a_pair_twice(
+    tmp_path: Path, make_trainer: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = make_trainer(tmp_path / "run", "train.total_batch_size=12")
+    with torch.no_grad():
+        trainer.model.head.size[4].weight.fill_(torch.nan)
+    with caplog.at_level(logging.ERROR), pytest.raises(NotFiniteError, match="and 4 more") as caught:
+        trainer.fit()
+    assert str(caught.value).count("template frame") == 8
+    assert caplog.text.count("template frame") == 4
+
+
+def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path, make_trainer: Callable) -> None:
+    trainer = make_trainer(tmp_path / "run")
+    path = trainer.folder / "checkpoints" / LAST
+    trainer.save()
+    before = path.read_bytes()
+    with torch.no_grad():
+        next(iter(trainer.work.parameters.values())).fill_(torch.inf)
+    with pytest.raises(NotFiniteError, match=r"1 of \d+ trained tensors hold NaN or infinity after step 0"):
+        trainer.save()
+    assert path.read_bytes() == before
+
+
+def test_validation_that_is_not_finite_ends_the_run(tmp_path: Path, make_trainer: Callable) -> None:
+    trainer = make_trainer(tmp_path / "run", "train.epochs=1")
+    trainer.work.losses = lambda pieces: torch.full((5,), torch.nan)
+    with pytest.raises(NotFiniteError, match="validation loss after epoch 1, step 4 is nan"):
+        trainer.fit()
+    assert read_rows(tmp_path / "run" / "validation.csv") == []
 
 
 def test_nan_weight_stops_at_the_first_step(tmp_path: Path, make_trainer: Callable) -> None:

@@ -1,0 +1,42 @@
+"""What a run folder may hold when a run starts in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lib.training.checkpoint import CheckpointError
+from lib.training.manifest import read_manifest
+from lib.training.run import RunFolderError
+
+
+def test_run_that_failed_before_it_began_does_not_block_its_folder(train: Callable, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="toaster"):
+        train(device="toaster")
+    folder = train("train.epochs=1").parent
+    assert read_manifest(folder)["status"] == "finished"
+    assert "toaster" not in (folder / "train.log").read_text()
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        train("train.epochs=1")
+
+
+def test_files_that_are_no_failed_start_are_not_deleted(train: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "rgbt_tiny"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"identity": {}}')  # of tracking results
+    with pytest.raises(RunFolderError, match="already holds a run"):
+        train()
+    (folder / "run.json").write_text('{"status": ')
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        train()
+
+
+def test_damaged_checkpoint_is_refused_with_a_remedy(train: Callable) -> None:
+    folder = train("train.epochs=1").parent / "checkpoints"
+    content = bytearray((folder / "last.pt").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (folder / "last.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"last\.pt .*checksum.*copy an older one over it \(epoch_0001\.pt\)"):
+        train("train.epochs=1", resume=True)
