@@ -21,6 +21,7 @@ __all__ = [
     "clip_box",
     "crop_to_image",
     "crop_window",
+    "forwards",
     "hann_window",
     "normalize",
     "sample_crop",
@@ -75,13 +76,18 @@ def sample_crop(image: np.ndarray, box_xywh: Box, factor: float, size: int) -> t
     y0, y1 = max(top, 0), min(top + side, height - 1)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, channels), image.dtype), size / side
-    patch = image[y0:y1, x0:x1]
+    patch = forwards(image[y0:y1, x0:x1])
     if patch.shape[:2] != (side, side):
         patch = cv2.copyMakeBorder(
             patch, y0 - top, top + side - y1, x0 - left, left + side - x1, cv2.BORDER_CONSTANT, value=0
         )
-    resized = cv2.resize(np.ascontiguousarray(patch), (size, size), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR)
     return resized.reshape(size, size, channels), size / side
+
+
+def forwards(image: np.ndarray) -> np.ndarray:
+    """An image whose columns lie in memory from left to right: a mirrored view is copied, by OpenCV, any other kept."""
+    return cv2.flip(image[:, ::-1], 1).reshape(image.shape) if image.strides[1] < 0 else image
 
 
 def normalize(patch: np.ndarray | Tensor) -> Tensor:
