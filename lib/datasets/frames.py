@@ -71,10 +71,11 @@ def read_image(source: Path | VideoFrame, flags: int) -> np.ndarray:
     if isinstance(source, VideoFrame):
         return _read_video_frame(source)
     try:
-        data = source.read_bytes()
+        with source.open("rb", buffering=0) as file:
+            data = file.read()
     except OSError as error:
         raise FrameError(f"{source}: cannot be read: {error.strerror}") from error
-    if data[:2] == b"\xff\xd8" and not jpeg_is_complete(data):
+    if data[:2] == b"\xff\xd8" and not (data.endswith(b"\xff\xd9") or jpeg_is_complete(data)):
         raise FrameError(f"{source}: the JPEG file is truncated ({len(data)} bytes)")
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
     if image is None:
@@ -87,7 +88,7 @@ def jpeg_is_complete(data: bytes) -> bool:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         if data[position + 1] == 0xDA:  # start of the image data; the headers before it may hold a whole thumbnail
-            return data.find(b"\xff\xd9", position) != -1
+            return data.rfind(b"\xff\xd9", position) != -1
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return False
 

@@ -11,7 +11,7 @@ import pytest
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.folder import load_pair
 from lib.datasets.frames import decode_frame, read_frame
-from patrack.crop import sample_crop
+from patrack.crop import crop_window, sample_crop
 
 HEIGHT, WIDTH = 60, 80
 BOXES = {
@@ -76,7 +76,7 @@ def test_flipped_frame_is_the_mirrored_image(recording, box: tuple[float, ...]) 
     for frame in (decoded.flipped(), DecodedFrame.from_image(read_frame(recording, 0)).flipped()):
         assert np.array_equal(frame.image(), image)
         assert same(frame.crop(box, 4.0, 32), sample_crop(image, box, 4.0, 32))
-    patch, _ = decoded.flipped().patch(box, 4.0, 32)
+    patch, _ = decoded.flipped().patch(crop_window(box, 4.0), 32)
     assert np.array_equal(patch.flipped().image(), sample_crop(image, box, 4.0, 32)[0][:, ::-1])
     assert np.shares_memory(decoded.flipped().planes[0].pixels, decoded.planes[0].pixels)
 
@@ -87,6 +87,15 @@ def test_rgb_is_the_first_triple(recording) -> None:
         assert frame.rgb().shape == (HEIGHT, WIDTH, 3)
         assert np.array_equal(frame.rgb().image(), image)
         assert same(frame.rgb().crop(BOXES["left"], 4.0, 32), sample_crop(image, BOXES["left"], 4.0, 32))
+
+
+def test_gray_frame_has_the_luminance_in_its_first_triple(recording) -> None:
+    image = read_frame(recording, 0)
+    luminance = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
+    for frame in (decode_frame(recording, 0), DecodedFrame.from_image(image).flipped().flipped()):
+        out = frame.gray().image()
+        assert all(np.array_equal(out[..., channel], luminance) for channel in range(3))
+        assert np.array_equal(out[..., 3:], image[..., 3:])
 
 
 def test_shape_is_that_of_the_image(recording) -> None:
