@@ -10,7 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-__all__ = ["DEPTH", "EVENT", "KINDS", "THERMAL", "events_to_image", "x_to_three_channels"]
+__all__ = ["DEPTH", "EVENT", "KINDS", "THERMAL", "events_to_image", "prepare_x", "x_to_three_channels"]
 
 THERMAL, DEPTH, EVENT = "thermal", "depth", "event"
 KINDS: tuple[str, ...] = (THERMAL, DEPTH, EVENT)
@@ -41,6 +41,21 @@ def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -
     Raises:
         ValueError: unknown kind, empty image, wrong number of channels or wrong type of its values.
     """
+    image, backwards = prepare_x(image, kind, clip_depth)
+    if image.ndim == 2:
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)  # [H, W, 3]
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if backwards else image  # [H, W, 3]
+
+
+def prepare_x(image: np.ndarray, kind: str, clip_depth: bool = True) -> tuple[np.ndarray, bool]:
+    """As much of `x_to_three_channels` as needs the whole frame; the rest may be done to a crop.
+
+    Returns:
+        image (H, W) for three equal channels, or (H, W, 3), uint8; whether its channels must be reversed.
+
+    Raises:
+        ValueError: as `x_to_three_channels`.
+    """
     if kind not in KINDS:
         raise ValueError(f"modality kind must be one of {KINDS}, got {kind!r}")
     if image.ndim == 3 and image.shape[2] == 1:
@@ -48,12 +63,10 @@ def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -
     if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"{kind} image must be (H, W), (H, W, 1) or (H, W, 3), got shape {image.shape}")
     if kind == DEPTH:
-        return _depth_to_three_channels(image, clip_depth)
+        return _depth_to_three_channels(image, clip_depth), False
     if image.dtype != np.uint8:
         raise ValueError(f"{kind} image must have 8 bits per channel, got {image.dtype}; convert the files to 8 bits")
-    if image.ndim == 2:
-        return np.repeat(image[:, :, None], 3, axis=2)  # [H, W, 3]
-    return np.ascontiguousarray(image[:, :, ::-1])  # [H, W, 3]
+    return image, image.ndim == 3
 
 
 def _depth_to_three_channels(image: np.ndarray, clip: bool) -> np.ndarray:

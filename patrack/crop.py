@@ -21,9 +21,11 @@ __all__ = [
     "clip_box",
     "crop_to_image",
     "crop_window",
+    "forwards",
     "hann_window",
     "normalize",
     "sample_crop",
+    "sample_window",
 ]
 
 MEAN = (0.485, 0.456, 0.406)
@@ -47,7 +49,7 @@ def crop_window(box_xywh: Box, factor: float) -> tuple[int, int, int]:
     Raises:
         ValueError: the box has no area or is not finite.
     """
-    x, y, w, h = (float(v) for v in box_xywh)
+    x, y, w, h = map(float, box_xywh)
     if not (math.isfinite(x + y + w + h) and w > 0 and h > 0):
         raise ValueError(f"box must be finite (x, y, w, h) with w > 0 and h > 0, got {[x, y, w, h]}")
     side = math.ceil(math.sqrt(w * h) * factor)
@@ -69,19 +71,29 @@ def sample_crop(image: np.ndarray, box_xywh: Box, factor: float, size: int) -> t
     Returns:
         patch (size, size, C) of the image's dtype, and resize_factor = size / side.
     """
+    return sample_window(image, crop_window(box_xywh, factor), size)
+
+
+def sample_window(image: np.ndarray, window: tuple[int, int, int], size: int) -> tuple[np.ndarray, float]:
+    """`sample_crop` of a square that is known: left, top, side as `crop_window` gives them."""
     height, width, channels = image.shape
-    left, top, side = crop_window(box_xywh, factor)
+    left, top, side = window
     x0, x1 = max(left, 0), min(left + side, width - 1)
     y0, y1 = max(top, 0), min(top + side, height - 1)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, channels), image.dtype), size / side
-    patch = image[y0:y1, x0:x1]
+    patch = forwards(image[y0:y1, x0:x1])
     if patch.shape[:2] != (side, side):
         patch = cv2.copyMakeBorder(
             patch, y0 - top, top + side - y1, x0 - left, left + side - x1, cv2.BORDER_CONSTANT, value=0
         )
-    resized = cv2.resize(np.ascontiguousarray(patch), (size, size), interpolation=cv2.INTER_LINEAR)
+    resized = cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR)
     return resized.reshape(size, size, channels), size / side
+
+
+def forwards(image: np.ndarray) -> np.ndarray:
+    """An image whose columns lie in memory from left to right: a mirrored view is copied, by OpenCV, any other kept."""
+    return cv2.flip(image[:, ::-1], 1).reshape(image.shape) if image.strides[1] < 0 else image
 
 
 def normalize(patch: np.ndarray | Tensor) -> Tensor:
@@ -114,11 +126,11 @@ def box_to_crop(box_xywh: Box, crop_box_xywh: Box, resize_factor: float, size: i
     Returns:
         (4,) float64, xywh (top left corner), normalized by `size`; not clipped to [0, 1].
     """
-    box, around = np.asarray(box_xywh, np.float64), np.asarray(crop_box_xywh, np.float64)
-    offset = (box[:2] + 0.5 * box[2:]) - (around[:2] + 0.5 * around[2:])
-    center = (size - 1) / 2 + offset * resize_factor
-    extent = box[2:] * resize_factor
-    return np.concatenate([center - 0.5 * extent, extent]) / size
+    (x, y, w, h), (around_x, around_y, around_w, around_h) = map(float, box_xywh), map(float, crop_box_xywh)
+    offset_x, offset_y = (x + 0.5 * w) - (around_x + 0.5 * around_w), (y + 0.5 * h) - (around_y + 0.5 * around_h)
+    center_x, center_y = (size - 1) / 2 + offset_x * resize_factor, (size - 1) / 2 + offset_y * resize_factor
+    width, height = w * resize_factor, h * resize_factor
+    return np.array([center_x - 0.5 * width, center_y - 0.5 * height, width, height]) / size
 
 
 def crop_to_image(box_cxcywh_normalized: Box, previous_box_xywh: Box, resize_factor: float, size: int) -> np.ndarray:

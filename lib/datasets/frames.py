@@ -1,4 +1,4 @@
-"""Reading one frame of a sequence: decode RGB and X, convert X, check, stack."""
+"""Reading one frame of a sequence: decode RGB and X, check, convert what needs the whole frame."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lib.datasets.decoded import DecodedFrame, Plane
 from lib.datasets.sequence import Sequence, VideoFrame
-from lib.modality import DEPTH, EVENT, THERMAL, x_to_three_channels
+from lib.modality import DEPTH, EVENT, THERMAL, prepare_x
 
-__all__ = ["FrameError", "jpeg_is_complete", "read_frame", "read_image"]
+__all__ = ["FrameError", "decode_frame", "jpeg_is_complete", "read_frame", "read_image"]
 
 KIND_OF = {"rgbt": THERMAL, "rgbd": DEPTH, "rgbe": EVENT}
 
@@ -34,10 +35,19 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
         FrameError: a missing, damaged or truncated file, X with a wrong type or number of channels, different sizes.
         IndexError: no such frame.
     """
+    return decode_frame(sequence, index).image()
+
+
+def decode_frame(sequence: Sequence, index: int, with_x: bool = True) -> DecodedFrame:
+    """What `read_frame` reads, with colours still to be converted; without X it is not even read.
+
+    Raises:
+        FrameError, IndexError: as `read_frame`.
+    """
     rgb_file = sequence.rgb_files[index]
-    rgb = cv2.cvtColor(read_image(rgb_file, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)  # [H, W, 3]
-    if sequence.x_files is None:
-        return rgb
+    rgb = read_image(rgb_file, cv2.IMREAD_COLOR)  # [H, W, 3]
+    if sequence.x_files is None or not with_x:
+        return DecodedFrame((Plane(rgb, backwards=True),))
     x_file = sequence.x_files[index]
     raw = read_image(x_file, cv2.IMREAD_UNCHANGED)
     if raw.shape[:2] != rgb.shape[:2]:
@@ -46,10 +56,10 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
             f"{_describe(x_file)} is {raw.shape[1]}x{raw.shape[0]}"
         )
     try:
-        x = x_to_three_channels(raw, KIND_OF[sequence.modality], sequence.clip_depth)
+        x, backwards = prepare_x(raw, KIND_OF[sequence.modality], sequence.clip_depth)
     except ValueError as error:
         raise FrameError(f"{_describe(x_file)}: {error}") from error
-    return np.concatenate((rgb, x), axis=2)  # [H, W, 6]
+    return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)))
 
 
 def read_image(source: Path | VideoFrame, flags: int) -> np.ndarray:
@@ -61,10 +71,11 @@ def read_image(source: Path | VideoFrame, flags: int) -> np.ndarray:
     if isinstance(source, VideoFrame):
         return _read_video_frame(source)
     try:
-        data = source.read_bytes()
+        with source.open("rb", buffering=0) as file:
+            data = file.read()
     except OSError as error:
         raise FrameError(f"{source}: cannot be read: {error.strerror}") from error
-    if data[:2] == b"\xff\xd8" and not jpeg_is_complete(data):
+    if data[:2] == b"\xff\xd8" and not (data.endswith(b"\xff\xd9") or jpeg_is_complete(data)):
         raise FrameError(f"{source}: the JPEG file is truncated ({len(data)} bytes)")
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
     if image is None:
@@ -77,7 +88,7 @@ def jpeg_is_complete(data: bytes) -> bool:
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         if data[position + 1] == 0xDA:  # start of the image data; the headers before it may hold a whole thumbnail
-            return data.find(b"\xff\xd9", position) != -1
+            return data.rfind(b"\xff\xd9", position) != -1
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return False
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.datasets.frames import read_frame
+from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence, VideoFrame
 from lib.files import remove_leftovers
 
@@ -53,22 +54,23 @@ class FrameCache:
     def __getstate__(self) -> dict:
         return {"path": self.path, "places": self.places, "_bytes": None}
 
-    def read_frame(self, sequence: Sequence, index: int) -> np.ndarray:
-        """Frame `index` as `lib.datasets.frames.read_frame` gives it: (H, W, C) uint8, here read-only."""
+    def read_frame(self, sequence: Sequence, index: int) -> DecodedFrame:
+        """Frame `index`; its pixels are read-only."""
         if self._bytes is None:
             self._bytes = np.memmap(self.path, np.uint8, mode="r")
         offset, (_, *shape) = self.places[_key(sequence)]
         size = int(np.prod(shape))
         start = offset + index * size
-        return np.asarray(self._bytes[start : start + size]).reshape(shape)
+        return DecodedFrame.from_image(np.asarray(self._bytes[start : start + size]).reshape(shape))
 
     @classmethod
-    def build(cls, sequences: Iterable[Sequence], folder: Path | None = None) -> FrameCache:
+    def build(cls, sequences: Iterable[Sequence], folder: Path | None = None, with_x: bool = True) -> FrameCache:
         """Decodes all frames, or finds the file that an earlier run made of the same ones.
 
         Args:
             sequences: to be cached; one that is given twice is kept once.
             folder: for the file; default: `cache_folder()`.
+            with_x: False keeps RGB alone.
 
         Raises:
             FrameError: a frame cannot be read.
@@ -80,7 +82,7 @@ class FrameCache:
         places, total = {}, 0
         digest = hashlib.sha256(f"{VERSION}".encode())
         for key, sequence in unique.items():
-            shape = (len(sequence), *read_frame(sequence, 0).shape)
+            shape = (len(sequence), *decode_frame(sequence, 0, with_x).shape)
             places[key] = (total, shape)
             total += int(np.prod(shape))
             digest.update(f"{key}{shape}{_stamp(sequence)}".encode())
@@ -88,7 +90,7 @@ class FrameCache:
         if path.is_file() and path.stat().st_size == total:
             logger.info("decoded frames: %s (%.1f GB, from an earlier run)", path, total / 1e9)
             return cls(path, places)
-        _fill(path, unique, places, total)
+        _fill(path, unique, places, total, with_x)
         logger.info("decoded frames: %s (%.1f GB); kept for later runs, may be deleted", path, total / 1e9)
         return cls(path, places)
 
@@ -108,7 +110,7 @@ def _stamp(sequence: Sequence) -> str:
     return str(stats)
 
 
-def _fill(path: Path, sequences: Mapping[Key, Sequence], places: Mapping[Key, Place], total: int) -> None:
+def _fill(path: Path, sequences: Mapping[Key, Sequence], places: Mapping[Key, Place], total: int, with_x: bool) -> None:
     """Writes the cache file under a temporary name, then gives it its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
@@ -128,7 +130,7 @@ def _fill(path: Path, sequences: Mapping[Key, Sequence], places: Mapping[Key, Pl
             offset, shape = places[key]
             frames = memory[offset : offset + int(np.prod(shape))].reshape(shape)
             for index in range(shape[0]):
-                frame = read_frame(sequences[key], index)
+                frame = decode_frame(sequences[key], index, with_x).image()
                 if frame.shape != shape[1:]:
                     raise ValueError(
                         f"{sequences[key].name}: frame {index} is {frame.shape}, frame 0 is {shape[1:]}; "

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.training.augment import InvalidCrop, PairAugmentation, PairCrops
 from lib.training.sampling import FramePair, PairSampler
@@ -26,7 +27,7 @@ MAX_DRAWS = 100
 """Pairs tried for one sample before its invalid crops count as a fault of the data."""
 PREFETCH = 4
 
-ReadFrame = Callable[[Sequence, int], np.ndarray]
+ReadFrame = Callable[[Sequence, int], DecodedFrame]
 Key = tuple[int, int]  # epoch, index
 
 
@@ -83,7 +84,7 @@ class PairDataset(Dataset):
     Args:
         sampler: draws frame pairs.
         augment: makes crops of them.
-        read_frame: (sequence, frame number) -> (H, W, C) uint8.
+        read_frame: (sequence, frame number) -> the frame.
         seed: of the run.
         channels: 3 keeps the RGB triple only; 6 needs both modalities.
         redraw_on_error: a pair that cannot be read leads to another draw, as in the published code.
@@ -107,10 +108,19 @@ class PairDataset(Dataset):
         Raises:
             SampleError: a frame cannot be read or used, or 100 draws in a row gave no valid sample.
         """
+        return self._sample(key, *self._start(key))
+
+    def __getitems__(self, keys: list[Key]) -> list[tuple[PairCrops, FramePair]]:
+        """The samples of a batch. All are drawn before the first is read: between images, small code runs cold."""
+        return [self._sample(key, *start) for key, start in zip(keys, [self._start(key) for key in keys], strict=True)]
+
+    def _start(self, key: Key) -> tuple[np.random.Generator, FramePair]:
         rng = sample_generator(self.seed, *key)
+        return rng, self.sampler.draw(rng)
+
+    def _sample(self, key: Key, rng: np.random.Generator, pair: FramePair) -> tuple[PairCrops, FramePair]:
         sample = f"sample {key[1]} of epoch {key[0]}"
         for _ in range(MAX_DRAWS):
-            pair = self.sampler.draw(rng)
             try:
                 return self._crops(pair, rng), pair
             except InvalidCrop as error:
@@ -119,6 +129,7 @@ class PairDataset(Dataset):
                 fault = f"{self.sampler.describe(pair)}: {error}"
                 if not self.redraw_on_error:
                     raise SampleError(f"{sample}: {fault}") from error
+            pair = self.sampler.draw(rng)
         raise SampleError(f"{sample}: {MAX_DRAWS} draws without a valid crop; last: {fault}")
 
     def _crops(self, pair: FramePair, rng: np.random.Generator) -> PairCrops:
@@ -127,13 +138,11 @@ class PairDataset(Dataset):
         boxes = sequence.boxes
         return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng)
 
-    def _frame(self, sequence: Sequence, number: int) -> np.ndarray:
+    def _frame(self, sequence: Sequence, number: int) -> DecodedFrame:
         frame = self.read_frame(sequence, number)
-        if frame.ndim != 3 or frame.shape[2] not in (3, 6) or frame.dtype != np.uint8:
-            raise ValueError(f"frame {number} must be (H, W, 3 or 6) uint8, got {frame.shape} {frame.dtype}")
         if frame.shape[2] < self.channels:
             raise ValueError(f"frame {number} has no X modality, which this experiment needs")
-        return frame[..., : self.channels]
+        return frame if self.channels == 6 else frame.rgb()
 
 
 class EpochBatches(Sampler[list[Key]]):

@@ -16,8 +16,8 @@ __all__ = ["rng_state", "sample_generator", "seed_everything", "set_rng_state"]
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one training sample: a pure function of its three numbers (each >= 0)."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch, index])))
+    """The generator of one training sample: a pure function of its three numbers (each below 2**32)."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(np.array((seed, epoch, index), np.uint32))))
 
 
 def seed_everything(seed: int) -> None:

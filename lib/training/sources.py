@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from lib import datasets
-from lib.datasets.frames import read_frame
+from lib.datasets.frames import decode_frame
 from lib.schema import Config, SourceConfig
 from lib.training.augment import PairAugmentation
 from lib.training.cache import FrameCache
@@ -67,7 +68,11 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
 
 
 def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:
-    """Reads a frame of these sources: from its file, or from `FrameCache` with data.cache_frames."""
+    """Reads a frame of these sources: from its files (those of X only if needed), or from `FrameCache` with
+    data.cache_frames.
+    """
+    with_x = config.modality != "rgb"
     if not config.data.cache_frames:
-        return read_frame
-    return FrameCache.build(sequence for source in sources for sequence in source.sequences).read_frame
+        return functools.partial(decode_frame, with_x=with_x)
+    sequences = (sequence for source in sources for sequence in source.sequences)
+    return FrameCache.build(sequences, with_x=with_x).read_frame

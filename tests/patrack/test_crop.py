@@ -151,3 +151,11 @@ def test_hann_window_equals_the_published_one():
     assert window.dtype == np.float32
     assert np.allclose(window[7], GOLDENS["hann16"], atol=1e-6)
     assert np.allclose(window[:, 7], GOLDENS["hann16"], atol=1e-6)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_crop_of_a_mirrored_view_is_that_of_its_copy(frame, channels):
+    mirrored = frame[:, ::-1, :channels]
+    for box in ([250, 180, 90, 70], [-20, 180, 90, 70], [600, 400, 90, 70]):
+        patch, _ = crop.sample_crop(mirrored, box, 2.0, 32)
+        assert np.array_equal(patch, crop.sample_crop(mirrored.copy(), box, 2.0, 32)[0])

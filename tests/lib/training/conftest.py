@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lib import config as config_files
+from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.schema import Config
 from lib.training.augment import PairAugmentation
@@ -77,15 +78,15 @@ def make_sequence() -> Callable[..., Sequence]:
 
 
 @pytest.fixture
-def read_frame() -> Callable[[Sequence, int], np.ndarray]:
+def read_frame() -> Callable[[Sequence, int], DecodedFrame]:
     """Frames of `make_sequence`: noise that depends on the frame's number, a bright rectangle where the box is."""
 
-    def read(sequence: Sequence, index: int) -> np.ndarray:
+    def read(sequence: Sequence, index: int) -> DecodedFrame:
         channels = 3 if sequence.x_files is None else 6
         noise = np.random.default_rng(index).integers(0, 100, (HEIGHT, WIDTH, channels), dtype=np.uint8)
         x, y, w, h = sequence.boxes[index].astype(int)
         noise[y : y + h, x : x + w] = 200
-        return noise
+        return DecodedFrame.from_image(noise)
 
     return read
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lib import config as config_files
+from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.processes import Processes, join_processes
 from lib.training.agreement import check_agreement
@@ -55,13 +56,13 @@ CASES = {
 }
 
 
-def read(sequence: Sequence, index: int) -> np.ndarray:
+def read(sequence: Sequence, index: int) -> DecodedFrame:
     """A frame of noise with a bright target; every fourth target lies where its crop has no peak inside."""
     channels = 3 if sequence.x_files is None else 6
     frame = np.random.default_rng(index).integers(0, 100, (48, 64, channels), dtype=np.uint8)
     x, y, w, h = sequence.boxes[index].astype(int)
     frame[y : y + h, x : x + w] = 200
-    return frame
+    return DecodedFrame.from_image(frame)
 
 
 def make_trainer(folder: Path, name: str, overrides: tuple[str, ...], processes: Processes) -> Trainer:

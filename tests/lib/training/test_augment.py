@@ -3,20 +3,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.training.augment import InvalidCrop, PairAugmentation, brighten, flip_boxes, gray_rgb, jitter_box
+from lib.datasets.decoded import DecodedFrame
+from lib.training.augment import InvalidCrop, PairAugmentation, brighten, flip_boxes, jitter_box
 from lib.training.seeding import sample_generator
 
 BOX = np.array([30.0, 20.0, 16.0, 12.0])
 PLAIN = {"gray_probability": 0.0, "flip_probability": 0.0, "crop_flip_probability": 0.0, "brightness_jitter": 0.0}
 
 
-def marked_frame(height: int = 80, width: int = 120) -> np.ndarray:
+def marked_frame(height: int = 80, width: int = 120) -> DecodedFrame:
     """Black but for a target that is red left and green right, in RGB and, in other values, in X."""
     frame = np.zeros((height, width, 6), np.uint8)
     x, y, w, h = BOX.astype(int)
     frame[y : y + h, x : x + w // 2, [0, 3]] = 250, 150
     frame[y : y + h, x + w // 2 : x + w, [1, 4]] = 250, 150
-    return frame
+    return DecodedFrame.from_image(frame)
 
 
 def augmentation(**settings: float) -> PairAugmentation:
@@ -98,7 +99,7 @@ def test_label_of_the_joint_flip_lies_one_pixel_too_far_left_as_published_or_in_
 
 def test_gray_acts_on_the_rgb_triple_only() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 6), dtype=np.uint8)
-    out = gray_rgb(image)
+    out = DecodedFrame.from_image(image).gray().image()
     expected = np.rint(image[..., :3] @ np.array([0.299, 0.587, 0.114]))
     assert np.array_equal(out[..., 3:], image[..., 3:])
     assert np.array_equal(out[..., 0], out[..., 1])

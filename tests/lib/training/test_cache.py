@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib import datasets
-from lib.datasets.frames import FrameError, read_frame
+from lib.datasets.frames import FrameError, decode_frame, read_frame
 from lib.datasets.sequence import Sequence
 from lib.training import cache
 from lib.training.cache import FrameCache
@@ -22,7 +22,7 @@ def test_cached_frames_equal_decoded_ones_also_in_another_process(sequences: lis
     frames = pickle.loads(pickle.dumps(FrameCache.build(sequences, tmp_path / "cache")))
     for sequence in sequences:
         for index in (0, 7, 19):
-            assert np.array_equal(frames.read_frame(sequence, index), read_frame(sequence, index))
+            assert np.array_equal(frames.read_frame(sequence, index).image(), read_frame(sequence, index))
 
 
 def test_second_build_decodes_nothing_but_first_frames(
@@ -31,10 +31,16 @@ def test_second_build_decodes_nothing_but_first_frames(
     first = FrameCache.build(sequences, tmp_path / "cache")
     read = []
     monkeypatch.setattr(
-        cache, "read_frame", lambda sequence, index: (read.append(index), read_frame(sequence, index))[1]
+        cache, "decode_frame", lambda sequence, index, x: (read.append(index), decode_frame(sequence, index, x))[1]
     )
     assert FrameCache.build(sequences, tmp_path / "cache").path == first.path
     assert read == [0, 0]
+
+
+def test_cache_of_rgb_alone_is_half_as_large(sequences: list[Sequence], tmp_path: Path) -> None:
+    both, rgb = (FrameCache.build(sequences, tmp_path / "cache", with_x=x) for x in (True, False))
+    assert both.path.stat().st_size == 2 * rgb.path.stat().st_size
+    assert np.array_equal(rgb.read_frame(sequences[1], 7).image(), read_frame(sequences[1], 7)[..., :3])
 
 
 def test_changed_files_give_another_cache(sequences: list[Sequence], tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch._utils import ExceptionWrapper
 
+from lib.datasets.decoded import DecodedFrame
 from lib.datasets.frames import FrameError
 from lib.datasets.sequence import Sequence
 from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, PairDataset, SampleError, make_loader
@@ -61,7 +62,7 @@ def test_batch_becomes_normalized_network_input(make_dataset: Callable, channels
 
 
 def test_unreadable_frame_is_an_error_that_names_sequence_and_frames(make_dataset: Callable) -> None:
-    def broken(sequence: Sequence, index: int) -> np.ndarray:
+    def broken(sequence: Sequence, index: int) -> DecodedFrame:
         raise FrameError(f"{sequence.rgb_files[index]}: not a readable image")
 
     with pytest.raises(SampleError) as caught:
@@ -83,15 +84,15 @@ def test_error_from_a_worker_keeps_its_one_line() -> None:
 
 
 def test_frame_without_x_is_an_error_for_two_modalities(make_dataset: Callable, read_frame: Callable) -> None:
-    dataset = make_dataset(read=lambda sequence, index: read_frame(sequence, index)[..., :3])
+    dataset = make_dataset(read=lambda sequence, index: read_frame(sequence, index).rgb())
     with pytest.raises(SampleError, match="has no X modality"):
         dataset[1, 0]
 
 
 def test_invalid_crop_leads_to_another_pair_of_the_same_generator(make_dataset: Callable, read_frame: Callable) -> None:
-    def small_then_normal(sequence: Sequence, index: int) -> np.ndarray:
-        frame = read_frame(sequence, index)
-        return frame[:5, :5] if index < 15 else frame  # the box lies outside the small ones
+    def small_then_normal(sequence: Sequence, index: int) -> DecodedFrame:
+        frame = read_frame(sequence, index)  # the box lies outside the small ones
+        return DecodedFrame.from_image(frame.image()[:5, :5]) if index < 15 else frame
 
     dataset = make_dataset(read=small_then_normal)
     pairs = [dataset[1, index][1] for index in range(20)]
@@ -100,13 +101,13 @@ def test_invalid_crop_leads_to_another_pair_of_the_same_generator(make_dataset: 
 
 
 def test_only_invalid_crops_are_an_error(make_dataset: Callable) -> None:
-    dataset = make_dataset(read=lambda *_: np.zeros((4, 4, 6), np.uint8))
+    dataset = make_dataset(read=lambda *_: DecodedFrame.from_image(np.zeros((4, 4, 6), np.uint8)))
     with pytest.raises(SampleError, match=f"{MAX_DRAWS} draws without a valid crop"):
         dataset[1, 0]
 
 
 def test_error_leads_to_another_draw_only_when_asked_as_published(make_dataset: Callable, read_frame: Callable) -> None:
-    def broken_early(sequence: Sequence, index: int) -> np.ndarray:
+    def broken_early(sequence: Sequence, index: int) -> DecodedFrame:
         if index < 15:
             raise FrameError(f"{index}: not a readable image")
         return read_frame(sequence, index)

@@ -1,0 +1,127 @@
+"""A frame between decoding and use: colours are converted where somebody looks, not over the whole image."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from patrack.crop import crop_window, forwards, sample_window
+
+__all__ = ["DecodedFrame", "Plane"]
+
+
+class Plane(NamedTuple):
+    """What one file holds.
+
+    Attributes:
+        pixels: (H, W) for three equal channels, or (H, W, c), uint8.
+        backwards: the channels are to be read in reverse order: B, G, R.
+    """
+
+    pixels: np.ndarray
+    backwards: bool = False
+
+    @property
+    def stored(self) -> int:
+        """Channels in memory: 1, 3 or 6."""
+        return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedFrame:
+    """A frame of H x W pixels and C channels: R, G, B, then X if there is one.
+
+    Attributes:
+        planes: its channels in order; all of the same height and width.
+    """
+
+    planes: tuple[Plane, ...]
+
+    @classmethod
+    def from_image(cls, image: np.ndarray) -> DecodedFrame:
+        """Of an (H, W, 3 or 6) uint8 image, which is not copied.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        if image.ndim != 3 or image.shape[2] not in (3, 6) or image.dtype != np.uint8:
+            raise ValueError(f"a frame must be (H, W, 3 or 6) uint8, got {image.shape} {image.dtype}")
+        return cls((Plane(image),))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the image."""
+        height, width = self.planes[0].pixels.shape[:2]
+        return height, width, sum([max(plane.stored, 3) for plane in self.planes])
+
+    def image(self) -> np.ndarray:
+        """The whole frame: (H, W, C) uint8; not a copy if it was made of an image."""
+        first = self.planes[0]
+        if len(self.planes) == 1 and first.pixels.ndim == 3 and not first.backwards:
+            return first.pixels
+        order = _order(tuple([(plane.stored, plane.backwards) for plane in self.planes]))
+        image = np.empty(self.shape, np.uint8)
+        return cv2.mixChannels([forwards(plane.pixels) for plane in self.planes], [image], order)[0]
+
+    def crop(self, box_xywh: Sequence[float] | np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
+        """The same, bit for bit, as `patrack.crop.sample_crop` of the whole image.
+
+        Args:
+            box_xywh: (4,), pixels.
+            factor: side of the square in units of sqrt(w * h).
+            size: side of the returned crop, pixels.
+
+        Returns:
+            patch (size, size, C) uint8, and resize_factor = size / side.
+        """
+        patch, resize_factor = self.patch(crop_window(box_xywh, factor), size)
+        return patch.image(), resize_factor
+
+    def patch(self, window: tuple[int, int, int], size: int) -> tuple[DecodedFrame, float]:
+        """As `crop`, of a window that `patrack.crop.crop_window` gave, and with colours still to be converted."""
+        if window[2] == 2 * size and len(self.planes) > 1:
+            # OpenCV averages 2 x 2 pixels here, and rounds six channels otherwise than one or three
+            patch, resize_factor = sample_window(self.image(), window, size)
+            return DecodedFrame.from_image(patch), resize_factor
+        planes = []
+        for pixels, backwards in self.planes:
+            gray = pixels.ndim == 2
+            patch, resize_factor = sample_window(pixels[:, :, None] if gray else pixels, window, size)
+            planes.append(Plane(patch[:, :, 0] if gray else patch, backwards))
+        return DecodedFrame(tuple(planes)), resize_factor
+
+    def flipped(self) -> DecodedFrame:
+        """Mirrored left to right; a view."""
+        return DecodedFrame(tuple(Plane(plane.pixels[:, ::-1], plane.backwards) for plane in self.planes))
+
+    def rgb(self) -> DecodedFrame:
+        """Its first three channels; a view."""
+        pixels, backwards = self.planes[0]
+        return DecodedFrame((Plane(pixels if pixels.ndim == 2 else pixels[:, :, :3], backwards),))
+
+    def gray(self) -> DecodedFrame:
+        """With the RGB triple gray; X is left as it is."""
+        (pixels, backwards), *others = self.planes
+        if pixels.ndim == 2:
+            return self
+        if pixels.shape[2] == 6:
+            others = [Plane(pixels[:, :, 3:])]
+        code = cv2.COLOR_BGR2GRAY if backwards else cv2.COLOR_RGB2GRAY
+        return DecodedFrame((Plane(cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), code)), *others))
+
+
+@functools.cache
+def _order(layout: tuple[tuple[int, bool], ...]) -> list[int]:
+    """`cv2.mixChannels`' pairs of channels (from, to) for planes with (stored channels, backwards)."""
+    sources: list[int] = []
+    first = 0
+    for stored, backwards in layout:
+        channels = list(range(first, first + stored)) * (3 if stored == 1 else 1)
+        sources += channels[::-1] if backwards else channels
+        first += stored
+    return [number for target, source in enumerate(sources) for number in (source, target)]
