@@ -255,6 +255,10 @@ class TestConfig(Section):
     """Tracking."""
 
     window: bool = Field(True, description="Hann window on the score map")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of weights and activations; see docs/speed.md"
+    )
+    compile: bool = Field(False, description="torch.compile the network: a minute at the start, fewer small operations")
     clip_margin: int = Field(10, ge=0, description="pixels of a box that stay inside the image")
 
 

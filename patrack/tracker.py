@@ -152,8 +152,13 @@ class Tracker:
         tensor = next(self.network.parameters(), None)
         tensor = next(self.network.buffers()) if tensor is None else tensor
         self.device = tensor.device if device is None else torch.device(device)
-        self._predictor = Predictor(self.network, self.device, window=window, compile=compile)
+        self._window, self._compile = window, compile
+        self._predictor = self.predictor()
         self._target: Target | None = None
+
+    def predictor(self, slots: int = 1) -> Predictor:
+        """What finds several targets in one step, with this tracker's network and settings."""
+        return Predictor(self.network, self.device, slots, self._window, self._compile)
 
     def initialize(self, frame: np.ndarray | Frame, box_xywh: Box) -> None:
         """Start on a new target.

@@ -1,9 +1,8 @@
 """Run a tracker over a data set, or over one recording of yours.
 
-    python tracking/test.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output results/rgbt_tiny
-    python tracking/test.py --config rgbt_base --dataset lasher --checkpoint runs/rgbt_base --workers 4
+    python tracking/test.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --batch 8
+    python tracking/test.py --config runs/rgbt_base --dataset lasher --batch 64 test.precision=bf16
     python tracking/test.py --config rgbd_tiny --rgb color/ --x depth/ --box 87,264,37,44 --output out
-    python tracking/test.py --config rgbt_tiny --rgb day.mp4 --x none --box 10,20,30,40 --output out
 
 A data set gives <sequence>.txt (x,y,w,h per frame), <sequence>_scores.txt and <sequence>_times.txt; the same command
 goes on where it was stopped. A recording gives boxes.txt, scores.txt, times.txt and overlay.mp4.
@@ -37,6 +36,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--root", type=Path, help="folder of this data set (default: its usual name in the data root)")
     add("--sequences", nargs="+", metavar="NAME", help="only these (default: the whole split)")
     add("--workers", type=int, default=1, help="sequences tracked at once, one thread each (default: %(default)s)")
+    add("--batch", type=int, default=1, help="sequences that share each step of the network (default: %(default)s)")
+    add("--threads", type=int, help="CPU threads of this process for the network (default: all cores)")
     add("--x", help="recording: the other modality, like --rgb; none: RGB alone")
     add("--box", help="recording: x,y,w,h of the target in the first frame, pixels")
     add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")
@@ -60,11 +61,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 something failed (finished results are kept), 130 stopped by Ctrl-C."""
-    arguments = parse(argv)
     try:
         set_up_logging()
         with logging_redirect_tqdm():
-            report, complete = run(arguments)
+            report, complete = run(parse(argv))
     except KeyboardInterrupt:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")
         return 130

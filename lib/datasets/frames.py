@@ -122,7 +122,7 @@ class _Video:
         return self.last
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)
 def _open_video(path: Path, process: int) -> _Video:  # an open video must not be shared with forked processes
     return _Video(path)
 

@@ -60,6 +60,8 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
         window=config.test.window,
         clip_margin=config.test.clip_margin,
         device=device,
+        precision=config.test.precision,
+        compile=config.test.compile,
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -20,9 +21,10 @@ from lib.datasets.folder import load_pair
 from lib.datasets.sequence import Sequence
 from lib.devices import usable_device
 from lib.evaluation.build import build_tracker, identity, weights_beside
+from lib.evaluation.outcome import Summary, merge
 from lib.evaluation.recording import RecordingSummary, track_recording
 from lib.evaluation.result_folder import claim
-from lib.evaluation.runner import Summary, merge, run_sequences, share_of_sequences
+from lib.evaluation.runner import run_sequences, share_of_sequences
 from lib.processes import Processes, device_of, join_processes, rank_and_world
 from lib.schema import Config
 from lib.training.manifest import environment
@@ -42,6 +44,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     Raises:
         ValueError, OSError, RuntimeError: something can't be used; the message says what.
     """
+    _divide_the_machine(arguments)
     names = arguments.sequences or []  # the option takes every word after it, settings too
     seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
     overrides = [*arguments.overrides, *(name for name in names if "=" in name), *seed]
@@ -66,6 +69,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             data_root=arguments.data_root,
             sequences=[name for name in names if "=" not in name] or None,
             workers=arguments.workers,
+            slots=arguments.batch,
         )
         return f"{summary.describe()}\nresults: {output}", not summary.failed
     output = arguments.output or Path("results", config.name, arguments.rgb.resolve().parent.name)
@@ -81,6 +85,22 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         fps=arguments.fps,
     )
     return f"{recorded.describe()}\nresults: {output}", True
+
+
+def _divide_the_machine(arguments: argparse.Namespace) -> None:
+    """Checks --workers, --batch and --threads, and sets the latter."""
+    for name in ("workers", "batch", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if arguments.batch > 1 and arguments.workers > 1:
+        raise ValueError(
+            f"--batch {arguments.batch} and --workers {arguments.workers} don't go together: sequences of one batch "
+            "share a process; give one of them"
+        )
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
 
 
 @dataclass(frozen=True)
@@ -109,6 +129,7 @@ def track_dataset(
     data_root: str | None = None,
     sequences: Items[str] | None = None,
     workers: int = 1,
+    slots: int = 1,
 ) -> Summary:
     """Track a split of a data set (or some of its sequences); complete results of the same run are kept.
 
@@ -127,7 +148,9 @@ def track_dataset(
             claim(output, identity(config, tracker, dataset=dataset, split=split), _notes(weights), weights.overwrite)
         processes.wait()
         own = share_of_sequences(found, processes.rank, processes.world)
-        summary = run_sequences(make_tracker if workers > 1 else lambda: tracker, own, output, workers)
+        progress = None if processes.first else False
+        maker = make_tracker if workers > 1 else lambda: tracker
+        summary = run_sequences(maker, own, output, workers, slots, progress)
         return merge(processes.gather(summary))
 
 

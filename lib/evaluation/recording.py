@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.evaluation.boxes import iou
 from lib.evaluation.result_folder import SequenceResult
@@ -68,8 +69,8 @@ def track_recording(
     video = OverlayVideo(folder / "overlay.mp4", recording.modality, fps)
     with video, tqdm(total=len(recording), unit="frame") as bar:
 
-        def show(number: int, frame: np.ndarray, box: np.ndarray, score: float) -> None:
-            video.write(frame, box, f"frame {number}  score {score:.3f}", recording.boxes[number])
+        def show(number: int, frame: DecodedFrame, box: np.ndarray, score: float) -> None:
+            video.write(frame.image(), box, f"frame {number}  score {score:.3f}", recording.boxes[number])
             bar.update()
 
         result = track_frames(tracker, recording, box_xywh, show)

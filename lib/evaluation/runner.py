@@ -11,9 +11,8 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from lib.datasets.frames import read_frame
+from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
+from lib.evaluation.ahead import FramesAhead
+from lib.evaluation.lockstep import run_in_lockstep
+from lib.evaluation.outcome import Outcome, Summary, TrackingError, failure
 from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
 from patrack.tracker import Tracker
 
 __all__ = [
-    "Outcome",
     "Stopped",
-    "Summary",
-    "TrackingError",
-    "merge",
     "run_sequence",
     "run_sequences",
     "share_of_sequences",
@@ -41,56 +39,17 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-OnFrame = Callable[[int, np.ndarray, np.ndarray, float], None]
+READERS = 2
+"""Threads that decode for one tracker."""
+READ_AHEAD = 4
+"""Frames decoded before they are needed."""
+
+OnFrame = Callable[[int, DecodedFrame, np.ndarray, float], None]
 """Called with frame number, frame, box and score."""
-
-
-class TrackingError(RuntimeError):
-    """A sequence can't be tracked; the message names sequence and frame."""
 
 
 class Stopped(Exception):
     """The run was stopped from outside in the middle of a sequence."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How one sequence went.
-
-    Attributes:
-        name: of the sequence.
-        frames: number of frames tracked.
-        seconds: wall time, reading included.
-        tracking_seconds: time in the tracker.
-        error: why there is no result; empty if there is one.
-    """
-
-    name: str
-    frames: int = 0
-    seconds: float = 0.0
-    tracking_seconds: float = 0.0
-    error: str = ""
-
-
-@dataclass
-class Summary:
-    """How a run went: names of the sequences done now and kept from before, reasons of failures, and the speed."""
-
-    finished: list[Outcome] = field(default_factory=list)
-    kept: list[str] = field(default_factory=list)
-    failed: list[Outcome] = field(default_factory=list)
-
-    def describe(self) -> str:
-        """For the user: counts, frames per second, failures."""
-        counts = f"{len(self.finished)} tracked, {len(self.kept)} kept from before, {len(self.failed)} failed"
-        lines = [f"sequences: {counts}"]
-        frames = sum(outcome.frames for outcome in self.finished)
-        if frames:
-            tracking = frames / sum(outcome.tracking_seconds for outcome in self.finished)
-            reading = frames / sum(outcome.seconds for outcome in self.finished)
-            lines.append(f"{frames} frames, per process {tracking:.1f} FPS tracking, {reading:.1f} FPS with reading")
-        lines += [f"failed: {outcome.name}: {outcome.error}" for outcome in self.failed]
-        return "\n".join(lines)
 
 
 def share_of_sequences(sequences: list[Sequence], rank: int, world: int) -> list[Sequence]:
@@ -100,16 +59,6 @@ def share_of_sequences(sequences: list[Sequence], rank: int, world: int) -> list
     return sorted(sequences, key=lambda sequence: (-len(sequence), sequence.name))[rank::world]
 
 
-def merge(summaries: list[Summary]) -> Summary:
-    """How a run went whose sequences were shared."""
-    whole = Summary()
-    for summary in summaries:
-        whole.finished += summary.finished
-        whole.kept += summary.kept
-        whole.failed += summary.failed
-    return whole
-
-
 def track_frames(
     tracker: Tracker, sequence: Sequence, box_xywh: np.ndarray, on_frame: OnFrame | None = None
 ) -> SequenceResult:
@@ -117,7 +66,7 @@ def track_frames(
 
     Args:
         tracker: initialised here.
-        sequence: its frames are read one by one.
+        sequence: its frames are read ahead by other threads.
         box_xywh: (4,), pixels: where the target is in the first frame.
         on_frame: called after each frame; may raise to stop.
 
@@ -127,20 +76,22 @@ def track_frames(
     boxes = np.empty((len(sequence), 4))
     scores, times = np.ones(len(sequence)), np.empty(len(sequence))
     began = time.perf_counter()
-    for number in range(len(sequence)):
-        try:
-            frame = read_frame(sequence, number)
-            start = time.perf_counter()
-            if number == 0:
-                tracker.initialize(frame, box_xywh)
-                boxes[0] = box_xywh
-            else:
-                boxes[number], scores[number] = tracker.track(frame)
-        except (ValueError, RuntimeError, cv2.error) as error:
-            raise TrackingError(f"sequence {sequence.name}, frame {number} (from 0): {error}") from error
-        times[number] = time.perf_counter() - start
-        if on_frame is not None:
-            on_frame(number, frame, boxes[number], float(scores[number]))
+    with ThreadPoolExecutor(READERS) as threads:
+        frames = FramesAhead(sequence, threads, READ_AHEAD)
+        for number in range(len(sequence)):
+            try:
+                frame = frames.take().result()
+                start = time.perf_counter()
+                if number == 0:
+                    tracker.initialize(frame, box_xywh)
+                    boxes[0] = box_xywh
+                else:
+                    boxes[number], scores[number] = tracker.track(frame)
+            except (ValueError, RuntimeError, cv2.error) as error:
+                raise failure(sequence, number, error) from error
+            times[number] = time.perf_counter() - start
+            if on_frame is not None:
+                on_frame(number, frame, boxes[number], float(scores[number]))
     return SequenceResult(boxes, scores, times, time.perf_counter() - began)
 
 
@@ -159,7 +110,12 @@ def run_sequence(tracker: Tracker, sequence: Sequence, folder: Path, on_frame: O
 
 
 def run_sequences(
-    make_tracker: Callable[[], Tracker], sequences: list[Sequence], folder: Path, workers: int = 1
+    make_tracker: Callable[[], Tracker],
+    sequences: list[Sequence],
+    folder: Path,
+    workers: int = 1,
+    slots: int = 1,
+    progress: bool | None = None,
 ) -> Summary:
     """Track sequences and write their results; complete results in the folder are kept.
 
@@ -168,6 +124,8 @@ def run_sequences(
         sequences: annotated sequences with different names.
         folder: claimed for this run (`lib.evaluation.result_folder.claim`).
         workers: processes; 1: this one. Each worker uses one thread.
+        slots: sequences that share each step of the network (`lib.evaluation.lockstep`); more than 1 needs 1 worker.
+        progress: show a bar; None: if there is a terminal.
 
     Raises:
         OSError: a result can't be written.
@@ -181,24 +139,32 @@ def run_sequences(
             todo.append(sequence)
     if summary.kept:
         logger.info("%d of %d sequences are complete in %s and kept", len(summary.kept), len(sequences), folder)
-    with tqdm(total=sum(len(sequence) for sequence in todo), unit="frame", smoothing=0.05) as bar:
-        run = _run_here if workers <= 1 or len(todo) <= 1 else _run_in_workers
-        with closing(run(make_tracker, todo, folder, workers, bar)) as outcomes:
+    began, hide = time.perf_counter(), None if progress is None else not progress
+    with tqdm(total=sum(len(sequence) for sequence in todo), unit="frame", smoothing=0.05, disable=hide) as bar:
+        if workers > 1 and len(todo) > 1:
+            run = _run_in_workers(make_tracker, todo, folder, workers, bar)
+        else:
+            run = _run_here(make_tracker, todo, folder, slots, bar)
+        with closing(run) as outcomes:
             for outcome in outcomes:
                 (summary.failed if outcome.error else summary.finished).append(outcome)
                 if outcome.error:
                     logger.error("%s", outcome.error)
                 elif outcome.tracking_seconds:
                     bar.set_postfix_str(f"{outcome.name}: tracking {outcome.frames / outcome.tracking_seconds:.1f} FPS")
+    summary.seconds = time.perf_counter() - began
     return summary
 
 
 def _run_here(
-    make_tracker: Callable[[], Tracker], todo: list[Sequence], folder: Path, _workers: int, bar: tqdm
+    make_tracker: Callable[[], Tracker], todo: list[Sequence], folder: Path, slots: int, bar: tqdm
 ) -> Iterator[Outcome]:
     if not todo:
         return
     tracker = make_tracker()
+    if slots > 1:
+        yield from run_in_lockstep(tracker, todo, folder, slots, bar.update)
+        return
     for sequence in todo:
         yield run_sequence(tracker, sequence, folder, lambda *_: bar.update())
 

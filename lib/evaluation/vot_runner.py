@@ -20,7 +20,8 @@ from lib.datasets.sequence import Sequence
 from lib.evaluation.annotations import GroundTruth, read_annotations
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.multistart import run_frames
-from lib.evaluation.runner import TrackingError, track_frames
+from lib.evaluation.outcome import TrackingError
+from lib.evaluation.runner import track_frames
 from lib.evaluation.vot_files import is_written, write_run
 from lib.evaluation.vot_server import X_CHANNELS
 from lib.evaluation.vot_workspace import STACKS, Stack, WorkspaceError

@@ -139,6 +139,34 @@ def test_data_set_gives_one_result_per_sequence_and_goes_on(benchmark, tmp_path,
     assert len(rows(out / "two.txt")) == 4
 
 
+def test_sequences_in_one_batch_give_what_they_give_alone(benchmark, tmp_path):
+    assert main(dataset(benchmark, tmp_path / "alone", "--threads", "1")) == 0
+    assert main(dataset(benchmark, tmp_path / "batch", "--batch", "2")) == 0
+    for name in ("one", "two"):
+        alone, batch = (np.array(rows(tmp_path / folder / f"{name}.txt")) for folder in ("alone", "batch"))
+        assert np.abs(alone - batch).max() < 0.01
+
+
+def test_another_precision_is_another_run(benchmark, tmp_path, caplog):
+    assert main(dataset(benchmark, tmp_path / "out")) == 0
+    arguments = dataset(benchmark, tmp_path / "out", "test.precision=bf16")
+    assert "test.precision: 'fp32' -> 'bf16'" in failure(arguments, caplog)
+    assert main([*arguments, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(["--batch", "2", "--workers", "2"], "--batch 2 and --workers 2 don't go together", id="both"),
+        pytest.param(["--batch", "0"], "--batch must be at least 1, got 0", id="no-batch"),
+        pytest.param(["--threads", "-1"], "--threads must be at least 1, got -1", id="no-threads"),
+        pytest.param(["--workers", "0"], "--workers must be at least 1, got 0", id="no-workers"),
+    ],
+)
+def test_impossible_divisions_of_the_machine_are_refused(benchmark, tmp_path, caplog, options, message):
+    assert message in failure(dataset(benchmark, tmp_path / "out", *options), caplog)
+
+
 def test_results_of_other_weights_are_not_continued(benchmark, tmp_path, caplog):
     out = tmp_path / "out"
     assert main(dataset(benchmark, out)) == 0

@@ -11,8 +11,9 @@ import torch
 
 from lib.datasets.folder import load_pair
 from lib.evaluation import build, runner
+from lib.evaluation.outcome import TrackingError
 from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
-from lib.evaluation.runner import TrackingError, run_sequences, track_frames
+from lib.evaluation.runner import run_sequences, track_frames
 from lib.schema import Config
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
