@@ -30,7 +30,7 @@ from lib.datasets.decoded import DecodedFrame
 from lib.files import atomic_write
 from lib.synthetic import generate
 from lib.training import loader
-from lib.training.augment import PairAugmentation
+from lib.training.augment import Look, PairAugmentation
 from lib.training.sources import build_dataset, frame_reader, load_sources
 
 BATCH, WARM_UP = 16, 3  # samples, batches
@@ -95,6 +95,7 @@ def watch_stages(spent: Counter[str]) -> None:
     watch(cv2, "imdecode", "decode", cv2.imdecode)
     watch(DecodedFrame, "patch", "crop", DecodedFrame.patch)
     watch(PairAugmentation, "__call__", "augment", PairAugmentation.__call__)
+    watch(Look, "write", "augment", Look.write)
     watch(loader, "collate", "collate", loader.collate)
 
 
