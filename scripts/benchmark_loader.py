@@ -46,6 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--json", type=Path, help="file for the numbers")
     add("--seed", type=int, default=0, help="of images and samples (default: %(default)s)")
     add("--device", help="as for every command; loading uses the CPU")
+    add("overrides", nargs="*", metavar="key=value", help="settings, such as data.cache_frames=true")
     return parser.parse_args(argv)
 
 
@@ -57,7 +58,7 @@ def make_dataset(args: argparse.Namespace, root: Path) -> loader.PairDataset:
         raise ValueError(f"--size must be WIDTHxHEIGHT, got {args.size!r}")
     generate(root / "SynthRGBX" / kind, kind, "train", 6, 24, (int(width), int(height)), args.seed)
     data = [f"data.train=[{{name: synth{modality}, split: train}}]", "data.val=[]", "data.max_gap=20"]
-    config = config_files.load(args.config, [*data, f"seed={args.seed}"])
+    config = config_files.load(args.config, [*data, f"seed={args.seed}", *args.overrides])
     sources, _ = load_sources(config, str(root))
     return build_dataset(config, sources, frame_reader(config, sources), training=True)
 
@@ -123,6 +124,7 @@ def main(argv: list[str] | None = None) -> int:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
+        tempfile.tempdir = work  # for the frame cache
         try:
             dataset = make_dataset(args, Path(work))
         except ValueError as error:
