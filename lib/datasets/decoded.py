@@ -61,12 +61,21 @@ class DecodedFrame:
 
     def image(self) -> np.ndarray:
         """The whole frame: (H, W, C) uint8; not a copy if it was made of an image."""
-        first = self.planes[0]
-        if len(self.planes) == 1 and first.pixels.ndim == 3 and not first.backwards:
-            return first.pixels
-        order = _order(tuple([(plane.stored, plane.backwards) for plane in self.planes]))
-        image = np.empty(self.shape, np.uint8)
-        return cv2.mixChannels([forwards(plane.pixels) for plane in self.planes], [image], order)[0]
+        return self.planes[0].pixels if self._is_image else self.write(np.empty(self.shape, np.uint8))
+
+    def write(self, out: np.ndarray) -> np.ndarray:
+        """The whole frame, in a contiguous (H, W, C) uint8 array, which is returned."""
+        pixels = [forwards(plane.pixels) for plane in self.planes]
+        if self._is_image:
+            np.copyto(out, pixels[0])
+        else:
+            cv2.mixChannels(pixels, [out], _order(tuple([(plane.stored, plane.backwards) for plane in self.planes])))
+        return out
+
+    @property
+    def _is_image(self) -> bool:
+        first, *others = self.planes
+        return not others and first.pixels.ndim == 3 and not first.backwards
 
     def crop(self, box_xywh: Sequence[float] | np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
         """The same, bit for bit, as `patrack.crop.sample_crop` of the whole image.

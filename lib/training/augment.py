@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from lib.datasets.decoded import DecodedFrame
 from patrack import crop
 
-__all__ = ["InvalidCrop", "PairAugmentation", "PairCrops", "brighten", "flip_boxes", "jitter_box"]
+__all__ = ["InvalidCrop", "Look", "PairAugmentation", "PairCrops", "brighten", "flip_boxes", "jitter_box"]
 
 LEVELS = np.arange(256.0)
 LEVELS_8 = np.arange(256, dtype=np.uint8)[None]
@@ -26,19 +27,45 @@ class InvalidCrop(ValueError):
     """The frames cannot give a training sample (empty box or crop outside the image): draw another pair."""
 
 
-@dataclass(frozen=True)
-class PairCrops:
-    """A training sample.
+class Look(NamedTuple):
+    """A crop before its pixels are made.
 
     Attributes:
-        template: (Hz, Hz, C) uint8.
-        search: (Hx, Hx, C) uint8.
+        patch: colours still to be converted.
+        brightness: factor on all channels.
+    """
+
+    patch: DecodedFrame
+    brightness: float = 1.0
+
+    def write(self, out: np.ndarray) -> np.ndarray:
+        """The pixels, in a contiguous (size, size, C) uint8 array, which is returned."""
+        self.patch.write(out)
+        return out if self.brightness == 1.0 else brighten(out, self.brightness, out)
+
+
+@dataclass(frozen=True)
+class PairCrops:
+    """A training sample; pixels are made when asked for.
+
+    Attributes:
+        template_look, search_look: the crops.
         box: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped.
     """
 
-    template: np.ndarray
-    search: np.ndarray
+    template_look: Look
+    search_look: Look
     box: np.ndarray
+
+    @property
+    def template(self) -> np.ndarray:
+        """(Hz, Hz, C) uint8."""
+        return self.template_look.write(np.empty(self.template_look.patch.shape, np.uint8))
+
+    @property
+    def search(self) -> np.ndarray:
+        """(Hx, Hx, C) uint8."""
+        return self.search_look.write(np.empty(self.search_look.patch.shape, np.uint8))
 
 
 def jitter_box(
@@ -68,12 +95,17 @@ def flip_boxes(box: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
     return np.array([width - x - w, y, w, h], np.float64)
 
 
-def brighten(image: np.ndarray, factor: float) -> np.ndarray:
-    """(H, W, C) uint8 times a factor, rounded and clipped to 0..255; all channels, X included, as published."""
+def brighten(image: np.ndarray, factor: float, out: np.ndarray | None = None) -> np.ndarray:
+    """Contiguous (H, W, C) uint8 times a factor, rounded and clipped to 0..255; all channels, X included, as published.
+
+    `out`, which may be the image, is written and returned if given.
+    """
     levels = np.minimum(np.rint(LEVELS * factor), 255.0)
     if (cv2.convertScaleAbs(LEVELS_8, alpha=factor)[0] == levels).all():  # nearly always; twice as fast as a table
-        return cv2.convertScaleAbs(image, alpha=factor)
-    return cv2.LUT(image.reshape(image.shape[0], -1), levels.astype(np.uint8)).reshape(image.shape)
+        return cv2.convertScaleAbs(image, out, factor)
+    rows = (len(image), -1)
+    flat = None if out is None else out.reshape(rows)
+    return cv2.LUT(image.reshape(rows), levels.astype(np.uint8), flat).reshape(image.shape)
 
 
 class PairAugmentation:
@@ -166,11 +198,8 @@ class PairAugmentation:
         patch, resize_factor = frame.patch((left, top, side), size)
         return patch, crop.box_to_crop(box, around, resize_factor, size)
 
-    def _vary(self, patch: DecodedFrame, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _vary(self, patch: DecodedFrame, label: np.ndarray, rng: np.random.Generator) -> tuple[Look, np.ndarray]:
         brightness, flip = rng.random(2).tolist()
         if flip < self.crop_flip_probability:
             patch, label = patch.flipped(), flip_boxes(label, 1.0)
-        pixels = crop.forwards(patch.image())
-        if self.brightness_jitter:
-            pixels = brighten(pixels, 1.0 + self.brightness_jitter * (2.0 * brightness - 1.0))
-        return pixels, label
+        return Look(patch, 1.0 + self.brightness_jitter * (2.0 * brightness - 1.0)), label

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
-from lib.training.augment import InvalidCrop, PairAugmentation, PairCrops
+from lib.training.augment import InvalidCrop, Look, PairAugmentation, PairCrops
 from lib.training.sampling import FramePair, PairSampler
 from lib.training.seeding import sample_generator
 from lib.training.whole_batch import share_of
@@ -181,14 +181,22 @@ class EpochBatches(Sampler[list[Key]]):
 
 
 def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
-    """Stacks samples; runs in the worker."""
+    """Makes the pixels of all samples, in place; runs in the worker."""
     crops, pairs = zip(*samples, strict=True)
     return Batch(
-        template=torch.from_numpy(np.stack([item.template for item in crops])),
-        search=torch.from_numpy(np.stack([item.search for item in crops])),
+        template=_pixels([item.template_look for item in crops]),
+        search=_pixels([item.search_look for item in crops]),
         boxes=torch.from_numpy(np.stack([item.box for item in crops])),
         frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
     )
+
+
+def _pixels(looks: list[Look]) -> Tensor:
+    """(B, H, W, C) uint8."""
+    out = np.empty((len(looks), *looks[0].patch.shape), np.uint8)
+    for look, place in zip(looks, out, strict=True):
+        look.write(place)
+    return torch.from_numpy(out)
 
 
 def make_loader(dataset: PairDataset, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:

@@ -86,7 +86,7 @@ def start(train: Train, folder: Path, data_root: str, suicide: tuple[int, int] |
     os.dup2(log, 2)
     phase[0] = 0
     places: tuple[tuple[object, str], ...] = (
-        (PairDataset, "__getitem__"),
+        (PairDataset, "_sample"),
         (BatchStep, "step"),
         (trainer, "save_state"),
         (Trainer, "_validate"),

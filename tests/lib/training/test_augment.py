@@ -120,6 +120,15 @@ def test_brightness_scales_all_channels_and_saturates(factor: float, expected: l
     assert (brighten(image, factor) == np.array(expected)[:, None, None]).all()
 
 
+@pytest.mark.parametrize("factor", [1.13, 1.1372, 0.5, 0.8])  # 50 * 1.13 lies on a half, where float32 rounds otherwise
+def test_brightness_is_rounded_in_double_precision_also_in_place(factor: float) -> None:
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(6, axis=2)
+    expected = np.clip(np.rint(image * factor), 0, 255).astype(np.uint8)
+    assert np.array_equal(brighten(image, factor), expected)
+    assert brighten(image, factor, image).shape == image.shape
+    assert np.array_equal(image, expected)
+
+
 def test_jitter_moves_at_most_half_the_stated_share_of_the_size() -> None:
     rng = np.random.default_rng(0)
     boxes = np.array([jitter_box(BOX, 3.0, 0.25, rng) for _ in range(2000)])

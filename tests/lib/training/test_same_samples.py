@@ -12,9 +12,9 @@ from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.frames import decode_frame, read_frame
 from lib.datasets.sequence import Sequence
-from lib.training.augment import InvalidCrop, PairAugmentation, PairCrops
+from lib.training.augment import InvalidCrop, PairAugmentation
 from lib.training.cache import FrameCache
-from lib.training.loader import PairDataset
+from lib.training.loader import PairDataset, collate
 from lib.training.sampling import PairSampler, Source
 from lib.training.seeding import sample_generator
 from patrack import crop
@@ -28,7 +28,7 @@ def sequences(data_root: Path) -> list[Sequence]:
     return datasets.load("synthrgbt", "train", data_root=data_root)
 
 
-def straightforward_pair(sampler: PairSampler, rng: np.random.Generator) -> PairCrops:
+def straightforward_pair(sampler: PairSampler, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """One sample from whole (H, W, 6) frames, every random number in the order of the first release."""
     pair = sampler.draw(rng)
     sequence = sampler.sequence(pair)
@@ -58,7 +58,8 @@ def straightforward_pair(sampler: PairSampler, rng: np.random.Generator) -> Pair
         if crop_flip < 0.5:
             patch, label = patch[:, ::-1], np.array([1.0 - label[0] - label[2], *label[1:]])
         crops.append((patch, label))
-    return PairCrops(crops[0][0], crops[1][0], crops[1][1].astype(np.float32))
+    (template, _), (search, label) = crops
+    return {"template": template, "search": search, "boxes": label.astype(np.float32)}
 
 
 @pytest.mark.parametrize("source", ["files", "cache", "arrays"])
@@ -71,16 +72,20 @@ def test_samples_are_those_of_whole_frames(sequences: list[Sequence], source: st
     sampler = PairSampler([Source("set", tuple(sequences))], 10)
     augment = PairAugmentation(template_size=SIZES[0], search_size=SIZES[1], gray_probability=0.5)
     dataset = PairDataset(sampler, augment, readers[source], seed=3, channels=6)
+    batch = collate(dataset.__getitems__([(1, index) for index in SAMPLES]))
     compared = 0
-    for index, (sample, _) in zip(SAMPLES, dataset.__getitems__([(1, index) for index in SAMPLES]), strict=True):
+    for index in SAMPLES:
         try:
             expected = straightforward_pair(sampler, sample_generator(3, 1, index))
         except InvalidCrop:
             continue
         compared += 1
-        for name in ("template", "search", "box"):
-            assert np.array_equal(getattr(sample, name), getattr(expected, name)), (index, name)
+        for name, value in expected.items():
+            assert np.array_equal(getattr(batch, name)[index].numpy(), value), (index, name)
     assert compared > len(SAMPLES) // 2
+    sample, _ = dataset[1, 5]
+    assert np.array_equal(sample.template, batch.template[5])
+    assert np.array_equal(sample.search, batch.search[5])
 
 
 def test_sampler_draws_as_generator_choice_does(sequences: list[Sequence]) -> None:

@@ -1,0 +1,143 @@
+"""Time the training loader against bare decoding of the files it needs, on this machine, per core.
+
+    python scripts/benchmark_loader.py                                      # full-size crops from 640x480 images
+    python scripts/benchmark_loader.py --config rgbt_tiny --size 320x240
+
+Makes its own images (SynthRGBX). A batch from the loader and bare decoding of the same files (read them, `cv2.imdecode`
+with the same flags, nothing else) take turns in one process of one thread. Times are CPU seconds, so what else the
+machine does matters less; medians. The stages are timed in a second pass, which the clocks slow down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from lib import config as config_files
+from lib.datasets import frames
+from lib.datasets.decoded import DecodedFrame
+from lib.files import atomic_write
+from lib.synthetic import generate
+from lib.training import loader
+from lib.training.augment import Look, PairAugmentation
+from lib.training.sources import build_dataset, frame_reader, load_sources
+
+BATCH, WARM_UP = 16, 3  # samples, batches
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--config", default="rgbt_base", help="whose crops and augmentation (default: %(default)s)")
+    add("--size", default="640x480", help="of the images, WIDTHxHEIGHT (default: %(default)s)")
+    add("--batches", type=int, default=50, help="timed (default: %(default)s)")
+    add("--json", type=Path, help="file for the numbers")
+    add("--seed", type=int, default=0, help="of images and samples (default: %(default)s)")
+    add("--device", help="as for every command; loading uses the CPU")
+    add("overrides", nargs="*", metavar="key=value", help="settings, such as data.cache_frames=true")
+    return parser.parse_args(argv)
+
+
+def make_dataset(args: argparse.Namespace, root: Path) -> loader.PairDataset:
+    """Samples of six sequences of SynthRGBX, written below `root`."""
+    modality = config_files.load(args.config).modality
+    kind, (width, _, height) = "rgbt" if modality == "rgb" else modality, args.size.partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"--size must be WIDTHxHEIGHT, got {args.size!r}")
+    generate(root / "SynthRGBX" / kind, kind, "train", 6, 24, (int(width), int(height)), args.seed)
+    data = [f"data.train=[{{name: synth{modality}, split: train}}]", "data.val=[]", "data.max_gap=20"]
+    config = config_files.load(args.config, [*data, f"seed={args.seed}", *args.overrides])
+    sources, _ = load_sources(config, str(root))
+    return build_dataset(config, sources, frame_reader(config, sources), training=True)
+
+
+def decode(dataset: loader.PairDataset, batch: loader.Batch) -> None:
+    """Read and decode the files of a batch, nothing else."""
+    for pair in batch.pairs():
+        sequence = dataset.sampler.sequence(pair)
+        for number in (pair.template, pair.search):
+            for files, flags in ((sequence.rgb_files, cv2.IMREAD_COLOR), (sequence.x_files, cv2.IMREAD_UNCHANGED)):
+                if files is not None:
+                    cv2.imdecode(np.frombuffer(files[number].read_bytes(), np.uint8), flags)
+
+
+def watch_stages(spent: Counter[str]) -> None:
+    """From now on, adds up CPU seconds by stage; a stage inside another one interrupts it."""
+    now = ["other", time.process_time()]  # stage, since when
+
+    def enter(stage: str) -> str:
+        before, since = now
+        now[:] = stage, time.process_time()
+        spent[before] += now[1] - since
+        return before
+
+    def watch(owner: object, name: str, stage: str, function: Callable) -> None:
+        def watched(*args: object) -> object:
+            before = enter(stage)
+            result = function(*args)
+            enter(before)
+            return result
+
+        setattr(owner, name, watched)
+
+    watch(frames, "read_image", "read", frames.read_image)
+    watch(cv2, "imdecode", "decode", cv2.imdecode)
+    watch(DecodedFrame, "patch", "crop", DecodedFrame.patch)
+    watch(PairAugmentation, "__call__", "augment", PairAugmentation.__call__)
+    watch(Look, "write", "augment", Look.write)
+    watch(loader, "collate", "collate", loader.collate)
+
+
+def measure(dataset: loader.PairDataset, count: int) -> dict[str, float]:
+    """Rates per CPU second (a frame is RGB and X), loader over bare decoding, CPU milliseconds per sample by stage."""
+    order, rounds, spent = loader.EpochBatches((count + WARM_UP) * BATCH, BATCH), [], Counter[str]()
+    clock = time.process_time
+    batches = iter(loader.make_loader(dataset, order, 0))
+    for _ in range(len(order)):
+        start, batch, between = clock(), next(batches), clock()
+        decode(dataset, batch)
+        rounds.append((between - start, clock() - between, (clock() - between) / (between - start)))
+    ours, bare, ratio = (statistics.median(column) for column in zip(*rounds[WARM_UP:], strict=True))
+    rates = {"samples": BATCH / ours, "samples_decoded": BATCH / bare, "frames_decoded": 2 * BATCH / bare}
+    watch_stages(spent)
+    for batch in loader.make_loader(dataset, order, 0):
+        spent["samples"] += len(batch)
+    samples = spent.pop("samples")
+    return rates | {"ratio": ratio} | {f"{stage}_ms": 1e3 * seconds / samples for stage, seconds in spent.items()}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 measured, 1 the experiment or the size can't be used."""
+    args = parse(argv)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as work:
+        tempfile.tempdir = work  # for the frame cache
+        try:
+            dataset = make_dataset(args, Path(work))
+        except ValueError as error:
+            print(error, file=sys.stderr)
+            return 1
+        found = measure(dataset, args.batches)
+    for name, value in found.items():
+        print(f"{name:<20}{value:10.3f}")
+    if args.json:
+        with atomic_write(args.json) as file:
+            json.dump(found, file, indent=1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
