@@ -237,6 +237,7 @@ class TrainConfig(Section):
     warmup_steps: int = Field(0, ge=0, description="linear, from 0")
     grad_clip: float = Field(0.1, ge=0, description="largest total gradient norm; 0: off")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = Field(False, description="torch.compile the network: minutes at the start, faster steps on a GPU")
     giou_weight: float = Field(2.0, ge=0)
     l1_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(1.0, ge=0)

@@ -36,6 +36,7 @@ NEUTRAL_KEYS = (
     "data.root",
     "train.checkpoint_every",
     "train.checkpoint_minutes",
+    "train.compile",
     "train.max_batch_per_process",
     "train.print_every",
     "train.val_every",

@@ -45,7 +45,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         config: the experiment.
         sources: what to draw from.
         frames: reads a frame.
-        training: False leaves out brightness and the flip of single crops.
+        training: False leaves out brightness and the flip of single crops, and puts every box where it is.
     """
     data, model, crop = config.data, config.model, config.crop
     augment = PairAugmentation(
@@ -59,7 +59,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         flip_probability=data.flip_probability,
         crop_flip_probability=data.crop_flip_probability,
         brightness_jitter=data.brightness_jitter,
-        flip_shift=1 if data.flip_label == "published" else 0,
+        flip_shift=1 if training and data.flip_label == "published" else 0,
         training=training,
     )
     channels = 3 if config.modality == "rgb" else 6

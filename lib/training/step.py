@@ -27,11 +27,21 @@ BUFFERS = next(
     if name in inspect.signature(DistributedDataParallel).parameters
 )
 """Buffers are the same everywhere anyway: frozen, or statistics of the whole batch."""
+RECOMPILE_LIMIT = 64
 AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class NotFiniteError(FloatingPointError):
     """Loss or gradients became NaN or infinite; the message names the batch."""
+
+
+def _compiled(model: nn.Module) -> nn.Module:
+    """The same module with a compiled forward; masks are drawn by the same generators as without.
+
+    Every share of search tokens that `model.elimination` goes through is compiled anew.
+    """
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, RECOMPILE_LIMIT)
+    return torch.compile(model, dynamic=False, options={"fallback_random": True})
 
 
 class BatchStep:
@@ -62,10 +72,10 @@ class BatchStep:
                 f"than train.max_batch_per_process ({config.max_batch_per_process}): raise it, start more processes, "
                 "or set train.freeze_batchnorm=true"
             )
-        self.network: nn.Module = model
+        self.network: nn.Module = _compiled(model) if config.compile else model
         if processes.world > 1:
             ids = [device.index] if device.type == "cuda" else None
-            self.network = DistributedDataParallel(model, device_ids=ids, **{BUFFERS: False})
+            self.network = DistributedDataParallel(self.network, device_ids=ids, **{BUFFERS: False})
 
     def split(self, batch: Batch, total: int, first: int) -> list[tuple[Batch, Part]]:
         """Cuts this process's share of a batch into what is computed at once.
