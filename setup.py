@@ -29,6 +29,7 @@ setup(
     packages=find_packages(include=["patrack", "patrack.*", "lib", "lib.*"]),
     package_dir={"": "."},  # editable: this folder itself goes on the path, so that no other lib/ hides ours
     package_data={
+        "lib.benchmark": ["bounds.yaml"],
         "lib.datasets": ["splits/*.txt", "splits/*.csv"],
         "lib.report": ["published.yaml", "templates/*"],
     },

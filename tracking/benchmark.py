@@ -1,9 +1,12 @@
 """Measure how fast this machine tracks and trains, beside what it could do at best; needs no data set.
 
     python tracking/benchmark.py --config rgbt_base --threads 2 --json speed.json
-    python tracking/benchmark.py --config rgbt_tiny --only forward step
+    python tracking/benchmark.py --config rgbt_tiny --only forward step --check
+    python tracking/benchmark.py --device cuda --plots speed/ train.compile=true
 
-Sections: forward (network against bare ViT blocks), step (tracker without network), endtoend (from image files).
+Sections: forward (network against bare ViT blocks), step (tracker without network), endtoend (from image files),
+batch (many targets, other sizes), training (a step and its data), roofline (what arithmetic and memory allow).
+docs/speed.md says what each number means.
 """
 
 from __future__ import annotations
@@ -37,8 +40,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, help="of weights and frames, instead of the config's")
     add("--only", nargs="+", metavar="SECTION", help=f"of {' '.join(SECTIONS)} (default: all)")
     add("--quick", action="store_true", help="few repeats and points: shows that it works, numbers are rough")
+    add("--batch", type=int, help="pairs per training step (default: the config's, on a CPU at most 4)")
     add("--image-size", type=_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
     add("--json", type=Path, metavar="FILE", help="write every number with unit and conditions")
+    add("--check", action="store_true", help="compare with lib/benchmark/bounds.yaml; exit code 1 if one is broken")
+    add("--plots", type=Path, metavar="DIR", help="draw cost against tokens and batch size (of section batch)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. model.search_size=320")
     arguments = parser.parse_intermixed_args(argv)
     arguments.overrides += [word for word in arguments.only or [] if "=" in word]  # it takes every word after it
@@ -49,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 failed or 130 stopped by Ctrl-C."""
+    """Exit code: 0 done, 1 failed or a bound is broken, 130 stopped by Ctrl-C."""
     arguments = parse(argv)
     set_up_logging()
     try:

@@ -26,6 +26,9 @@ from patrack.predictor import Predictor, tracking_network
 __all__ = ["Case", "untrained_model"]
 
 
+FRAMES, QUICK_FRAMES = 40, 6
+
+
 def untrained_model(config: Config) -> PATrack:
     """An experiment's network with initial weights, whose boxes keep their size.
 
@@ -50,7 +53,7 @@ class Case:
         effort: how often things are measured.
         folder: for files that are made up; belongs to this case.
         image_size: width and height of frames, pixels.
-        batch: pairs per training step; None: the experiment's.
+        batch: pairs per training step; None: see `lib.benchmark.training.batch_size`.
         quick: few points on each curve.
     """
 
@@ -130,9 +133,18 @@ class Case:
             network, crop.template_factor, crop.search_factor, test.window, test.clip_margin, device=self.device
         )
 
+    @property
+    def synthetic_modality(self) -> str:
+        """Of the SynthRGBX set that stands for the experiment's data."""
+        return self.config.modality if self.config.modality in MODALITIES else MODALITIES[0]
+
+    def test_sequence(self) -> list[Sequence]:
+        """The one sequence that is followed."""
+        return self.sequences("test", 1, QUICK_FRAMES if self.quick else FRAMES)
+
     def sequences(self, split: str, count: int, length: int) -> list[Sequence]:
         """SynthRGBX sequences of `image_size`, drawn into `folder` (JPEG pairs; X of RGB-D is PNG)."""
-        modality = self.config.modality if self.config.modality in MODALITIES else MODALITIES[0]
+        modality = self.synthetic_modality
         root = self.folder / "SynthRGBX" / modality
         generate(root, modality, split, count, length, self.image_size, self.config.seed)
         return datasets.load(f"synth{modality}", split, data_root=self.folder)

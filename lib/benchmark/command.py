@@ -12,9 +12,11 @@ from pathlib import Path
 import cv2
 import torch
 
-from lib.benchmark import endtoend, forward, step
+from lib.benchmark import batch, endtoend, forward, roofline, step, training
 from lib.benchmark.case import Case
-from lib.benchmark.machine import conditions
+from lib.benchmark.check import compare, read_bounds
+from lib.benchmark.machine import conditions, has_bf16_unit
+from lib.benchmark.plots import write_plots
 from lib.benchmark.rows import Row, as_text, write_json
 from lib.benchmark.timing import Effort
 from lib.devices import usable_device
@@ -27,6 +29,9 @@ SECTIONS: dict[str, Callable[[Case], list[Row]]] = {
     "forward": forward.measure,
     "step": step.measure,
     "endtoend": endtoend.measure,
+    "batch": batch.measure,
+    "training": training.measure,
+    "roofline": roofline.measure,
 }
 QUICK = Effort(repeats=3, warm_up=1, seconds=5.0)
 
@@ -57,14 +62,23 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             QUICK if arguments.quick else Effort(),
             Path(folder),
             arguments.image_size,
-            quick=arguments.quick,
+            arguments.batch,
+            arguments.quick,
         )
         about = conditions(case)
         sections = measure(case, arguments.only or list(SECTIONS))
-    report = as_text(about, sections)
+    report = [as_text(about, sections)]
     if arguments.json:
         write_json(arguments.json, about, sections)
-    return report, True
+    rows = [row for section in sections.values() for row in section]
+    if arguments.plots:
+        title = f"{arguments.config} on {about['device']}, {about['threads']} threads"
+        report += ["", *(f"plot {path}" for path in write_plots(rows, arguments.plots, title))]
+    if not arguments.check:
+        return "\n".join(report), True
+    run_of = {"config": arguments.config, "device": device.type, "bf16_unit": has_bf16_unit(device)}
+    lines, good = compare(rows, read_bounds(), **run_of)
+    return "\n".join([*report, "", "bounds", *(f"  {line}" for line in lines)]), good
 
 
 def measure(case: Case, names: list[str]) -> dict[str, list[Row]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -18,18 +18,16 @@ from patrack.tracker import Target
 
 __all__ = ["measure", "stage_times"]
 
-FRAMES, QUICK_FRAMES = 40, 6
-
 
 def measure(case: Case) -> list[Row]:
     """Stages of one frame pair, then frame pairs per second of one sequence."""
-    (sequence,) = case.sequences("test", 1, QUICK_FRAMES if case.quick else FRAMES)
+    (sequence,) = case.test_sequence()
     return [*stages(case, sequence), *sequence_rate(case, sequence)]
 
 
 def stages(case: Case, sequence: Sequence) -> list[Row]:
     """Medians over the sequence's frames; crops lie around the true boxes."""
-    times = stage_times(case, sequence)
+    times = stage_times(case, sequence, case.precisions)
     texts = {
         "read": "read both files (from the page cache)",
         "decode": "read and decode both",
@@ -40,11 +38,11 @@ def stages(case: Case, sequence: Sequence) -> list[Row]:
     return [median(f"endtoend.{name}", text, 1e3 * times[name], "ms") for name, text in texts.items()]
 
 
-def stage_times(case: Case, sequence: Sequence) -> dict[str, np.ndarray]:
-    """Seconds of each stage, (frames - 1,), by name."""
+def stage_times(case: Case, sequence: Sequence, precisions: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Seconds of each stage, (frames - 1,), by name; the network runs in `precisions`."""
     network = case.folded("fp32")
     target = Target(network, case.tracker(network).settings, decode_frame(sequence, 0), sequence.boxes[0])
-    predictors = {f"forward_{precision}": case.predictor(precision) for precision in case.precisions}
+    predictors = {f"forward_{precision}": case.predictor(precision) for precision in precisions}
     for predictor in predictors.values():
         predictor.launch({0: target.search_crop(decode_frame(sequence, 0))})
         predictor.fetch()

@@ -12,7 +12,7 @@ import torch
 from lib.benchmark.case import Case
 from lib.training.manifest import environment
 
-__all__ = ["conditions", "has_bf16_instructions"]
+__all__ = ["conditions", "has_bf16_unit"]
 
 CPU_INFO = Path("/proc/cpuinfo")
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
@@ -40,7 +40,7 @@ def conditions(case: Case) -> dict[str, Any]:
     }
 
 
-def has_bf16_instructions(device: torch.device) -> bool:
+def has_bf16_unit(device: torch.device) -> bool:
     """Whether the device multiplies bf16 matrices by itself: a GPU, or a CPU with AMX or AVX-512 BF16."""
     return _bf16_unit(device) != "none known"
 
