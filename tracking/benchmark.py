@@ -16,18 +16,10 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.benchmark.command import SECTIONS, run
+from lib.benchmark.command import SECTIONS, image_size, positive, run
 from lib.processes import set_up_logging
 
 logger = logging.getLogger("benchmark")
-
-
-def _size(text: str) -> tuple[int, int]:
-    try:
-        width, height = map(int, text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, such as 640x480, got {text!r}") from None
-    return width, height
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -36,12 +28,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--config", default="rgbt_base", help="name in experiments/ or YAML file (default: %(default)s)")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
-    add("--threads", type=int, help="CPU threads (default: torch's)")
+    add("--threads", type=positive, help="CPU threads (default: torch's)")
     add("--seed", type=int, help="of weights and frames, instead of the config's")
     add("--only", nargs="+", metavar="SECTION", help=f"of {' '.join(SECTIONS)} (default: all)")
     add("--quick", action="store_true", help="few repeats and points: shows that it works, numbers are rough")
-    add("--batch", type=int, help="pairs per training step (default: the config's, on a CPU at most 4)")
-    add("--image-size", type=_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
+    add("--repeats", type=positive, metavar="N", help="rounds of each measurement (default: 20; with --quick 3)")
+    add("--batch", type=positive, help="pairs per training step (default: the config's, on a CPU at most 4)")
+    add("--image-size", type=image_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
     add("--json", type=Path, metavar="FILE", help="write every number with unit and conditions")
     add("--check", action="store_true", help="compare with lib/benchmark/bounds.yaml; exit code 1 if one is broken")
     add("--plots", type=Path, metavar="DIR", help="draw cost against tokens and batch size (of section batch)")
@@ -51,6 +44,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments.only = [word for word in arguments.only or [] if "=" not in word]
     if unknown := set(arguments.only) - set(SECTIONS):
         parser.error(f"--only takes {', '.join(SECTIONS)}; got {', '.join(sorted(unknown))}")
+    if arguments.plots and arguments.only and "batch" not in arguments.only:
+        parser.error("--plots draws the curves of section batch: add it to --only")
     return arguments
 
 

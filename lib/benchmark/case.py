@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ from lib.synthetic.plan import MODALITIES
 from lib.training.seeding import seed_everything
 from patrack import Tracker, build_model
 from patrack.model import PATrack
-from patrack.predictor import Predictor, tracking_network
+from patrack.predictor import PRECISIONS, Predictor, tracking_network
 
 __all__ = ["Case", "untrained_model"]
 
@@ -98,9 +99,11 @@ class Case:
         return sum((size // model.patch_size) ** 2 for size in (model.template_size, model.search_size))
 
     def folded(self, precision: str) -> nn.Module:
-        """The network that tracks."""
+        """The network that tracks; folded once in fp32, then rounded."""
+        if not self._folded:
+            self._folded["fp32"] = tracking_network(self.model, "fp32")
         if precision not in self._folded:
-            self._folded[precision] = tracking_network(self.model, precision)
+            self._folded[precision] = copy.deepcopy(self._folded["fp32"]).to(PRECISIONS[precision])
         return self._folded[precision]
 
     def image(self, size: int | tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -117,7 +120,7 @@ class Case:
 
     def predictor(self, precision: str, slots: int = 1) -> Predictor:
         """A predictor whose slots all have a target."""
-        predictor = Predictor(self.folded(precision), self.device, slots, window=self.config.test.window)
+        predictor = self.tracker(self.folded(precision)).predictor(slots)
         for slot in range(slots):
             predictor.set_template(slot, self.image(self.config.model.template_size))
         return predictor
@@ -130,7 +133,13 @@ class Case:
         """
         crop, test = self.config.crop, self.config.test
         return Tracker(
-            network, crop.template_factor, crop.search_factor, test.window, test.clip_margin, device=self.device
+            network,
+            crop.template_factor,
+            crop.search_factor,
+            test.window,
+            test.clip_margin,
+            device=self.device,
+            compile=test.compile,
         )
 
     @property

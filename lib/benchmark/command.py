@@ -7,6 +7,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +22,7 @@ from lib.benchmark.rows import Row, as_text, write_json
 from lib.benchmark.timing import Effort
 from lib.devices import usable_device
 
-__all__ = ["SECTIONS", "run"]
+__all__ = ["SECTIONS", "image_size", "positive", "run"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,22 @@ SECTIONS: dict[str, Callable[[Case], list[Row]]] = {
 QUICK = Effort(repeats=3, warm_up=1, seconds=5.0)
 
 
+def positive(text: str) -> int:
+    """A whole number from 1, of a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Width and height, of a command line: `640x480`."""
+    try:
+        width, height = map(int, text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, such as 640x480, got {text!r}") from None
+    return width, height
+
+
 def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     """What tracking/benchmark.py was asked to do.
 
@@ -43,42 +60,48 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         arguments: of that command line.
 
     Returns:
-        The report, and whether every bound holds.
+        The report, and whether every bound that was asked about holds.
 
     Raises:
         ValueError, OSError, RuntimeError: something can't be used or written; the message says what.
     """
-    device = usable_device(arguments.device)
+    device, bounds = usable_device(arguments.device), read_bounds()
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
-    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
-    overrides = (*[word for word in arguments.overrides if "=" in word], *seed)
     with tempfile.TemporaryDirectory(prefix="patrack-benchmark-") as folder:
-        case = Case(
-            arguments.config,
-            overrides,
-            device,
-            QUICK if arguments.quick else Effort(),
-            Path(folder),
-            arguments.image_size,
-            arguments.batch,
-            arguments.quick,
-        )
+        case = _case(arguments, device, Path(folder))
         about = conditions(case)
         sections = measure(case, arguments.only or list(SECTIONS))
-    report = [as_text(about, sections)]
+    rows = [row for section in sections.values() for row in section]
+    report, good = [as_text(about, sections)], True
     if arguments.json:
         write_json(arguments.json, about, sections)
-    rows = [row for section in sections.values() for row in section]
     if arguments.plots:
         title = f"{arguments.config} on {about['device']}, {about['threads']} threads"
         report += ["", *(f"plot {path}" for path in write_plots(rows, arguments.plots, title))]
-    if not arguments.check:
-        return "\n".join(report), True
-    run_of = {"config": arguments.config, "device": device.type, "bf16_unit": has_bf16_unit(device)}
-    lines, good = compare(rows, read_bounds(), **run_of)
-    return "\n".join([*report, "", "bounds", *(f"  {line}" for line in lines)]), good
+    if arguments.check:
+        run_of = {"config": arguments.config, "device": device.type, "bf16_unit": has_bf16_unit(device)}
+        lines, good = compare(rows, bounds, **run_of)
+        report += ["", "bounds", *(f"  {line}" for line in lines)]
+    return "\n".join(report), good
+
+
+def _case(arguments: argparse.Namespace, device: torch.device, folder: Path) -> Case:
+    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
+    effort = QUICK if arguments.quick else Effort()
+    if arguments.repeats is not None:
+        effort = replace(effort, repeats=arguments.repeats)
+    return Case(
+        arguments.config,
+        (*arguments.overrides, *seed),
+        device,
+        effort,
+        folder,
+        arguments.image_size,
+        arguments.batch,
+        arguments.quick,
+    )
 
 
 def measure(case: Case, names: list[str]) -> dict[str, list[Row]]:

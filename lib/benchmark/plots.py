@@ -44,6 +44,8 @@ def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
         axes.xaxis.set_major_formatter("{x:g}")
     rate.set_ylim(bottom=0)
     step.set_yscale("log")
+    step.yaxis.set_major_formatter("{x:g}")
+    step.yaxis.set_minor_formatter("")
     return [*written, _save(figure, folder / "targets.png", title)]
 
 

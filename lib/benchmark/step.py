@@ -79,9 +79,9 @@ def _stages(case: Case) -> list[Row]:
         target.box = np.array(case.box)
 
     stored = _stored(case)
-    empty = Predictor(stored, device, window=case.config.test.window)
-    empty.set_template(0, target.template)
     tracker = case.tracker(stored)
+    empty = tracker.predictor(1)
+    empty.set_template(0, target.template)
     tracker.initialize(frame, case.box)
     runs: dict[str, Callable[[], object]] = {
         "crop": lambda: target.search_crop(frame),
