@@ -1,0 +1,82 @@
+"""Following a sequence from image files: each stage alone, and all of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from lib.benchmark.case import Case
+from lib.benchmark.rows import Row, median
+from lib.benchmark.step import STILL
+from lib.datasets.frames import decode_frame
+from lib.datasets.sequence import Sequence
+from lib.evaluation.runner import track_frames
+from patrack.tracker import Target
+
+__all__ = ["measure", "stage_times"]
+
+
+def measure(case: Case) -> list[Row]:
+    """Stages of one frame pair, then frame pairs per second of one sequence."""
+    (sequence,) = case.test_sequence()
+    return [*stages(case, sequence), *sequence_rate(case, sequence)]
+
+
+def stages(case: Case, sequence: Sequence) -> list[Row]:
+    """Medians over the sequence's frames; crops lie around the true boxes."""
+    times = stage_times(case, sequence, case.precisions)
+    texts = {
+        "read": "read both files (from the page cache)",
+        "decode": "read and decode both",
+        "crop": "search crop, with its colours",
+        **{f"forward_{precision}": f"bytes to box, {precision}" for precision in case.precisions},
+        "accept": "box to image",
+    }
+    return [median(f"endtoend.{name}", text, 1e3 * times[name], "ms") for name, text in texts.items()]
+
+
+def stage_times(case: Case, sequence: Sequence, precisions: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """Seconds of each stage, (frames - 1,), by name; the network runs in `precisions`."""
+    network = case.folded("fp32")
+    target = Target(network, case.tracker(network).settings, decode_frame(sequence, 0), sequence.boxes[0])
+    predictors = {f"forward_{precision}": case.predictor(precision) for precision in precisions}
+    for predictor in predictors.values():
+        predictor.launch({0: target.search_crop(decode_frame(sequence, 0))})
+        predictor.fetch()
+    rows = []
+    for number in range(1, len(sequence)):
+        target.box = sequence.boxes[number - 1].copy()
+        files = [item[number] for item in (sequence.rgb_files, sequence.x_files) if item is not None]
+        row: dict[str, float] = {}
+        _timed(row, "read", lambda files=files: [Path(file).read_bytes() for file in files])
+        frame = _timed(row, "decode", lambda number=number: decode_frame(sequence, number))
+        crop = _timed(row, "crop", lambda frame=frame: target.search_crop(frame))
+        for name, predictor in predictors.items():
+            _timed(row, name, lambda it=predictor, crop=crop: (it.launch({0: crop}), it.fetch()))
+        _timed(row, "accept", lambda: target.accept(STILL))
+        rows.append(row)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _timed(row: dict[str, float], name: str, run: Callable[[], object]) -> object:
+    start = time.perf_counter()
+    result = run()
+    row[name] = time.perf_counter() - start
+    return result
+
+
+def sequence_rate(case: Case, sequence: Sequence) -> list[Row]:
+    """Frame pairs per second of `track_frames`, in each precision, one sequence at a time."""
+    rows, runs = [], 1 if case.quick else 3
+    for precision in case.precisions:
+        tracker = case.tracker(case.folded(precision))
+        rates = []
+        for _ in range(runs):
+            result = track_frames(tracker, sequence, sequence.boxes[0])
+            rates.append(len(sequence) / result.seconds)
+        text = f"files to boxes, {precision}"
+        rows.append(median(f"endtoend.rate_{precision}", text, np.array(rates), "pairs/s", precision=precision))
+    return rows
