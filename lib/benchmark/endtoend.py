@@ -13,6 +13,7 @@ from lib.benchmark.rows import Row, median
 from lib.benchmark.step import STILL
 from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence
+from lib.evaluation.lockstep import run_in_lockstep
 from lib.evaluation.runner import track_frames
 from patrack.tracker import Target
 
@@ -20,9 +21,9 @@ __all__ = ["measure", "stage_times"]
 
 
 def measure(case: Case) -> list[Row]:
-    """Stages of one frame pair, then frame pairs per second of one sequence."""
+    """Stages of one frame pair, then frame pairs per second of one sequence, and of many at once."""
     (sequence,) = case.test_sequence()
-    return [*stages(case, sequence), *sequence_rate(case, sequence)]
+    return [*stages(case, sequence), *sequence_rate(case, sequence), *lockstep_rate(case)]
 
 
 def stages(case: Case, sequence: Sequence) -> list[Row]:
@@ -79,4 +80,23 @@ def sequence_rate(case: Case, sequence: Sequence) -> list[Row]:
             rates.append(len(sequence) / result.seconds)
         text = f"files to boxes, {precision}"
         rows.append(median(f"endtoend.rate_{precision}", text, np.array(rates), "pairs/s", precision=precision))
+    return rows
+
+
+def lockstep_rate(case: Case) -> list[Row]:
+    """Frame pairs per second of many sequences that share each step, in each precision; results are written."""
+    slots, length = (64, 40) if case.device.type == "cuda" else (8, 10)
+    sequences = case.sequences("val", slots, 3 if case.quick else length)
+    frames = sum(len(sequence) for sequence in sequences)
+    rows, runs = [], 1 if case.quick else 3
+    for precision in case.precisions:
+        tracker, rates = case.tracker(case.folded(precision)), []
+        for run in range(runs):
+            start = time.perf_counter()
+            outcomes = list(run_in_lockstep(tracker, sequences, case.folder / f"lockstep_{precision}_{run}", slots))
+            rates.append(frames / (time.perf_counter() - start))
+            if failed := [outcome.error for outcome in outcomes if outcome.error]:
+                raise RuntimeError(f"lock step failed: {failed[0]}")
+        text = f"files to boxes, {slots} sequences in a step, {precision}"
+        rows.append(median(f"endtoend.lockstep_{precision}", text, np.array(rates), "pairs/s", precision=precision))
     return rows

@@ -155,7 +155,11 @@ class _Group:
 
 
 def run_in_lockstep(
-    tracker: Tracker, sequences: list[Sequence], folder: Path, slots: int, on_frames: Callable[[int], object]
+    tracker: Tracker,
+    sequences: list[Sequence],
+    folder: Path,
+    slots: int,
+    on_frames: Callable[[int], object] = lambda _: None,
 ) -> Iterator[Outcome]:
     """Track sequences and write their results, the longest ones first.
 
