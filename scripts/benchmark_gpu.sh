@@ -18,7 +18,7 @@ config="${CONFIG:-rgbt_base}"
 device="${DEVICE:-cuda}"
 python="${PYTHON:-.venv/bin/python}"
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
-cores="$("$python" -c 'import os; print(os.cpu_count() or 1)')"
+cores="$(getconf _NPROCESSORS_ONLN)"
 loaders=$((cores > 1 ? cores - 1 : 1))
 if [[ "$device" == cpu ]]; then  # a trial
   size=160x120 train_sequences=2 test_sequences=3 length=20 batch=4 steps=3 targets=2

@@ -20,6 +20,9 @@ from patrack.tracker import Target
 __all__ = ["measure", "stage_times"]
 
 
+RUNS = 3
+
+
 def measure(case: Case) -> list[Row]:
     """Stages of one frame pair, then frame pairs per second of one sequence, and of many at once."""
     (sequence,) = case.test_sequence()
@@ -71,13 +74,14 @@ def _timed(row: dict[str, float], name: str, run: Callable[[], object]) -> objec
 
 def sequence_rate(case: Case, sequence: Sequence) -> list[Row]:
     """Frame pairs per second of `track_frames`, in each precision, one sequence at a time."""
-    rows, runs = [], 1 if case.quick else 3
+    rows, effort = [], case.effort
     for precision in case.precisions:
         tracker = case.tracker(case.folded(precision))
-        rates = []
-        for _ in range(runs):
+        rates, spent = [], 0.0
+        while len(rates) < min(RUNS, effort.repeats) and spent < effort.seconds:
             result = track_frames(tracker, sequence, sequence.boxes[0])
             rates.append(len(sequence) / result.seconds)
+            spent += result.seconds
         text = f"files to boxes, {precision}"
         rows.append(median(f"endtoend.rate_{precision}", text, np.array(rates), "pairs/s", precision=precision))
     return rows

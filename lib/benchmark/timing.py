@@ -51,7 +51,7 @@ class Times:
 
 
 def in_turns(runs: Mapping[str, Run], device: torch.device, effort: Effort, before: Run | None = None) -> Times:
-    """Calls every run once a round, beginning with another one each time.
+    """Calls every run once a round, in an order of its own, so that none always follows the same other one.
 
     Args:
         runs: by name.
@@ -59,13 +59,12 @@ def in_turns(runs: Mapping[str, Run], device: torch.device, effort: Effort, befo
         effort: see `Effort`.
         before: called ahead of each run, not timed.
     """
-    names, rounds = list(runs), []
+    names, rounds, rng = list(runs), [], np.random.default_rng(0)
     for _ in range(effort.warm_up):
         _round(runs, names, device, before)
     start = time.perf_counter()
-    for number in range(effort.repeats):
-        first = number % len(names)
-        rounds.append(_round(runs, names[first:] + names[:first], device, before))
+    for _ in range(effort.repeats):
+        rounds.append(_round(runs, rng.permutation(names).tolist(), device, before))
         if len(rounds) >= LEAST_ROUNDS and time.perf_counter() - start > effort.seconds:
             break
     return Times({name: np.array([one[name] for one in rounds]) for name in names})

@@ -9,11 +9,13 @@ from lib.benchmark.timing import Effort, Times, in_turns, peak_memory
 CPU = torch.device("cpu")
 
 
-def test_runs_take_turns_and_each_begins_a_round():
+def test_every_run_takes_part_in_every_round_at_changing_places():
     calls = []
-    times = in_turns({name: lambda name=name: calls.append(name) for name in "ab"}, CPU, Effort(4, 1, 60.0))
-    assert "".join(calls) == "ab" + "ab" + "ba" + "ab" + "ba"
-    assert {name: len(seconds) for name, seconds in times.seconds.items()} == {"a": 4, "b": 4}
+    times = in_turns({name: lambda name=name: calls.append(name) for name in "abc"}, CPU, Effort(6, 1, 60.0))
+    rounds = ["".join(calls[start : start + 3]) for start in range(0, len(calls), 3)]
+    assert [sorted(one) for one in rounds] == [["a", "b", "c"]] * 7
+    assert {one[0] for one in rounds} == {"a", "b", "c"}
+    assert {name: len(seconds) for name, seconds in times.seconds.items()} == {"a": 6, "b": 6, "c": 6}
 
 
 def test_long_measurement_ends_after_three_rounds():
