@@ -59,7 +59,7 @@ def make_dataset(args: argparse.Namespace, root: Path) -> loader.PairDataset:
     generate(root / "SynthRGBX" / kind, kind, "train", 6, 24, (int(width), int(height)), args.seed)
     data = [f"data.train=[{{name: synth{modality}, split: train}}]", "data.val=[]", "data.max_gap=20"]
     config = config_files.load(args.config, [*data, f"seed={args.seed}", *args.overrides])
-    sources, _ = load_sources(config, str(root))
+    sources, _ = load_sources(config, root)
     return build_dataset(config, sources, frame_reader(config, sources), training=True)
 
 
