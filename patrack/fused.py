@@ -49,26 +49,23 @@ class Affine(nn.Module):
         return F.linear(x, self.weight, self.bias)
 
 
-def _after_norm(norm: nn.LayerNorm, layers: Sequence[nn.Linear]) -> Affine:
-    """Several layers that read the same normalised tokens, as one behind the norm without its scale and shift."""
-    weight = torch.cat([layer.weight for layer in layers])
-    shift = weight @ norm.bias
-    own = [torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias for layer in layers]
-    return Affine(weight * norm.weight, shift + torch.cat(own))
+def _behind_norms(layers: Sequence[tuple[nn.LayerNorm, nn.Linear]]) -> Affine:
+    """Layers behind norms of the same tokens as one layer; the norms' scales and shifts are folded in."""
+    weights = [layer.weight * norm.weight for norm, layer in layers]
+    biases = [layer.weight @ norm.bias + (0.0 if layer.bias is None else layer.bias) for norm, layer in layers]
+    return Affine(torch.cat(weights), torch.cat(biases))
 
 
 class FusedMDA(nn.Module):
-    """A modality-dependent adapter; see `ModalityDependentAdapter`.
+    """A modality-dependent adapter behind its first layer; see `ModalityDependentAdapter`.
 
     Args:
         adapter: what is folded.
-        norm: in front of it.
         bias: (C,), of the foundation's layer whose output this adapter's is added to; it rides along.
     """
 
-    def __init__(self, adapter: ModalityDependentAdapter, norm: nn.LayerNorm, bias: Tensor) -> None:
+    def __init__(self, adapter: ModalityDependentAdapter, bias: Tensor) -> None:
         super().__init__()
-        self.reduce = _after_norm(norm, [adapter.reduce])
         self.exchanges = adapter.form == "published"
         quarter, half = adapter.widths[0], adapter.widths[2]
         # one 3x3 convolution for both high parts: taps around the centre for the first, the centre alone for the second
@@ -84,9 +81,9 @@ class FusedMDA(nn.Module):
         expand = torch.cat((adapter.expand.weight, (adapter.expand.bias + bias)[:, None]), dim=1)
         self.register_buffer("expand", expand.T.detach().clone())  # (3D/2 + 1, C)
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout) -> None:
-        """Adds the adapter's output for normalised tokens (R, N, C), and the bias, to `out` (R, N, C)."""
-        template, search = layout.split(self.reduce(normed))
+    def add_to(self, out: Tensor, reduced: Tensor, layout: TokenLayout) -> None:
+        """Adds the adapter's output for reduced tokens (R, N, D), and the bias, to `out` (R, N, C)."""
+        template, search = layout.split(reduced)
         mixed = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
         if layout.num_template:
             mixed = torch.cat((self._mix(template, layout.template_grid), mixed), dim=1)
@@ -107,20 +104,16 @@ class FusedMDA(nn.Module):
 
 
 class FusedCEA(nn.Module):
-    """A modality-entangled adapter; see `ModalityEntangledAdapter`.
+    """A modality-entangled adapter behind its first layer; see `ModalityEntangledAdapter`.
 
     Args:
         adapter: what is folded.
-        norm: in front of it.
         norm_after: the foundation's, applied to its output.
         bias: (C,), as in `FusedMDA`.
     """
 
-    def __init__(
-        self, adapter: ModalityEntangledAdapter, norm: nn.LayerNorm, norm_after: nn.LayerNorm, bias: Tensor
-    ) -> None:
+    def __init__(self, adapter: ModalityEntangledAdapter, norm_after: nn.LayerNorm, bias: Tensor) -> None:
         super().__init__()
-        self.down = _after_norm(norm, [adapter.down])
         self.published = adapter.form == "published"
         own = adapter.shared.weight.chunk(2, dim=1)
         rgb = torch.cat((adapter.rgb_match.weight, adapter.rgb_value.weight, own[0]))
@@ -132,9 +125,8 @@ class FusedCEA(nn.Module):
         self.register_buffer("shift", (norm_after.bias * gate + bias).detach().clone())
         self.eps = norm_after.eps
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout) -> None:
-        """Adds the adapter's output for normalised tokens (2B, N, C), and the bias, to `out` (2B, N, C)."""
-        down = self.down(normed)
+    def add_to(self, out: Tensor, down: Tensor, layout: TokenLayout) -> None:
+        """Adds the adapter's output for reduced tokens (2B, N, D), and the bias, to `out` (2B, N, C)."""
         rows, count, dim = down.shape
         projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, 3 * dim)
         match, value, part = projected.split(dim, dim=2)
@@ -174,27 +166,35 @@ class FusedHalf(nn.Module):
         cea_norm: nn.LayerNorm | None,
     ) -> None:
         super().__init__()
-        self.eps = norm.eps
-        self.first = _after_norm(norm, [first])
-        self.register_buffer("last", last.weight.detach().clone())
         bias, none = last.bias, torch.zeros_like(last.bias)
         adapters: list[nn.Module] = []
+        readers = [(norm, first)]
         if mda is not None:
-            adapters.append(FusedMDA(mda, norm, bias))
+            readers.append((norm, mda.reduce))
+            adapters.append(FusedMDA(mda, bias))
         if cea is not None:
-            adapters.append(FusedCEA(cea, cea_norm, norm, none if adapters else bias))
+            readers.append((cea_norm, cea.down))
+            adapters.append(FusedCEA(cea, norm, none if adapters else bias))
+        self.eps, self.widths = norm.eps, [layer.out_features for _, layer in readers]
+        self.first = _behind_norms(readers)
         self.adapters = nn.ModuleList(adapters)
+        self.register_buffer("last", last.weight.detach().clone())
         self.register_buffer("bias", None if adapters else bias.detach().clone())
+        self.register_buffer("ones", torch.ones_like(bias).detach())  # without a scale, the norm is slower on a CPU
+        self.register_buffer("zeros", none.detach())
 
-    def normalize(self, tokens: Tensor) -> Tensor:
-        """(R, N, C) -> normalised tokens, without scale and shift."""
-        return F.layer_norm(tokens, tokens.shape[-1:], eps=self.eps)
+    def read(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(R, N, C) -> what the first layer gives (R, N, H), and what each adapter reads (R, N, D)."""
+        inner, *reduced = self.first(F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)).split(
+            self.widths, dim=2
+        )
+        return inner, reduced
 
-    def finish(self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout) -> Tensor:
-        """What lies between the layers (R, N, H), and this half's input (R, N, C), also normalised -> its output."""
+    def finish(self, inner: Tensor, tokens: Tensor, reduced: list[Tensor], layout: TokenLayout) -> Tensor:
+        """What lies between the layers (R, N, H), this half's input (R, N, C), what adapters read -> its output."""
         out = torch.addmm(tokens.flatten(0, 1), inner.flatten(0, 1), self.last.T).view(tokens.shape)
-        for adapter in self.adapters:
-            adapter.add_to(out, normed, layout)
+        for adapter, own in zip(self.adapters, reduced, strict=True):
+            adapter.add_to(out, own, layout)
         return out if self.bias is None else out.add_(self.bias)
 
 
@@ -216,20 +216,20 @@ class FusedBlock(nn.Module):
 
     def forward(self, tokens: Tensor, layout: TokenLayout) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout."""
-        normed = self.half1.normalize(tokens)
-        q, k, v = self.half1.first(normed).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        inner, reduced = self.half1.read(tokens)
+        q, k, v = inner.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         row = attention_row(q, k, layout) if self.keep_ratio < 1.0 else None
         if self.search_only:
             first = layout.num_template
             layout = TokenLayout(0, layout.search_grid, layout.streams, layout.kept)
-            tokens, normed, q = tokens[:, first:], normed[:, first:], q[:, :, first:]
+            tokens, q, reduced = tokens[:, first:], q[:, :, first:], [item[:, first:] for item in reduced]
             row = None if row is None else row[:, first:]
         attended = attend(q, k, v).transpose(1, 2).flatten(2)
-        tokens = self.half1.finish(attended, tokens, normed, layout)
+        tokens = self.half1.finish(attended, tokens, reduced, layout)
         if row is not None:
             tokens, layout = eliminate_candidates(tokens, row, layout, self.keep_ratio)
-        normed = self.half2.normalize(tokens)
-        return self.half2.finish(F.gelu(self.half2.first(normed)), tokens, normed, layout), layout
+        inner, reduced = self.half2.read(tokens)
+        return self.half2.finish(F.gelu(inner), tokens, reduced, layout), layout
 
 
 class FusedPatches(nn.Module):
