@@ -184,15 +184,15 @@ class FusedHalf(nn.Module):
         self.register_buffer("zeros", none.detach())
 
     def read(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(R, N, C) -> what the first layer gives (R, N, H), and what each adapter reads (R, N, D)."""
-        inner, *reduced = self.first(F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)).split(
-            self.widths, dim=2
-        )
-        return inner, reduced
+        """(R, N, C) -> what the first layer gives and adapters read (R, N, H + D + ...), and the latter alone."""
+        normed = F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)
+        outputs = self.first(normed)
+        return outputs, list(outputs.split(self.widths, dim=2)[1:])
 
     def finish(self, inner: Tensor, tokens: Tensor, reduced: list[Tensor], layout: TokenLayout) -> Tensor:
-        """What lies between the layers (R, N, H), this half's input (R, N, C), what adapters read -> its output."""
-        out = torch.addmm(tokens.flatten(0, 1), inner.flatten(0, 1), self.last.T).view(tokens.shape)
+        """What lies between the layers (R, N, >= H), this half's input (R, N, C), what adapters read -> its output."""
+        inner = inner[..., : self.last.shape[1]].flatten(0, 1)
+        out = torch.addmm(tokens.flatten(0, 1), inner, self.last.T).view(tokens.shape)
         for adapter, own in zip(self.adapters, reduced, strict=True):
             adapter.add_to(out, own, layout)
         return out if self.bias is None else out.add_(self.bias)
@@ -216,8 +216,8 @@ class FusedBlock(nn.Module):
 
     def forward(self, tokens: Tensor, layout: TokenLayout) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout."""
-        inner, reduced = self.half1.read(tokens)
-        q, k, v = inner.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        outputs, reduced = self.half1.read(tokens)
+        q, k, v = outputs[..., : self.half1.widths[0]].unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         row = attention_row(q, k, layout) if self.keep_ratio < 1.0 else None
         if self.search_only:
             first = layout.num_template
@@ -228,8 +228,8 @@ class FusedBlock(nn.Module):
         tokens = self.half1.finish(attended, tokens, reduced, layout)
         if row is not None:
             tokens, layout = eliminate_candidates(tokens, row, layout, self.keep_ratio)
-        inner, reduced = self.half2.read(tokens)
-        return self.half2.finish(F.gelu(inner), tokens, reduced, layout), layout
+        outputs, reduced = self.half2.read(tokens)
+        return self.half2.finish(F.gelu(outputs), tokens, reduced, layout), layout  # whole rows: faster than a part
 
 
 class FusedPatches(nn.Module):
