@@ -13,7 +13,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from patrack.attention import attend
@@ -52,7 +51,7 @@ class TokenLayout:
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (R, N, C), R = B or 2B -> template (R, Nz, C) and search (R, n, C)."""
-        return tokens[:, : self.num_template], tokens[:, self.num_template :]
+        return tokens.split((self.num_template, tokens.shape[1] - self.num_template), dim=1)
 
     def to_full_search(self, search: Tensor) -> Tensor:
         """Search tokens (R, n, C) -> (R, Nx, C) with zeros where tokens were eliminated."""
@@ -111,25 +110,31 @@ class ModalityDependentAdapter(Adapter):
 
     def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
         """Tokens (R, N, C) -> enhanced tokens of the same rows (R, N, C)."""
-        template, search = layout.split(self.reduce(tokens))  # each (R, n, D)
-        template = self._mix(template, layout.template_grid)
-        search = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
-        return self.expand(torch.cat((template, search), dim=1))  # (R, N, C)
+        return self.expand(self._mixed(tokens, layout))
 
     def exchange(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
         """Normalised tokens of both streams (2B, N, C) -> what is added to each of them (2B, N, C)."""
-        enhanced = self(tokens, layout)
-        return enhanced.roll(tokens.shape[0] // 2, dims=0) if self.form == "published" else enhanced
+        mixed = self._mixed(tokens, layout)
+        if self.form == "published":
+            mixed = mixed.roll(len(mixed) // 2, dims=0)  # before `expand`, where rows are narrow
+        return self.expand(mixed)
+
+    def _mixed(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Tokens (R, N, C) -> what `expand` reads (R, N, 3D/2)."""
+        template, search = layout.split(self.reduce(tokens))  # each (R, n, D)
+        template = self._mix(template, layout.template_grid)
+        search = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
+        return torch.cat((template, search), dim=1)
 
     def _mix(self, tokens: Tensor, grid: int) -> Tensor:
         """Bottleneck tokens (R, g*g, D) -> high and low parts side by side (R, g*g, 3D/2)."""
-        p = rearrange(tokens, "r (gy gx) d -> r d gy gx", gy=grid)
+        p = tokens.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)  # (R, D, g, g)
         high_conv, high_pool, low = p.split(self.widths, dim=1)
         high_conv = F.gelu(self.high_depthwise(self.high_expand(high_conv)))
         high_pool = F.gelu(self.high_pool(F.max_pool2d(high_pool, 3, stride=1, padding=1)))
         low = F.interpolate(F.avg_pool2d(low, 2), scale_factor=2, mode="nearest")
         f = torch.cat((high_conv, high_pool, low), dim=1)  # (R, 3D/2, g, g)
-        return rearrange(f + self.fuse_depthwise(f), "r d gy gx -> r (gy gx) d")
+        return (f + self.fuse_depthwise(f)).flatten(2).transpose(1, 2)
 
 
 class ModalityEntangledAdapter(Adapter):

@@ -10,7 +10,6 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
@@ -27,7 +26,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, image: Tensor) -> Tensor:
-        return rearrange(self.proj(image), "r c gy gx -> r (gy gx) c")
+        return self.proj(image).flatten(2).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -49,8 +48,8 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, layout: TokenLayout | None = None) -> tuple[Tensor, Tensor | None]:
         """Tokens (R, N, C) -> (R, N, C), and, if their layout is given, the row of `attention_row`."""
-        q, k, v = rearrange(self.qkv(tokens), "r n (three heads d) -> three r heads n d", three=3, heads=self.num_heads)
-        out = rearrange(attend(q, k, v), "r heads n d -> r n (heads d)")
+        q, k, v = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (R, heads, N, d) each
+        out = attend(q, k, v).transpose(1, 2).flatten(2)  # (R, N, C)
         return self.proj(out), None if layout is None else attention_row(q, k, layout)
 
 
@@ -71,6 +70,14 @@ class Mlp(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+def cast_once(tokens: Tensor) -> Tensor:
+    """What autocast makes of `tokens` for a linear layer: done here once for all layers that read them."""
+    device = tokens.device.type
+    if tokens.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return tokens.to(torch.get_autocast_dtype(device))
+    return tokens
 
 
 class DropPath(nn.Module):
@@ -157,13 +164,13 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C) and their layout; N' < N where candidates are eliminated."""
-        normed = self.norm1(tokens)
+        normed = cast_once(self.norm1(tokens))
         attended, row = self.attn(normed, layout if keep_ratio < 1.0 else None)
         half = tokens + self.drop_path(attended)
         half = self._adapt(half, tokens, normed, layout, (self.mda1, self.cea1, self.cea_norm1, self.norm1))
         if row is not None:
             half, layout = eliminate_candidates(half, row, layout, keep_ratio)
-        normed = self.norm2(half)
+        normed = cast_once(self.norm2(half))
         out = half + self.drop_path(self.mlp(normed))
         out = self._adapt(out, half, normed, layout, (self.mda2, self.cea2, self.cea_norm2, self.norm2))
         return out, layout

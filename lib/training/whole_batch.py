@@ -73,7 +73,7 @@ class WholeBatch(TorchFunctionMode):
     def __torch_function__(self, func: Callable, _types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         """Replaces the three functions that mix or draw for samples; everything else is left alone."""
         kwargs = kwargs or {}
-        if func is torch.Tensor.bernoulli_:
+        if func is torch.Tensor.bernoulli_ and self.part.count < self.part.total:
             return args[0].copy_(self._rows(args[0], *args[1:], **kwargs))
         if func is F.dropout:
             return self._dropout(*args, **kwargs)

@@ -35,6 +35,22 @@ def test_published_mda_feeds_the_other_stream_and_the_paper_form_its_own() -> No
     assert not torch.allclose(published.exchange(changed, layout)[:2], published.exchange(both, layout)[:2])
 
 
+def test_published_mda_exchanges_rows_where_they_are_narrow() -> None:
+    layout = TokenLayout(2, 4)
+    adapter = ModalityDependentAdapter(16, 4)
+    expanded = []
+    adapter.expand.register_forward_hook(lambda _module, _inputs, output: expanded.append(output))
+    assert adapter.exchange(tokens(4, layout), layout) is expanded[0]  # nothing is copied at the full width
+
+
+def test_gradients_of_template_and_search_meet_in_one_operation() -> None:
+    layout = TokenLayout(2, 4)
+    template, search = layout.split(tokens(2, layout).requires_grad_())
+    assert template.shape[1] == 4
+    assert search.shape[1] == 16
+    assert template.grad_fn is search.grad_fn
+
+
 def test_mda_never_mixes_template_and_search() -> None:
     layout = TokenLayout(2, 4)
     adapter = ModalityDependentAdapter(16, 4)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from patrack.adapters import TokenLayout
+from patrack.adapters import ModalityDependentAdapter, TokenLayout
 from patrack.vit import Block, DropPath, PatchEmbed
 
 
@@ -62,3 +62,17 @@ def test_stochastic_depth_passes_everything_in_eval_mode() -> None:
 def test_rate_of_stochastic_depth_is_a_probability(rate: float) -> None:
     with pytest.raises(ValueError, match=r"rate must lie in \[0, 1\], got"):
         DropPath(rate)
+
+
+def test_autocast_casts_normalised_tokens_once_for_all_layers_that_read_them() -> None:
+    layout = TokenLayout(2, 4)
+    block = Block(16, 2, mda=(ModalityDependentAdapter(16, 4), ModalityDependentAdapter(16, 4)))
+    read: list[torch.Tensor] = []
+    for layer in (block.attn.qkv, block.mda1.reduce, block.mlp.fc1, block.mda2.reduce):
+        layer.register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, _ = block(torch.randn(2, 20, 16), layout)
+    assert read[0] is read[1]
+    assert read[2] is read[3]
+    assert {tensor.dtype for tensor in read} == {torch.bfloat16}
+    assert out.dtype == torch.float32
