@@ -94,6 +94,8 @@ class Predictor:
     ) -> None:
         self.network, self.device, self.slots, self.window = network.to(device), device, slots, window
         gpu = device.type == "cuda"
+        if gpu and device.index is not None:
+            torch.cuda.set_device(device)  # events and graphs belong to the current one
         self._same_shape = gpu or compile  # of every step; otherwise slots without a target cost nothing
         self._recorded = gpu and isinstance(network, FusedPATrack)
         self._step: Step = torch.compile(self._predict, dynamic=False) if compile else self._predict
