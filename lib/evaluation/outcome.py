@@ -51,8 +51,9 @@ class Summary:
         counts = f"{len(self.finished)} tracked, {len(self.kept)} kept from before, {len(self.failed)} failed"
         lines = [f"sequences: {counts}"]
         frames = sum(outcome.frames for outcome in self.finished)
-        if frames:
-            tracking = frames / sum(outcome.tracking_seconds for outcome in self.finished)
+        spent = sum(outcome.tracking_seconds for outcome in self.finished)
+        if spent:  # none if every sequence of a batch is a single frame
+            tracking = frames / spent
             lines.append(
                 f"{frames} frames in {self.seconds:.1f} s: {frames / self.seconds:.1f} FPS with reading; "
                 f"per process {tracking:.1f} FPS tracking"

@@ -102,6 +102,12 @@ def test_results_in_the_folder_are_kept(tmp_path, tracker, make_sequence):
     assert (tmp_path / "out/a.txt").stat().st_mtime_ns == before
 
 
+def test_sequences_of_one_frame_are_reported_too(tmp_path, tracker, make_sequence):
+    sequences = [make_sequence(name, frames=1) for name in ("a", "b")]
+    summary = run_sequences(lambda: tracker, sequences, tmp_path / "out", slots=2)
+    assert "2 tracked" in summary.describe()
+
+
 def test_closing_early_leaves_whole_results_only(tmp_path, tracker, make_sequence):
     sequences = [make_sequence("long", frames=9), make_sequence("short", frames=3)]
     run = run_in_lockstep(tracker, sequences, tmp_path / "out", 2, lambda _: None)
