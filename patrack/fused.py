@@ -3,8 +3,7 @@
 Nothing is approximated; only the rounding differs (tests: 1e-10 in fp64). What is folded:
 
 - the norms' scale and shift into the layers behind them, so that a block normalises each half once for all of them;
-- query, key, value, and what the adapters read from the same tokens, into one matrix product (likewise the MLP's half);
-- 1x1 convolutions of the modality-dependent adapters into their neighbours, the identity into the depthwise one;
+- convolutions and pools of the modality-dependent adapters into two small products (`patrack.fused_adapters`);
 - the projections of a modality-entangled adapter into one batched product for both streams;
 - task adapter and BatchNorm into the head's first convolutions, of which there is one for all three branches;
 - (v / 255 - mean) / std into the patch embedding, which thus takes the crops' bytes.
@@ -16,7 +15,6 @@ others. Legend: B sequences, R rows (2B with two streams, RGB first), N tokens, 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,123 +23,13 @@ from torch import Tensor, nn
 from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter, TokenLayout
 from patrack.attention import attend
 from patrack.crop import MEAN, STD
+from patrack.fused_adapters import FusedCEA, FusedMDA, Neighbours, NeighbourTables
 from patrack.head import CenterHead, fold_batchnorm, maps_and_boxes
 from patrack.model import PATrack
+from patrack.packed import Affine
 from patrack.vit import Block, PatchEmbed, attention_row, eliminate_candidates
 
 __all__ = ["FusedPATrack"]
-
-
-class Affine(nn.Module):
-    """x W^T + b with constants instead of parameters.
-
-    Args:
-        weight: (out, in).
-        bias: (out,), or None.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight.detach().clone())
-        self.register_buffer("bias", None if bias is None else bias.detach().clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
-
-
-def _behind_norms(layers: Sequence[tuple[nn.LayerNorm, nn.Linear]]) -> Affine:
-    """Layers behind norms of the same tokens as one layer; the norms' scales and shifts are folded in."""
-    weights = [layer.weight * norm.weight for norm, layer in layers]
-    biases = [layer.weight @ norm.bias + (0.0 if layer.bias is None else layer.bias) for norm, layer in layers]
-    return Affine(torch.cat(weights), torch.cat(biases))
-
-
-class FusedMDA(nn.Module):
-    """A modality-dependent adapter behind its first layer; see `ModalityDependentAdapter`.
-
-    Args:
-        adapter: what is folded.
-        bias: (C,), of the foundation's layer whose output this adapter's is added to; it rides along.
-    """
-
-    def __init__(self, adapter: ModalityDependentAdapter, bias: Tensor) -> None:
-        super().__init__()
-        self.exchanges = adapter.form == "published"
-        quarter, half = adapter.widths[0], adapter.widths[2]
-        # one 3x3 convolution for both high parts: taps around the centre for the first, the centre alone for the second
-        high = adapter.high_expand.weight.new_zeros(2 * half, 2 * quarter, 3, 3)
-        high[:half, :quarter] = adapter.high_depthwise.weight * adapter.high_expand.weight
-        high[half:, quarter:, 1, 1] = adapter.high_pool.weight[:, :, 0, 0]
-        high_bias = torch.cat((torch.zeros_like(adapter.high_pool.bias), adapter.high_pool.bias))
-        mix = adapter.fuse_depthwise.weight.clone()
-        mix[:, 0, 1, 1] += 1
-        for name, value in (("high", high), ("high_bias", high_bias), ("mix", mix)):
-            self.register_buffer(name, value.detach().clone())
-        self.quarter = quarter
-        expand = torch.cat((adapter.expand.weight, (adapter.expand.bias + bias)[:, None]), dim=1)
-        self.register_buffer("expand", expand.T.detach().clone())  # (3D/2 + 1, C)
-
-    def add_to(self, out: Tensor, reduced: Tensor, layout: TokenLayout) -> None:
-        """Adds the adapter's output for reduced tokens (R, N, D), and the bias, to `out` (R, N, C)."""
-        template, search = layout.split(reduced)
-        mixed = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
-        if layout.num_template:
-            mixed = torch.cat((self._mix(template, layout.template_grid), mixed), dim=1)
-        if self.exchanges:
-            mixed = mixed.roll(mixed.shape[0] // 2, dims=0)
-        mixed = F.pad(mixed, (0, 1), value=1.0)  # the last row of `expand` is its bias
-        out.flatten(0, 1).addmm_(mixed.flatten(0, 1), self.expand)
-
-    def _mix(self, tokens: Tensor, grid: int) -> Tensor:
-        """(R, g*g, D) -> (R, g*g, 3D/2)."""
-        p = tokens.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)  # (R, D, g, g)
-        conv, pool, low = p.split((self.quarter, self.quarter, p.shape[1] - 2 * self.quarter), dim=1)
-        high = torch.cat((conv, F.max_pool2d(pool, 3, stride=1, padding=1)), dim=1)
-        high = F.gelu(F.conv2d(high, self.high, self.high_bias, padding=1))
-        low = F.interpolate(F.avg_pool2d(low, 2), scale_factor=2.0, mode="nearest")
-        f = torch.cat((high, low), dim=1)
-        return F.conv2d(f, self.mix, padding=1, groups=f.shape[1]).flatten(2).transpose(1, 2)
-
-
-class FusedCEA(nn.Module):
-    """A modality-entangled adapter behind its first layer; see `ModalityEntangledAdapter`.
-
-    Args:
-        adapter: what is folded.
-        norm_after: the foundation's, applied to its output.
-        bias: (C,), as in `FusedMDA`.
-    """
-
-    def __init__(self, adapter: ModalityEntangledAdapter, norm_after: nn.LayerNorm, bias: Tensor) -> None:
-        super().__init__()
-        self.published = adapter.form == "published"
-        own = adapter.shared.weight.chunk(2, dim=1)
-        rgb = torch.cat((adapter.rgb_match.weight, adapter.rgb_value.weight, own[0]))
-        x = torch.cat((adapter.x_match.weight, adapter.x_value.weight, own[1]))
-        self.register_buffer("project", torch.stack((rgb.T, x.T)).detach().clone())  # (2, D, 3D)
-        self.up = Affine(adapter.up.weight)
-        gate = 1.0 if adapter.gate is None else adapter.gate
-        self.register_buffer("scale", (norm_after.weight * gate).detach().clone())
-        self.register_buffer("shift", (norm_after.bias * gate + bias).detach().clone())
-        self.eps = norm_after.eps
-
-    def add_to(self, out: Tensor, down: Tensor, layout: TokenLayout) -> None:
-        """Adds the adapter's output for reduced tokens (2B, N, D), and the bias, to `out` (2B, N, C)."""
-        rows, count, dim = down.shape
-        projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, 3 * dim)
-        match, value, part = projected.split(dim, dim=2)
-        other = down.roll(rows // 2, dims=0)
-        shared = (part + part.roll(rows // 2, dims=0)).contiguous()
-        if self.published:
-            query, key, scale = match, shared, 1.0
-        else:
-            query, key, scale = shared, match.roll(rows // 2, dims=0), None
-            value = value.roll(rows // 2, dims=0)
-        sections = zip(*(layout.split(item) for item in (query, key, value)), strict=True)
-        attended = torch.cat([attend(q, k, v, scale) for q, k, v in sections if q.shape[1]], dim=1)
-        if self.published:
-            attended += other
-        out += F.layer_norm(self.up(attended), self.scale.shape, self.scale, self.shift, self.eps)
 
 
 class FusedHalf(nn.Module):
@@ -167,35 +55,37 @@ class FusedHalf(nn.Module):
     ) -> None:
         super().__init__()
         bias, none = last.bias, torch.zeros_like(last.bias)
-        adapters: list[nn.Module] = []
-        readers = [(norm, first)]
-        if mda is not None:
-            readers.append((norm, mda.reduce))
-            adapters.append(FusedMDA(mda, bias))
-        if cea is not None:
-            readers.append((cea_norm, cea.down))
-            adapters.append(FusedCEA(cea, norm, none if adapters else bias))
-        self.eps, self.widths = norm.eps, [layer.out_features for _, layer in readers]
-        self.first = _behind_norms(readers)
-        self.adapters = nn.ModuleList(adapters)
-        self.register_buffer("last", last.weight.detach().clone())
-        self.register_buffer("bias", None if adapters else bias.detach().clone())
+        self.first = Affine.behind(norm, first)
+        self.last = Affine(last.weight, bias if mda is None and cea is None else None)
+        self.mda = None if mda is None else FusedMDA(mda, norm, bias)
+        self.cea = None if cea is None else FusedCEA(cea, cea_norm, norm, bias if mda is None else none)
+        self.eps = norm.eps
         self.register_buffer("ones", torch.ones_like(bias).detach())  # without a scale, the norm is slower on a CPU
         self.register_buffer("zeros", none.detach())
 
-    def read(self, tokens: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(R, N, C) -> what the first layer gives and adapters read (R, N, H + D + ...), and the latter alone."""
-        normed = F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)
-        outputs = self.first(normed)
-        return outputs, list(outputs.split(self.widths, dim=2)[1:])
+    def norm(self, tokens: Tensor) -> Tensor:
+        """(R, N, C) -> what the first layer and the adapters read (R, N, C)."""
+        return F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)
 
-    def finish(self, inner: Tensor, tokens: Tensor, reduced: list[Tensor], layout: TokenLayout) -> Tensor:
-        """What lies between the layers (R, N, >= H), this half's input (R, N, C), what adapters read -> its output."""
-        inner = inner[..., : self.last.shape[1]].flatten(0, 1)
-        out = torch.addmm(tokens.flatten(0, 1), inner, self.last.T).view(tokens.shape)
-        for adapter, own in zip(self.adapters, reduced, strict=True):
-            adapter.add_to(out, own, layout)
-        return out if self.bias is None else out.add_(self.bias)
+    def finish(self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours) -> Tensor:
+        """The last layer and the adapters.
+
+        Args:
+            inner: what the last layer reads (R, N, H).
+            tokens: this half's input (R, N, C).
+            normed: the same, normalised.
+            layout: of the tokens.
+            around: their neighbours.
+
+        Returns:
+            This half's output (R, N, C).
+        """
+        out = self.last(inner, tokens)
+        if self.mda is not None:
+            self.mda.add_to(out, normed, layout, around)
+        if self.cea is not None:
+            self.cea.add_to(out, normed, layout)
+        return out
 
 
 class FusedBlock(nn.Module):
@@ -214,22 +104,29 @@ class FusedBlock(nn.Module):
         self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, block.mda1, block.cea1, block.cea_norm1)
         self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, block.mda2, block.cea2, block.cea_norm2)
 
-    def forward(self, tokens: Tensor, layout: TokenLayout) -> tuple[Tensor, TokenLayout]:
-        """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout."""
-        outputs, reduced = self.half1.read(tokens)
-        q, k, v = outputs[..., : self.half1.widths[0]].unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbours) -> tuple[Tensor, TokenLayout]:
+        """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.
+
+        Args:
+            tokens: of all grids.
+            layout: theirs.
+            around: neighbours of those that are computed.
+        """
+        normed = self.half1.norm(tokens)
+        q, k, v = self.half1.first(normed).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         row = attention_row(q, k, layout) if self.keep_ratio < 1.0 else None
         if self.search_only:
             first = layout.num_template
             layout = TokenLayout(0, layout.search_grid, layout.streams, layout.kept)
-            tokens, q, reduced = tokens[:, first:], q[:, :, first:], [item[:, first:] for item in reduced]
+            tokens, normed, q = tokens[:, first:], normed[:, first:], q[:, :, first:]
             row = None if row is None else row[:, first:]
         attended = attend(q, k, v).transpose(1, 2).flatten(2)
-        tokens = self.half1.finish(attended, tokens, reduced, layout)
+        tokens = self.half1.finish(attended, tokens, normed, layout, around)
         if row is not None:
             tokens, layout = eliminate_candidates(tokens, row, layout, self.keep_ratio)
-        outputs, reduced = self.half2.read(tokens)
-        return self.half2.finish(F.gelu(outputs), tokens, reduced, layout), layout  # whole rows: faster than a part
+        normed = self.half2.norm(tokens)
+        inner = F.gelu(self.half2.first(normed))
+        return self.half2.finish(inner, tokens, normed, layout, around), layout
 
 
 class FusedPatches(nn.Module):
@@ -315,6 +212,8 @@ class FusedPATrack(nn.Module):
         self.patches = FusedPatches(backbone.patch_embed, model.streams)
         self.register_buffer("pos_embed_z", backbone.pos_embed_z.detach())
         self.register_buffer("pos_embed_x", backbone.pos_embed_x.detach())
+        self.neighbours = NeighbourTables((self.template_grid, self.search_grid))
+        self.search_neighbours = NeighbourTables((self.search_grid,))
         depth = len(backbone.blocks)
         self.blocks = nn.ModuleList(
             FusedBlock(block, backbone.keep_ratio if i in backbone.elimination_layers else 1.0, i == depth - 1)
@@ -332,6 +231,12 @@ class FusedPATrack(nn.Module):
         """Of weights and activations."""
         return self.scale.dtype
 
+    def pack(self) -> None:
+        """Brings the blocks' weights into a CPU's favourite layout at the next call; see `Affine.pack`."""
+        for module in self.blocks.modules():
+            if isinstance(module, Affine):
+                module.pack()
+
     def embed_template(self, crops: Tensor) -> Tensor:
         """Template crops (B, Hz, Wz, 3 or 6) uint8 -> the tokens (R, Nz, C) that `forward` wants for every frame."""
         return self.patches(crops) + self.pos_embed_z
@@ -348,8 +253,9 @@ class FusedPATrack(nn.Module):
         """
         tokens = torch.cat((template, self.patches(crops) + self.pos_embed_x), dim=1)
         layout = TokenLayout(self.template_grid, self.search_grid, self.rows)
+        all_around, search_around = self.neighbours(len(tokens)), self.search_neighbours(len(tokens))
         for block in self.blocks:
-            tokens, layout = block(tokens, layout)
+            tokens, layout = block(tokens, layout, search_around if block.search_only else all_around)
         tokens = F.layer_norm(tokens, self.scale.shape, self.scale, self.shift, self.eps)
         if self.rows == 2:
             rgb, x = tokens.chunk(2)

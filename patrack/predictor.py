@@ -96,6 +96,8 @@ class Predictor:
         gpu = device.type == "cuda"
         if gpu and device.index is not None:
             torch.cuda.set_device(device)  # events and graphs belong to the current one
+        if not compile and isinstance(network, FusedPATrack):
+            network.pack()
         self._same_shape = gpu or compile  # of every step; otherwise slots without a target cost nothing
         self._recorded = gpu and isinstance(network, FusedPATrack)
         self._step: Step = torch.compile(self._predict, dynamic=False) if compile else self._predict

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.benchmark.case import Case
-from lib.benchmark.rows import Row, median
+from lib.benchmark.rows import Row, exact, median
 from lib.benchmark.timing import in_turns
 from lib.schema import ModelConfig
 from patrack.predictor import PRECISIONS, PlainNetwork, RecordedStep
@@ -49,7 +49,7 @@ def floor_blocks(model: ModelConfig) -> nn.Module:
 
 @torch.inference_mode()
 def measure(case: Case) -> list[Row]:
-    """Median times of floor, plain and folded network in each precision, and medians of the ratios within a round."""
+    """Median times of floor, plain and folded network in each precision; medians of the ratios within a round."""
     floor, runs = floor_blocks(case.config.model), {}
     for precision in case.precisions:
         runs |= {f"{name}_{precision}": run for name, run in _runs(case, floor, precision).items()}
@@ -66,6 +66,8 @@ def measure(case: Case) -> list[Row]:
                 ratio = times.ratio(f"{kind}_{precision}", f"{other}_{precision}")
                 key, text = f"forward.{kind}_over_{other}_{precision}", f"{kind} / {other}, {precision}"
                 rows.append(median(key, text, ratio, precision=precision))
+                fastest = times.fastest_ratio(f"{kind}_{precision}", f"{other}_{precision}")
+                rows.append(exact(f"{key}_fastest", f"{text}, fastest passes", fastest, precision=precision))
     for kind in ("floor", "folded"):
         ratio = times.ratio(f"{kind}_fp32", f"{kind}_bf16")
         rows.append(median(f"forward.{kind}_fp32_over_bf16", f"{kind}: fp32 / bf16", ratio))

@@ -1,0 +1,183 @@
+"""The adapters in the form that tracks; what is folded is told in `patrack.fused`.
+
+Convolutions and pools over a grid of tokens are done by gathering each token's neighbours, for template and search
+tokens together, and one small matrix product: a tenth of the calls that grids of a few channels take otherwise.
+Legend: B sequences, R rows (2B with two streams, RGB first), N tokens, C channels, D hidden channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
+from patrack.attention import attend
+from patrack.packed import Affine
+
+__all__ = ["FusedCEA", "FusedMDA", "NeighbourTables", "Neighbours"]
+
+AROUND, CELL = 9, 4
+"""Tokens of a 3x3 neighbourhood, row-major, and of a 2x2 cell."""
+
+
+class Neighbours(NamedTuple):
+    """Indices into (R * (N + 1), ...) tokens, in which a row of zeros follows the N tokens of each sequence.
+
+    Attributes:
+        high: (R*N, 9 + 4) each token's 3x3 neighbours, zeros beyond the border, and the 2x2 cell that it lies in.
+        pool: (9, R*N) 3x3 neighbours, the token itself for those beyond the border.
+        mix: (R*N, 9) 3x3 neighbours, zeros beyond the border.
+        other: (R*N, 9) the same in the other stream.
+    """
+
+    high: Tensor
+    pool: Tensor
+    mix: Tensor
+    other: Tensor
+
+
+class NeighbourTables(nn.Module):
+    """Where the neighbours of tokens on square grids are.
+
+    Args:
+        grids: sides of the grids, whose tokens follow each other row by row: template and search.
+    """
+
+    def __init__(self, grids: Sequence[int]) -> None:
+        super().__init__()
+        around, cells, first = [], [], 0
+        for grid in grids:
+            places = first + torch.arange(grid * grid).view(grid, grid)
+            padded = F.pad(places, (1, 1, 1, 1), value=-1)
+            around.append(padded.unfold(0, 3, 1).unfold(1, 3, 1).reshape(-1, AROUND))
+            corner = torch.arange(grid) // 2 * 2
+            rows = (corner[:, None] + torch.tensor([0, 0, 1, 1]))[:, None]
+            columns = (corner[:, None] + torch.tensor([0, 1, 0, 1]))[None]
+            cells.append(places[rows, columns].reshape(-1, CELL))
+            first += grid * grid
+        near = torch.cat(around)
+        zeros, itself = torch.full_like(near, first), torch.arange(first)[:, None]
+        self.register_buffer("high", torch.cat((torch.where(near < 0, zeros, near), torch.cat(cells)), dim=1))
+        self.register_buffer("pool", torch.where(near < 0, itself, near).T.contiguous())
+
+    def forward(self, rows: int) -> Neighbours:
+        """For this many rows of tokens."""
+        first = torch.arange(rows, device=self.high.device) * (len(self.high) + 1)
+        high = self.high + first.view(-1, 1, 1)
+        pool = self.pool.unsqueeze(1) + first.view(1, -1, 1)
+        mix = high[..., :AROUND].contiguous()
+        other = mix.roll(rows // 2, dims=0)
+        return Neighbours(high.flatten(0, 1), pool.flatten(1), mix.flatten(0, 1), other.flatten(0, 1))
+
+
+class FusedMDA(nn.Module):
+    """A modality-dependent adapter; see `ModalityDependentAdapter`.
+
+    Args:
+        adapter: what is folded.
+        norm: the foundation's, in front of it.
+        bias: (C,), of the foundation's layer whose output this adapter's is added to; it rides along.
+    """
+
+    def __init__(self, adapter: ModalityDependentAdapter, norm: nn.LayerNorm, bias: Tensor) -> None:
+        super().__init__()
+        self.reduce = Affine.behind(norm, adapter.reduce)
+        self.exchanges = adapter.form == "published"
+        quarter, _, half = adapter.widths
+        conv, pool, low = torch.arange(4 * quarter).split(adapter.widths)  # which hidden channels go which way
+        # high parts (convolution, pool) and low part of a token, from its neighbours, its cell and its maximum
+        high = adapter.expand.weight.new_zeros(AROUND + CELL + 1, 4 * quarter, 3 * half)
+        taps = adapter.high_depthwise.weight * adapter.high_expand.weight  # (D/2, D/4, 3, 3)
+        high[:AROUND, conv, :half] = taps.flatten(2).permute(2, 1, 0)
+        high[AROUND:-1, low, torch.arange(2 * half, 3 * half)] = 1.0 / CELL
+        high[-1, pool, half : 2 * half] = adapter.high_pool.weight[:, :, 0, 0].T
+        no_bias = torch.zeros_like(adapter.high_pool.bias)
+        # the depthwise convolution behind them, the identity added, and a column of ones for the bias of `expand`
+        taps = adapter.fuse_depthwise.weight.flatten(1).clone()  # (3D/2, 9)
+        taps[:, AROUND // 2] += 1.0
+        mix = torch.cat((torch.stack([tap.diag() for tap in taps.T]), torch.zeros_like(taps.T)[..., None]), dim=2)
+        constants = {
+            "high": high.flatten(0, 1),
+            "high_bias": torch.cat((no_bias, adapter.high_pool.bias, no_bias)),
+            "mix": mix.flatten(0, 1),
+            "ones": F.pad(taps.new_zeros(len(taps)), (0, 1), value=1.0),
+            "expand": torch.cat((adapter.expand.weight.T, (adapter.expand.bias + bias)[None])),
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value.detach().clone())
+        self.num_high = 2 * half
+
+    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours) -> None:
+        """Adds the adapter's output for normalised tokens (R, N, C), and the bias, to `out` (R, N, C)."""
+        reduced = self.reduce(normed)
+        if layout.kept is None:
+            mixed = self._mix(reduced, around)
+        else:
+            template, search = layout.split(reduced)
+            full = torch.cat((template, layout.to_full_search(search)), dim=1)
+            mixed = self._mix(full, around)
+            template, search = mixed.split((layout.num_template, layout.search_grid**2), dim=1)
+            mixed = torch.cat((template, layout.to_kept_search(search)), dim=1)
+        out.flatten(0, 1).addmm_(mixed.flatten(0, 1), self.expand)
+
+    def _mix(self, tokens: Tensor, around: Neighbours) -> Tensor:
+        """(R, N, D) -> (R, N, 3D/2 + 1), the last column ones."""
+        rows, count = tokens.shape[:2]
+        tokens = F.pad(tokens, (0, 0, 0, 1)).flatten(0, 1)
+        near = F.embedding(around.high, tokens).flatten(1)
+        most = F.embedding(around.pool, tokens).amax(0)
+        f = torch.addmm(self.high_bias, torch.cat((near, most), dim=1), self.high)
+        f = torch.cat((F.gelu(f[:, : self.num_high]), f[:, self.num_high :]), dim=1)
+        f = F.pad(f.unflatten(0, (rows, count)), (0, 0, 0, 1)).flatten(0, 1)
+        near = F.embedding(around.other if self.exchanges else around.mix, f).flatten(1)
+        return torch.addmm(self.ones, near, self.mix).unflatten(0, (rows, count))
+
+
+class FusedCEA(nn.Module):
+    """A modality-entangled adapter; see `ModalityEntangledAdapter`.
+
+    Args:
+        adapter: what is folded.
+        norm_before: the foundation's, in front of it.
+        norm_after: the foundation's, applied to its output.
+        bias: (C,), as in `FusedMDA`.
+    """
+
+    def __init__(
+        self, adapter: ModalityEntangledAdapter, norm_before: nn.LayerNorm, norm_after: nn.LayerNorm, bias: Tensor
+    ) -> None:
+        super().__init__()
+        self.published = adapter.form == "published"
+        self.down = Affine.behind(norm_before, adapter.down)
+        own = adapter.shared.weight.chunk(2, dim=1)
+        rgb = torch.cat((adapter.rgb_match.weight, adapter.rgb_value.weight, own[0]))
+        x = torch.cat((adapter.x_match.weight, adapter.x_value.weight, own[1]))
+        self.register_buffer("project", torch.stack((rgb.T, x.T)).detach().clone())  # (2, D, 3D)
+        self.up = Affine(adapter.up.weight)
+        gate = 1.0 if adapter.gate is None else adapter.gate
+        self.register_buffer("scale", (norm_after.weight * gate).detach().clone())
+        self.register_buffer("shift", (norm_after.bias * gate + bias).detach().clone())
+        self.eps = norm_after.eps
+
+    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout) -> None:
+        """Adds the adapter's output for normalised tokens (2B, N, C), and the bias, to `out` (2B, N, C)."""
+        down = self.down(normed)
+        rows, count, dim = down.shape
+        projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, 3 * dim)
+        match, value, part = projected.split(dim, dim=2)
+        other = down.roll(rows // 2, dims=0)
+        shared = (part + part.roll(rows // 2, dims=0)).contiguous()
+        if self.published:
+            query, key, scale = match, shared, 1.0
+        else:
+            query, key, scale = shared, match.roll(rows // 2, dims=0), None
+            value = value.roll(rows // 2, dims=0)
+        sections = zip(*(layout.split(item) for item in (query, key, value)), strict=True)
+        attended = torch.cat([attend(q, k, v, scale) for q, k, v in sections if q.shape[1]], dim=1)
+        if self.published:
+            attended += other
+        out += F.layer_norm(self.up(attended), self.scale.shape, self.scale, self.shift, self.eps)
