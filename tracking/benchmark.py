@@ -32,7 +32,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, help="of weights and frames, instead of the config's")
     add("--only", nargs="+", metavar="SECTION", help=f"of {' '.join(SECTIONS)} (default: all)")
     add("--quick", action="store_true", help="few repeats and points: shows that it works, numbers are rough")
-    add("--repeats", type=positive, metavar="N", help="rounds of each measurement (default: 20; with --quick 3)")
+    add(
+        "--repeats",
+        type=positive,
+        metavar="N",
+        help="rounds of each measurement (default: 20, or fewer after a minute)",
+    )
     add("--batch", type=positive, help="pairs per training step (default: the config's, on a CPU at most 4)")
     add("--image-size", type=image_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
     add("--json", type=Path, metavar="FILE", help="write every number with unit and conditions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -91,7 +92,7 @@ def _case(arguments: argparse.Namespace, device: torch.device, folder: Path) -> 
     seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
     effort = QUICK if arguments.quick else Effort()
     if arguments.repeats is not None:
-        effort = replace(effort, repeats=arguments.repeats)
+        effort = replace(effort, repeats=arguments.repeats, seconds=math.inf)
     return Case(
         arguments.config,
         (*arguments.overrides, *seed),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.benchmark.case import Case
-from lib.benchmark.rows import Row, exact, median
+from lib.benchmark.rows import Row, median
 from lib.benchmark.timing import in_turns
 from lib.schema import ModelConfig
 from patrack.predictor import PRECISIONS, PlainNetwork, RecordedStep
@@ -66,8 +66,6 @@ def measure(case: Case) -> list[Row]:
                 ratio = times.ratio(f"{kind}_{precision}", f"{other}_{precision}")
                 key, text = f"forward.{kind}_over_{other}_{precision}", f"{kind} / {other}, {precision}"
                 rows.append(median(key, text, ratio, precision=precision))
-                fastest = times.fastest_ratio(f"{kind}_{precision}", f"{other}_{precision}")
-                rows.append(exact(f"{key}_fastest", f"{text}, fastest passes", fastest, precision=precision))
     for kind in ("floor", "folded"):
         ratio = times.ratio(f"{kind}_fp32", f"{kind}_bf16")
         rows.append(median(f"forward.{kind}_fp32_over_bf16", f"{kind}: fp32 / bf16", ratio))
@@ -83,6 +81,7 @@ def _runs(case: Case, floor: nn.Module, precision: str) -> dict[str, Callable[[]
     blocks = copy.deepcopy(floor).to(device, dtype)
     plain = PlainNetwork(copy.deepcopy(case.model).to(dtype))
     folded = case.folded(precision)
+    folded.pack()  # as `Predictor` does
     runs = {
         "floor": _call(blocks, tokens),
         "plain": _call(plain, plain.embed_template(template), search),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 from pathlib import Path
@@ -22,6 +23,7 @@ def conditions(case: Case) -> dict[str, Any]:
     """Everything that the numbers depend on."""
     here, device, effort, model = environment(case.device), case.device, case.effort, case.config.model
     width, height = case.image_size
+    fewer = "" if math.isinf(effort.seconds) else f", or fewer (at least 3) after {effort.seconds:g} s"
     return {
         "config": " ".join([case.config_name, *case.overrides]),
         "network": f"ViT of {model.depth} blocks, {model.embed_dim} channels, {case.rows} x {case.tokens} tokens, "
@@ -34,8 +36,7 @@ def conditions(case: Case) -> dict[str, Any]:
         "bf16 unit": _bf16_unit(device),
         "versions": here["versions"],
         "revision": here["revision"],
-        "rounds": f"{effort.warm_up} to warm up, then {effort.repeats}, or fewer (at least 3) after "
-        f"{effort.seconds:g} s; compared things take turns",
+        "rounds": f"{effort.warm_up} to warm up, then {effort.repeats}{fewer}; compared things take turns",
         "load": "1, 5 and 15 minutes before the start: " + " ".join(f"{one:.2f}" for one in os.getloadavg()),
     }
 

@@ -45,10 +45,6 @@ class Times:
         """Time of one over that of another in the same round, (rounds,)."""
         return self.seconds[name] / self.seconds[other]
 
-    def fastest_ratio(self, name: str, other: str) -> float:
-        """Fastest time of one over that of another: what other jobs on the machine disturb least."""
-        return float(self.seconds[name].min() / self.seconds[other].min())
-
     def difference(self, name: str, other: str) -> np.ndarray:
         """Time of one less that of another in the same round, (rounds,), seconds."""
         return self.seconds[name] - self.seconds[other]
