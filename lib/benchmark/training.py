@@ -59,7 +59,7 @@ def training_step(case: Case, precision: str) -> list[Row]:
     if work.frozen_batchnorm:
         freeze_batchnorm(model)
     batch, predictor = made_up_batch(case, size), case.predictor(precision, size)
-    crops = dict(enumerate(batch.search.numpy()))
+    crops = dict(enumerate(batch.search.movedim(1, -1).numpy()))
 
     def train() -> None:
         work.gradients(work.split(batch, size, 0))
@@ -87,11 +87,12 @@ def made_up_batch(case: Case, size: int) -> Batch:
     """Noise with a target in the middle of each search crop, as the loader would give it."""
     model = case.config.model
     template, search = (
-        np.stack([case.image(side, seed) for seed in range(size)]) for side in (model.template_size, model.search_size)
+        torch.from_numpy(np.stack([case.image(side, seed).transpose(2, 0, 1) for seed in range(size)]))
+        for side in (model.template_size, model.search_size)
     )
     boxes = torch.tensor([[0.375, 0.375, 0.25, 0.25]]).repeat(size, 1)
     frames = torch.zeros(size, 4, dtype=torch.int64)
-    batch = Batch(torch.from_numpy(template), torch.from_numpy(search), boxes, frames)
+    batch = Batch(template, search, boxes, frames)
     return batch.pin_memory() if case.device.type == "cuda" else batch
 
 

@@ -31,6 +31,16 @@ class Plane(NamedTuple):
         """Channels in memory: 1, 3 or 6."""
         return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
 
+    def write_channels(self, out: np.ndarray) -> int:
+        """Writes the stored channels, in their order, into the first of (>= c, H, W) uint8; returns how many."""
+        pixels = forwards(self.pixels)
+        if self.stored == 1:
+            np.copyto(out[0], pixels)
+            return 1
+        channels = list(out[: self.stored])
+        cv2.split(pixels, channels[::-1] if self.backwards else channels)
+        return self.stored
+
 
 @dataclass(frozen=True, eq=False)
 class DecodedFrame:

@@ -39,9 +39,22 @@ class Look(NamedTuple):
     brightness: float = 1.0
 
     def write(self, out: np.ndarray) -> np.ndarray:
-        """The pixels, in a contiguous (size, size, C) uint8 array, which is returned."""
-        self.patch.write(out)
-        return out if self.brightness == 1.0 else brighten(out, self.brightness, out)
+        """The pixels, in a contiguous (C, size, size) uint8 array, which is returned."""
+        first = 0
+        for plane in self.patch.planes:
+            stored = plane.write_channels(out[first:])
+            if self.brightness != 1.0:
+                brighten(out[first : first + stored], self.brightness, out[first : first + stored])
+            if stored == 1:
+                out[first + 1 : first + 3] = out[first]
+            first += max(stored, 3)
+        return out
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """(size, size, C) uint8, a view of channels that lie one after the other."""
+        height, width, channels = self.patch.shape
+        return np.moveaxis(self.write(np.empty((channels, height, width), np.uint8)), 0, -1)
 
 
 @dataclass(frozen=True)
@@ -60,12 +73,12 @@ class PairCrops:
     @property
     def template(self) -> np.ndarray:
         """(Hz, Hz, C) uint8."""
-        return self.template_look.write(np.empty(self.template_look.patch.shape, np.uint8))
+        return self.template_look.pixels
 
     @property
     def search(self) -> np.ndarray:
         """(Hx, Hx, C) uint8."""
-        return self.search_look.write(np.empty(self.search_look.patch.shape, np.uint8))
+        return self.search_look.pixels
 
 
 def jitter_box(
@@ -96,16 +109,16 @@ def flip_boxes(box: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
 
 
 def brighten(image: np.ndarray, factor: float, out: np.ndarray | None = None) -> np.ndarray:
-    """Contiguous (H, W, C) uint8 times a factor, rounded and clipped to 0..255; all channels, X included, as published.
+    """Contiguous uint8 of any shape times a factor, rounded and clipped to 0..255; X as well, as published.
 
-    `out`, which may be the image, is written and returned if given.
+    `out`, which may be the image, is written if given; else a new array is returned.
     """
+    shape, rows = image.shape, (-1, image.shape[-1])
+    image, out = image.reshape(rows), None if out is None else out.reshape(rows)
     levels = np.minimum(np.rint(LEVELS * factor), 255.0)
     if (cv2.convertScaleAbs(LEVELS_8, alpha=factor)[0] == levels).all():  # nearly always; twice as fast as a table
-        return cv2.convertScaleAbs(image, out, factor)
-    rows = (len(image), -1)
-    flat = None if out is None else out.reshape(rows)
-    return cv2.LUT(image.reshape(rows), levels.astype(np.uint8), flat).reshape(image.shape)
+        return cv2.convertScaleAbs(image, out, factor).reshape(shape)
+    return cv2.LUT(image, levels.astype(np.uint8), out).reshape(shape)
 
 
 class PairAugmentation:

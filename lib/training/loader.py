@@ -41,11 +41,11 @@ class SampleError(RuntimeError):
 
 @dataclass
 class Batch:
-    """Collated samples, pixels still uint8 and channels last.
+    """Collated samples, pixels still uint8.
 
     Attributes:
-        template: (B, Hz, Hz, C) uint8, C = 3 for RGB alone, else 6.
-        search: (B, Hx, Hx, C) uint8.
+        template: (B, C, Hz, Hz) uint8, C = 3 for RGB alone, else 6.
+        search: (B, C, Hx, Hx) uint8.
         boxes: (B, 4) float32, xywh normalized to the search crop.
         frames: (B, 4) int64: source, sequence, template frame, search frame.
     """
@@ -67,7 +67,7 @@ class Batch:
         template, search, boxes = (
             item.to(device, non_blocking=True) for item in (self.template, self.search, self.boxes)
         )
-        return normalize(template), normalize(search), boxes
+        return normalize(template.movedim(1, -1)), normalize(search.movedim(1, -1)), boxes
 
     def part(self, first: int, end: int) -> Batch:
         """Samples `first` to `end` - 1."""
@@ -192,8 +192,9 @@ def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
 
 
 def _pixels(looks: list[Look]) -> Tensor:
-    """(B, H, W, C) uint8."""
-    out = np.empty((len(looks), *looks[0].patch.shape), np.uint8)
+    """(B, C, H, W) uint8."""
+    height, width, channels = looks[0].patch.shape
+    out = np.empty((len(looks), channels, height, width), np.uint8)
     for look, place in zip(looks, out, strict=True):
         look.write(place)
     return torch.from_numpy(out)

@@ -64,7 +64,7 @@ def test_batch_of_a_cpu_is_small_unless_asked_for(case, asked, expected):
 
 def test_made_up_batch_looks_like_the_loaders(case):
     made = training.made_up_batch(case, 3)
-    assert (made.template.shape, made.search.shape) == ((3, 48, 48, 6), (3, 96, 96, 6))
+    assert (made.template.shape, made.search.shape) == ((3, 6, 48, 48), (3, 6, 96, 96))
     assert made.template.dtype == torch.uint8
     assert len(made) == 3
 

@@ -57,7 +57,7 @@ def test_batch_becomes_normalized_network_input(make_dataset: Callable, channels
     assert search.shape == (4, channels, 64, 64)
     assert boxes.shape == (4, 4)
     mean, std = np.array(MEAN * (channels // 3)), np.array(STD * (channels // 3))
-    expected = (batch.search[1, 30, 40].numpy() / 255 - mean) / std
+    expected = (batch.search[1, :, 30, 40].numpy() / 255 - mean) / std
     assert search[1, :, 30, 40].numpy() == pytest.approx(expected, abs=1e-5)
 
 

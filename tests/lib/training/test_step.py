@@ -27,7 +27,7 @@ def make_step(*settings: str) -> BatchStep:
 
 def make_batch(count: int) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    pixels = [torch.randint(0, 256, (count, n, n, 6), dtype=torch.uint8, generator=generator) for n in (48, 96)]
+    pixels = [torch.randint(0, 256, (count, 6, n, n), dtype=torch.uint8, generator=generator) for n in (48, 96)]
     boxes = torch.tensor([[0.4, 0.35, 0.2, 0.3]]).repeat(count, 1)
     return Batch(*pixels, boxes, torch.zeros(count, 4, dtype=torch.int64))
 
