@@ -102,6 +102,8 @@ def run_training(
     with locked(folder) if processes.first else nullcontext():
         state = None
         if processes.first:
+            if overwrite:
+                _check_inputs(config, data_root, device, processes)
             prepare_folder(folder, resume=resume, overwrite=overwrite)
             state = resumed_state(folder, config, allow_changes) if resume else None
         logs = log.log_to_file(folder / "train.log") if processes.first else nullcontext()
@@ -120,6 +122,18 @@ def run_training(
             steps.append("training")
             trainer.fit()
             return _finish(config, folder, trainer, repeat_of)
+
+
+def _check_inputs(config: Config, data_root: str | None, device: str, processes: Processes) -> None:
+    """What would end a new run at its start does so now, while the run that it replaces is still there."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)  # all of it is said again when the run begins
+    try:
+        device_of(device, processes)
+        load_sources(config, datasets.resolve_data_root(data_root, config.data.root))
+        _load_model(config)
+    finally:
+        logging.disable(before)
 
 
 def _prepare(

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -102,6 +103,30 @@ def test_overwrite_starts_anew_and_leaves_foreign_files(train: Callable) -> None
     expected = path.read_bytes()
     assert train(overwrite=True).read_bytes() == expected
     assert (path.parent / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"data_root": "/nowhere", "message": "/nowhere"},
+        {"settings": ("model.foundation=/nowhere.safetensors",), "message": "/nowhere.safetensors not found"},
+        {"settings": ("data.train=[{name: synthrgbt, split: none}]",), "message": "none"},
+        {"device": "cuda:77", "message": "cuda:77"},
+    ],
+    ids=["data-root", "foundation", "split", "device"],
+)
+def test_a_run_is_not_deleted_for_one_that_cannot_begin(
+    make_config: Callable, foundation: Path, data_root: Path, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    given = {"data_root": str(data_root), "output": str(tmp_path / "runs")}
+    good = f"model.foundation={foundation}"
+    path = run_training(make_config(good), **given)
+    before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
+    settings = wrong.get("settings", ())
+    given |= {name: wrong[name] for name in ("data_root", "device") if name in wrong}
+    with pytest.raises((ValueError, OSError, RuntimeError), match=wrong["message"]):
+        run_training(make_config(good, *settings), **given, overwrite=True)
+    assert {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()} == before
 
 
 def test_resume_without_a_run_is_an_error(train: Callable) -> None:
