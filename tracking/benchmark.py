@@ -42,7 +42,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--image-size", type=image_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
     add("--json", type=Path, metavar="FILE", help="write every number with unit and conditions")
     add("--check", action="store_true", help="compare with lib/benchmark/bounds.yaml; exit code 1 if one is broken")
-    add("--plots", type=Path, metavar="DIR", help="draw cost against tokens and batch size (of section batch)")
+    add(
+        "--plots",
+        type=Path,
+        metavar="DIR",
+        help="draw cost against tokens, batch size (section batch), sequences (endtoend)",
+    )
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. model.search_size=320")
     arguments = parser.parse_intermixed_args(argv)
     arguments.overrides += [word for word in arguments.only or [] if "=" in word]  # it takes every word after it

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence
 from lib.evaluation.lockstep import run_in_lockstep
 from lib.evaluation.runner import track_frames
-from patrack.tracker import Target
+from patrack.tracker import Target, Tracker
 
 __all__ = ["measure", "stage_times"]
 
@@ -89,18 +90,26 @@ def sequence_rate(case: Case, sequence: Sequence) -> list[Row]:
 
 def lockstep_rate(case: Case) -> list[Row]:
     """Frame pairs per second of many sequences that share each step, in each precision; results are written."""
-    slots, length = (64, 40) if case.device.type == "cuda" else (8, 10)
-    sequences = case.sequences("val", slots, 3 if case.quick else length)
-    frames = sum(len(sequence) for sequence in sequences)
-    rows, runs = [], 1 if case.quick else 3
+    counts, length = ((1, 4, 16, 64), 40) if case.device.type == "cuda" else ((2, 4, 8), 10)
+    if case.quick:
+        counts, length = counts[:1], 3
+    sequences, rows = case.sequences("val", counts[-1], length), []
     for precision in case.precisions:
-        tracker, rates = case.tracker(case.folded(precision)), []
-        for run in range(runs):
-            start = time.perf_counter()
-            outcomes = list(run_in_lockstep(tracker, sequences, case.folder / f"lockstep_{precision}_{run}", slots))
-            rates.append(frames / (time.perf_counter() - start))
-            if failed := [outcome.error for outcome in outcomes if outcome.error]:
-                raise RuntimeError(f"lock step failed: {failed[0]}")
-        text = f"files to boxes, {slots} sequences in a step, {precision}"
-        rows.append(median(f"endtoend.lockstep_{precision}", text, np.array(rates), "pairs/s", precision=precision))
+        tracker = case.tracker(case.folded(precision))
+        for slots in counts:
+            rates = np.array([_lockstep(case, tracker, sequences[:slots]) for _ in range(1 if case.quick else RUNS)])
+            text = f"files to boxes, {slots} sequences in a step, {precision}"
+            key, more = f"endtoend.lockstep_{precision}_{slots}", {"precision": precision, "at": slots}
+            rows.append(median(key, text, rates, "pairs/s", **more))
     return rows
+
+
+def _lockstep(case: Case, tracker: Tracker, sequences: list[Sequence]) -> float:
+    """Frame pairs per second of all of these sequences in one step."""
+    with tempfile.TemporaryDirectory(dir=case.folder) as results:
+        start = time.perf_counter()
+        outcomes = list(run_in_lockstep(tracker, sequences, Path(results), len(sequences)))
+        seconds = time.perf_counter() - start
+    if failed := [outcome.error for outcome in outcomes if outcome.error]:
+        raise RuntimeError(f"lock step failed: {failed[0]}")
+    return sum(len(sequence) for sequence in sequences) / seconds

@@ -1,4 +1,4 @@
-"""Cost against tokens and against targets per step, as PNG files."""
+"""Cost against tokens, targets per step and sequences at once, as PNG files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["write_plots"]
 
 
 def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
-    """Draw the curves of section batch: tokens.png and targets.png.
+    """Draw the curves of section batch, tokens.png and targets.png, and sequences.png of section endtoend.
 
     Args:
-        rows: of that section.
+        rows: of section batch, and of endtoend if that was measured too.
         folder: made if it does not exist.
         title: what was measured, on what.
 
@@ -46,7 +46,15 @@ def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
     step.set_yscale("log")
     step.yaxis.set_major_formatter("{x:g}")
     step.yaxis.set_minor_formatter("")
-    return [*written, _save(figure, folder / "targets.png", title)]
+    written.append(_save(figure, folder / "targets.png", title))
+    if any(row.key.startswith("endtoend.lockstep_") for row in rows):
+        figure, (axes,) = _figure(1)
+        _draw(axes, rows, "endtoend.lockstep_", "sequences in a step", "frame pairs per second, files to boxes")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_ylim(bottom=0)
+        written.append(_save(figure, folder / "sequences.png", title))
+    return written
 
 
 def _figure(columns: int) -> tuple[Figure, list[Axes]]:

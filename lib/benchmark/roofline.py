@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -33,6 +35,7 @@ def measure(case: Case) -> list[Row]:
 @torch.inference_mode()
 def count_flops(case: Case, network: nn.Module) -> int:
     """Of one target's forward; a multiplication and an addition count as two."""
+    network = copy.deepcopy(network)  # without packed weights, whose products the counter doesn't know
     template, crops = _inputs(case, network)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:  # which sees matrix products only
         network(template, crops)

@@ -50,6 +50,16 @@ def test_flops_without_adapters_are_those_counted_by_hand(case):
     assert roofline.count_flops(case, case.folded("fp32")) == by_hand
 
 
+def test_flops_are_counted_of_packed_weights_too(case, monkeypatch):
+    network = case.folded("fp32")
+    expected = roofline.count_flops(case, network)
+    monkeypatch.setattr("patrack.packed.LEAST_WIDTH", 1)
+    network.pack()
+    with torch.inference_mode():
+        network(*roofline._inputs(case, network))
+    assert roofline.count_flops(case, network) == expected > 0
+
+
 def test_search_sizes_are_even_numbers_of_patches():
     assert batch.search_sizes(16) == list(range(128, 385, 32))
     assert all(size % 48 == 0 for size in batch.search_sizes(24))
@@ -79,6 +89,9 @@ def test_plots_are_drawn_from_the_rows_of_the_curves(tmp_path):
     ]
     written = write_plots(rows, tmp_path / "new", "title")
     assert [path.name for path in written] == ["tokens.png", "targets.png"]
+    lockstep = [median(f"endtoend.lockstep_bf16_{at}", "", at * values, precision="bf16", at=at) for at in (2, 4)]
+    written = write_plots(rows + lockstep, tmp_path / "more", "title")
+    assert [path.name for path in written] == ["tokens.png", "targets.png", "sequences.png"]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written)
 
 
