@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.benchmark.case import Case
 from lib.benchmark.rows import Row, median
-from lib.benchmark.step import STILL
+from lib.benchmark.step import STILL, StillAnswer
 from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence
 from lib.evaluation.lockstep import run_in_lockstep
@@ -101,7 +101,25 @@ def lockstep_rate(case: Case) -> list[Row]:
             text = f"files to boxes, {slots} sequences in a step, {precision}"
             key, more = f"endtoend.lockstep_{precision}_{slots}", {"precision": precision, "at": slots}
             rows.append(median(key, text, rates, "pairs/s", **more))
-    return rows
+    return [*rows, *_without_network(case, sequences)]
+
+
+def _without_network(case: Case, sequences: list[Sequence]) -> list[Row]:
+    """What lock step costs around a network that costs nothing; a GPU waits if this is slower than it is."""
+    tracker = case.tracker(StillAnswer(case.model, case.config.crop.search_factor))
+    frames, text = (
+        sum(len(sequence) for sequence in sequences),
+        f"{len(sequences)} sequences in a step, without network",
+    )
+    rates, cores = [], []
+    for _ in range(1 if case.quick else RUNS):
+        start = time.process_time()
+        rates.append(_lockstep(case, tracker, sequences))
+        cores.append((time.process_time() - start) / frames)
+    return [
+        median("endtoend.lockstep_around", f"files to boxes, {text}", np.array(rates), "pairs/s"),
+        median("endtoend.cpu_around", f"CPU time per pair, {text}", 1e3 * np.array(cores), "ms"),
+    ]
 
 
 def _lockstep(case: Case, tracker: Tracker, sequences: list[Sequence]) -> float:

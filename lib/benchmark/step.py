@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,27 +15,31 @@ from patrack.model import PATrack
 from patrack.predictor import PlainNetwork, Predictor
 from patrack.tracker import Target
 
-__all__ = ["StoredAnswer", "measure"]
+__all__ = ["StillAnswer", "measure"]
 
 STILL = [0.5, 0.5, 0.25, 0.25, 0.9]
 """What a step finds of a target that didn't move: cx, cy, w, h normalised to the search crop, and the score."""
 
 
-class StoredAnswer(PlainNetwork):
-    """A network that costs nothing: it gives the same answer to every crop.
+class StillAnswer(PlainNetwork):
+    """A network that costs nothing: it finds every target in the middle of its crop, as large as it was.
 
     Args:
         model: for its sizes.
-        answer: what `PATrack.forward` returned once.
+        search_factor: side of a search crop in units of the target's size.
     """
 
-    def __init__(self, model: PATrack, answer: Mapping[str, Tensor]) -> None:
+    def __init__(self, model: PATrack, search_factor: float) -> None:
         super().__init__(model)
-        self.answer = dict(answer)
+        grid, device = model.search_grid, next(model.parameters()).device
+        score = torch.zeros(1, 1, grid, grid, device=device)
+        score[..., grid // 2, grid // 2] = STILL[-1]
+        size, offset = (torch.full((1, 2, grid, grid), value, device=device) for value in (1.0 / search_factor, 0.0))
+        self.answer = {"score_map": score, "size_map": size, "offset_map": offset}
 
     def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
-        """The stored answer."""
-        return self.answer
+        """The same for each of the crops (B, H, W, C)."""
+        return {name: value.expand(len(crops), -1, -1, -1) for name, value in self.answer.items()}
 
 
 def measure(case: Case) -> list[Row]:
@@ -78,8 +82,7 @@ def _stages(case: Case) -> list[Row]:
     def reset() -> None:
         target.box = np.array(case.box)
 
-    stored = _stored(case)
-    tracker = case.tracker(stored)
+    tracker = case.tracker(StillAnswer(case.model, case.config.crop.search_factor))
     empty = tracker.predictor(1)
     empty.set_template(0, target.template)
     tracker.initialize(frame, case.box)
@@ -99,16 +102,6 @@ def _stages(case: Case) -> list[Row]:
         median("step.accept", "box to image", 1e3 * times.seconds["accept"], "ms"),
         median("step.overhead", "Tracker.track without network", 1e3 * times.seconds["overhead"], "ms", note=eager),
     ]
-
-
-@torch.inference_mode()
-def _stored(case: Case) -> StoredAnswer:
-    network, model = case.folded("fp32"), case.config.model
-    template, search = (
-        torch.from_numpy(case.image(size)).unsqueeze(0).to(case.device)
-        for size in (model.template_size, model.search_size)
-    )
-    return StoredAnswer(case.model, network(network.embed_template(template), search))
 
 
 def _predict(predictor: Predictor, crop: np.ndarray) -> dict[int, list[float]]:

@@ -178,7 +178,8 @@ def run_in_lockstep(
     jobs = deque(sorted(sequences, key=len, reverse=True))
     count = 2 if tracker.device.type == "cuda" and min(slots, len(jobs)) > 1 else 1
     size = -(-min(slots, len(jobs)) // count)
-    readers = ThreadPoolExecutor(os.cpu_count())
+    readers, opencv_threads = ThreadPoolExecutor(os.cpu_count()), cv2.getNumThreads()
+    cv2.setNumThreads(1)  # each reader would otherwise call for as many
     try:
         groups = [_Group(tracker, size, readers, folder) for _ in range(count)]
         clock = _Clock()
@@ -191,3 +192,4 @@ def run_in_lockstep(
                 group.ended.clear()
     finally:
         readers.shutdown(cancel_futures=True)
+        cv2.setNumThreads(opencv_threads)

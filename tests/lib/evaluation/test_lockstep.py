@@ -83,6 +83,19 @@ def test_a_sequence_that_fails_makes_room_and_the_others_go_on(tmp_path, tracker
     assert sorted(path.stem for path in (tmp_path / "out").glob("?.txt")) == ["a", "d"]
 
 
+def test_readers_get_one_opencv_thread_each_while_it_runs(tmp_path, tracker, make_sequence):
+    before = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(3)
+        run = run_in_lockstep(tracker, [make_sequence("a"), make_sequence("b")], tmp_path / "out", 1)
+        next(run)
+        assert cv2.getNumThreads() == 1
+        list(run)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
+
+
 def test_output_that_is_not_finite_ends_the_sequence(tmp_path, make_sequence):
     config = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES})
     tracker = build_tracker(config, "none")
