@@ -75,20 +75,24 @@ def sample_crop(image: np.ndarray, box_xywh: Box, factor: float, size: int) -> t
 
 
 def sample_window(image: np.ndarray, window: tuple[int, int, int], size: int) -> tuple[np.ndarray, float]:
-    """`sample_crop` of a square that is known: left, top, side as `crop_window` gives them."""
+    """`sample_crop` of a square that is known: left, top, side as `crop_window` gives them.
+
+    Of an image that is a mirrored view the crop is one, too.
+    """
     height, width, channels = image.shape
     left, top, side = window
     x0, x1 = max(left, 0), min(left + side, width - 1)
     y0, y1 = max(top, 0), min(top + side, height - 1)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, channels), image.dtype), size / side
-    patch = forwards(image[y0:y1, x0:x1])
+    patch, mirrored = image[y0:y1, x0:x1], image.strides[1] < 0
+    before, behind = x0 - left, left + side - x1
+    if mirrored:  # as it lies in memory; resizing a mirrored patch gives the mirrored result, bit for bit
+        patch, before, behind = patch[:, ::-1], behind, before
     if patch.shape[:2] != (side, side):
-        patch = cv2.copyMakeBorder(
-            patch, y0 - top, top + side - y1, x0 - left, left + side - x1, cv2.BORDER_CONSTANT, value=0
-        )
-    resized = cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR)
-    return resized.reshape(size, size, channels), size / side
+        patch = cv2.copyMakeBorder(patch, y0 - top, top + side - y1, before, behind, cv2.BORDER_CONSTANT, value=0)
+    resized = cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, channels)
+    return resized[:, ::-1] if mirrored else resized, size / side
 
 
 def forwards(image: np.ndarray) -> np.ndarray:

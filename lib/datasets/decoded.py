@@ -131,7 +131,7 @@ class DecodedFrame:
         if pixels.shape[2] == 6:
             others = [Plane(pixels[:, :, 3:])]
         code = cv2.COLOR_BGR2GRAY if backwards else cv2.COLOR_RGB2GRAY
-        return DecodedFrame((Plane(cv2.cvtColor(np.ascontiguousarray(pixels[:, :, :3]), code)), *others))
+        return DecodedFrame((Plane(cv2.cvtColor(np.ascontiguousarray(forwards(pixels[:, :, :3])), code)), *others))
 
 
 @functools.cache
