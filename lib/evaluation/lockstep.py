@@ -28,6 +28,8 @@ from patrack.tracker import Target, Tracker
 
 __all__ = ["run_in_lockstep"]
 
+GROUPS = {"cuda": 2}
+"""Groups of targets that take turns, by type of device; one where nothing is said."""
 READ_AHEAD = 2
 """Frames decoded before they are needed, per sequence."""
 
@@ -176,8 +178,9 @@ def run_in_lockstep(
         OSError: a result can't be written.
     """
     jobs = deque(sorted(sequences, key=len, reverse=True))
-    count = 2 if tracker.device.type == "cuda" and min(slots, len(jobs)) > 1 else 1
-    size = -(-min(slots, len(jobs)) // count)
+    targets = min(slots, len(jobs))
+    count = max(1, min(GROUPS.get(tracker.device.type, 1), targets))
+    size = -(-targets // count)
     readers, opencv_threads = ThreadPoolExecutor(os.cpu_count()), cv2.getNumThreads()
     cv2.setNumThreads(1)  # each reader would otherwise call for as many
     try:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from lib.datasets.folder import load_pair
+from lib.evaluation import lockstep
 from lib.evaluation.ahead import FramesAhead
 from lib.evaluation.build import build_tracker
 from lib.evaluation.lockstep import run_in_lockstep
@@ -53,8 +54,9 @@ def boxes(folder, name):
     return np.loadtxt(folder / f"{name}.txt", delimiter=",", ndmin=2)
 
 
-@pytest.mark.parametrize("slots", [2, 3, 9])
-def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, slots):
+@pytest.mark.parametrize(("slots", "groups"), [(2, 1), (3, 1), (9, 1), (1, 2), (2, 2), (3, 2), (4, 2), (9, 2)])
+def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch, slots, groups):
+    monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)  # two, as on a GPU
     sizes = [(40, 48), (64, 40), (50, 50), (40, 48), (90, 30)]
     sequences = [make_sequence(f"s{n}", frames=n + 1, size=size) for n, size in enumerate(sizes)]
     seen = []
@@ -71,7 +73,9 @@ def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, slots):
         assert len(np.loadtxt(tmp_path / "out" / f"{sequence.name}_times.txt", ndmin=1)) == len(sequence)
 
 
-def test_a_sequence_that_fails_makes_room_and_the_others_go_on(tmp_path, tracker, make_sequence):
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_sequence_that_fails_makes_room_and_the_others_go_on(tmp_path, tracker, make_sequence, monkeypatch, groups):
+    monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)
     sequences = [make_sequence(name, frames=5) for name in ("a", "b", "c", "d")]
     sequences[1].rgb_files[2].write_bytes(b"no image")
     sequences[2].boxes[0] = (14, 15, 0, 10)
