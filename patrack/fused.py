@@ -67,7 +67,9 @@ class FusedHalf(nn.Module):
         """(R, N, C) -> what the first layer and the adapters read (R, N, C)."""
         return F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)
 
-    def finish(self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours) -> Tensor:
+    def finish(
+        self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None
+    ) -> Tensor:
         """The last layer and the adapters.
 
         Args:
@@ -75,7 +77,7 @@ class FusedHalf(nn.Module):
             tokens: this half's input (R, N, C).
             normed: the same, normalised.
             layout: of the tokens.
-            around: their neighbours.
+            around: their neighbours; see `FusedBlock.forward`.
 
         Returns:
             This half's output (R, N, C).
@@ -104,13 +106,13 @@ class FusedBlock(nn.Module):
         self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, block.mda1, block.cea1, block.cea_norm1)
         self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, block.mda2, block.cea2, block.cea_norm2)
 
-    def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbours) -> tuple[Tensor, TokenLayout]:
+    def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbours | None) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.
 
         Args:
             tokens: of all grids.
             layout: theirs.
-            around: neighbours of those that are computed.
+            around: neighbours of those that are computed; None without modality-dependent adapters.
         """
         normed = self.half1.norm(tokens)
         q, k, v = self.half1.first(normed).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -212,13 +214,14 @@ class FusedPATrack(nn.Module):
         self.patches = FusedPatches(backbone.patch_embed, model.streams)
         self.register_buffer("pos_embed_z", backbone.pos_embed_z.detach())
         self.register_buffer("pos_embed_x", backbone.pos_embed_x.detach())
-        self.neighbours = NeighbourTables((self.template_grid, self.search_grid))
-        self.search_neighbours = NeighbourTables((self.search_grid,))
         depth = len(backbone.blocks)
         self.blocks = nn.ModuleList(
             FusedBlock(block, backbone.keep_ratio if i in backbone.elimination_layers else 1.0, i == depth - 1)
             for i, block in enumerate(backbone.blocks)
         )
+        gathers = any(isinstance(module, FusedMDA) for module in self.blocks.modules())
+        grids = ((self.template_grid, self.search_grid), (self.search_grid,)) if gathers else ()
+        self.neighbours = nn.ModuleList(NeighbourTables(sides) for sides in grids)  # of all tokens, of search tokens
         share = 0.5 if self.rows == 2 and backbone.fusion == "mean" else 1.0
         self.register_buffer("scale", share * backbone.norm.weight.detach())
         self.register_buffer("shift", share * backbone.norm.bias.detach())
@@ -253,9 +256,9 @@ class FusedPATrack(nn.Module):
         """
         tokens = torch.cat((template, self.patches(crops) + self.pos_embed_x), dim=1)
         layout = TokenLayout(self.template_grid, self.search_grid, self.rows)
-        all_around, search_around = self.neighbours(len(tokens)), self.search_neighbours(len(tokens))
+        around = [tables(len(tokens)) for tables in self.neighbours] or [None, None]
         for block in self.blocks:
-            tokens, layout = block(tokens, layout, search_around if block.search_only else all_around)
+            tokens, layout = block(tokens, layout, around[block.search_only])
         tokens = F.layer_norm(tokens, self.scale.shape, self.scale, self.shift, self.eps)
         if self.rows == 2:
             rgb, x = tokens.chunk(2)

@@ -1,7 +1,7 @@
 """The adapters in the form that tracks; what is folded is told in `patrack.fused`.
 
 Convolutions and pools over a grid of tokens are done by gathering each token's neighbours, for template and search
-tokens together, and one small matrix product: a tenth of the calls that grids of a few channels take otherwise.
+tokens together, and one small matrix product: fewer calls, which are what grids of a few channels cost.
 Legend: B sequences, R rows (2B with two streams, RGB first), N tokens, C channels, D hidden channels.
 """
 

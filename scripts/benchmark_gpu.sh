@@ -60,8 +60,8 @@ save_foundation(model, sys.argv[3])
 
 bench=("$python" tracking/benchmark.py --config "$config" --device "$device" ${quick[@]+"${quick[@]}"})
 row bench_forward 50 "${bench[@]}" --only forward step --json "$out/bench_forward.json"
-row bench_endtoend 40 "${bench[@]}" --only endtoend roofline --json "$out/bench_endtoend.json"
-row bench_batch 90 "${bench[@]}" --only batch --json "$out/bench_batch.json" --plots "$out"
+row bench_endtoend 50 "${bench[@]}" --only endtoend roofline --json "$out/bench_endtoend.json"
+row bench_batch 80 "${bench[@]}" --only batch --json "$out/bench_batch.json" --plots "$out"
 row bench_training 50 "${bench[@]}" --only training --json "$out/bench_training.json"
 
 train=("$python" tracking/train.py --config "$config" --device "$device" --data-root "$out/data" --output "$out/runs"

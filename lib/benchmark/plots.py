@@ -65,7 +65,7 @@ def _figure(columns: int) -> tuple[Figure, list[Axes]]:
 
 def _draw(axes: Axes, rows: Sequence[Row], prefix: str, x_label: str, y_label: str) -> None:
     """A line per precision, with quartiles as a band."""
-    chosen = [row for row in rows if row.key.startswith(prefix) and row.at is not None]
+    chosen = [row for row in rows if row.key.startswith(prefix)]
     for number, precision in enumerate(dict.fromkeys(row.precision for row in chosen)):
         line = [row for row in chosen if row.precision == precision]
         x, colour = [row.at for row in line], COLOURS[number % len(COLOURS)]

@@ -27,6 +27,7 @@ __all__ = [
     "MODEL",
     "RunFolderError",
     "check_free",
+    "holds_run",
     "locked",
     "prepare_folder",
     "recorded",
@@ -96,6 +97,11 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         probe.unlink()
     except OSError as error:
         raise _not_writable(folder, error) from error
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a run has written anything here."""
+    return bool(_present(folder))
 
 
 def check_free(folder: Path) -> None:

@@ -23,6 +23,7 @@ from lib.training.folder import (
     FOUNDATION,
     MODEL,
     RunFolderError,
+    holds_run,
     locked,
     prepare_folder,
     recorded,
@@ -102,7 +103,7 @@ def run_training(
     with locked(folder) if processes.first else nullcontext():
         state = None
         if processes.first:
-            if overwrite:
+            if overwrite and holds_run(folder):
                 _check_inputs(config, data_root, device, processes)
             prepare_folder(folder, resume=resume, overwrite=overwrite)
             state = resumed_state(folder, config, allow_changes) if resume else None
