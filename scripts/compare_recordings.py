@@ -1,0 +1,115 @@
+"""Our trackers beside OpenCV's on annotated recordings: tables, all values, and film strips with every box.
+
+    python scripts/compare_recordings.py RECORDINGS --nano NANOTRACK --output runs/compared
+    python scripts/compare_recordings.py RECORDINGS --rgb-config runs/rgb --rgbt-config runs/rgbt --output runs/compared
+    python scripts/compare_recordings.py RECORDINGS --ours new=runs/rgbt --ours new=runs/rgbd --output runs/compared
+
+RECORDINGS holds folders with RGB frames, perhaps X frames, and a box file, or is one; see docs/evaluation.md. Columns
+are our foundation on RGB only and on X only, RGB + X, cv2.TrackerNano (its files are not part of the project) and
+cv2.TrackerCSRT (where OpenCV has it). OUTPUT gets comparison.md, comparison.json and a strip <recording>.png each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import cv2
+import torch
+from tqdm import tqdm
+
+from lib.datasets.recordings import MODALITIES, find_recordings
+from lib.devices import usable_device
+from lib.evaluation.comparison import compare
+from lib.evaluation.lineup import OWN, SHIPPED, Lineup
+from lib.report.peers import markdown, strip_name, to_dict, write_json, write_markdown, write_strip
+
+logger = logging.getLogger("compare_recordings")
+
+COLUMNS = {"rgb": "RGB", "x": "X", "both": "RGB + X"}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("folders", nargs="+", type=Path, metavar="RECORDINGS", help="a recording, or a folder that holds some")
+    add("--output", type=Path, required=True, help="folder for tables and strips")
+    add("--nano", type=Path, metavar="FOLDER", help="NanoTrack's two ONNX files (default: without NanoTrack)")
+    add("--modality", choices=MODALITIES, help="what X frames are (default: as their folder's name says)")
+    add("--box-step", type=int, metavar="N", help="line k of a box file belongs to frame k * N")
+    for modality, shipped in SHIPPED.items():
+        what = "experiment or run folder for RGB only" if modality == "rgb" else f"the same for {modality}"
+        add(f"--{modality}-config", default=shipped, metavar="CONFIG", help=f"{what} (default: %(default)s)")
+    add("--only", nargs="*", choices=COLUMNS, default=list(COLUMNS), help="which of these three columns (default: all)")
+    add(
+        "--ours",
+        action="append",
+        nargs="+",
+        default=[],
+        metavar=("NAME=CONFIG", "key=value"),
+        help="another column: experiment or run folder, and its settings; a name may come once per modality",
+    )
+    add("--set", nargs="+", default=[], metavar="key=value", help="settings of all of ours, e.g. test.window=false")
+    add("--no-strips", action="store_true", help="tables only")
+    add("--threads", type=int, help="CPU threads (default: all cores)")
+    add("--device", help="torch device of ours (default: cuda if there is one)")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> str:
+    """Compare and write everything; returns the tables.
+
+    Raises:
+        ValueError, OSError, RuntimeError: something can't be used; the message says what.
+    """
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
+    recordings = [r for f in arguments.folders for r in find_recordings(f, arguments.modality, arguments.box_step)]
+    names = [recording.name for recording in recordings]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"two recordings of one name: {', '.join(twice)}; rename a folder, or compare them one by one")
+    lineup = Lineup({r.modality for r in recordings}, str(usable_device(arguments.device)), arguments.set)
+    experiments = {modality: getattr(arguments, f"{modality}_config") for modality in SHIPPED}
+    lineup.add_shipped([COLUMNS[column] for column in arguments.only], experiments)
+    for named, *overrides in arguments.ours:
+        name, equals, config = named.partition("=")
+        if not (name and equals and config) or name in OWN:
+            raise ValueError(f"--ours {named!r}: must be NAME=CONFIG, with a NAME that isn't one of {', '.join(OWN)}")
+        lineup.add(name, config, overrides)
+    if arguments.nano is not None:
+        lineup.add_nano(arguments.nano)
+    if not lineup.add_csrt():
+        logger.warning("OpenCV %s has no TrackerCSRT (opencv-contrib-python has): without CSRT", cv2.__version__)
+    contestants = lineup.contestants
+    if not contestants:
+        raise ValueError("nothing to compare: every column is left out")
+    with tqdm(total=len(recordings) * len(contestants), unit="run", disable=None) as bar:
+        scores = compare(contestants, recordings, lambda *_: bar.update())
+    text = markdown(recordings, scores, lineup.origins)
+    if not arguments.no_strips:
+        for recording in recordings:
+            path = arguments.output / strip_name(recording)
+            write_strip(path, recording, scores[recording.name], lineup.origins)
+    write_json(arguments.output / "comparison.json", to_dict(recordings, scores, lineup.origins))
+    write_markdown(arguments.output / "comparison.md", text)
+    return text
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 something failed."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        print(run(parse(argv)))
+    except (ValueError, OSError, RuntimeError) as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
