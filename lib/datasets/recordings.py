@@ -20,12 +20,12 @@ import numpy as np
 
 from lib.datasets.boxes_file import read_boxes
 from lib.datasets.layout import Layout
-from lib.datasets.listing import VIDEO_SUFFIXES, find_frames, sub_folders
+from lib.datasets.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_frames, sub_folders
 from lib.datasets.loading import LAYOUTS
 from lib.datasets.reader import annotation_file, read_sequence
 from lib.datasets.sequence import DatasetError, Sequence
 
-__all__ = ["MODALITIES", "find_recordings", "read_recording"]
+__all__ = ["MODALITIES", "find_recordings", "read_recording", "shows_target"]
 
 MODALITIES = ("rgbt", "rgbd", "rgbe", "rgb")
 RGB_NAMES = ("rgb", "color", "colour", "visible", "vis", "img", "images")
@@ -87,6 +87,12 @@ def read_recording(folder: Path, modality: str | None = None, box_step: int | No
     return _from_first_box(read_sequence(folder, replace(layout, box_step=step, polygons=True)))
 
 
+def shows_target(recording: Sequence) -> np.ndarray:
+    """(N,) bool: frames with a true box."""
+    boxes = recording.boxes
+    return np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & ~recording.absent
+
+
 def _layouts_in(folder: Path) -> list[Layout]:
     """Layouts whose RGB frames, X frames and box file are all there: known data sets first, then RGB without X."""
     known = [layout for layout in LAYOUTS.values() if not any("/" in name for name in layout.boxes)]
@@ -105,7 +111,7 @@ def _layouts_in(folder: Path) -> list[Layout]:
 def _fits(folder: Path, layout: Layout) -> bool:
     if not any((folder / name.format(name=folder.name)).is_file() for name in layout.boxes):
         return False
-    if layout.rgb == "." and not any(path.suffix.lower() in (".jpg", ".jpeg", ".png") for path in folder.iterdir()):
+    if layout.rgb == "." and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
         return False
     return _has_frames(folder, layout.rgb) and (not layout.x or any(_has_frames(folder, name) for name in layout.x))
 
@@ -133,24 +139,16 @@ def _choose(folder: Path, layouts: list[Layout], modality: str | None) -> Layout
         return (of_it + unnamed)[0]
     kinds = sorted({layout.modality for layout in layouts} - {"rgb"})
     if len(kinds) > 1 or kinds == [""]:
-        what = (
-            "a folder x, which may hold anything"
-            if kinds == [""]
-            else f"X frames of {' and '.join(filter(None, kinds))}"
-        )
-        raise DatasetError(
-            f"{folder}: has {what}; say which modality is meant (--modality {', '.join(X_NAMES)} or rgb)"
-        )
+        what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
+        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(X_NAMES)} or rgb")
     return layouts[0]
 
 
 def _box_step(folder: Path, layout: Layout, asked: int | None) -> int:
     """Frames per line of the box file."""
     path = annotation_file(folder, layout)
-    lines, frames = (
-        len(read_boxes(path, layout.corners, polygons=True)),
-        len(find_frames(folder, layout.rgb.format(name=folder.name))),
-    )
+    lines = len(read_boxes(path, layout.corners, polygons=True))
+    frames = len(find_frames(folder, layout.rgb.format(name=folder.name)))
     if lines >= frames:
         return 1
     if asked is not None:
@@ -167,18 +165,15 @@ def _box_step(folder: Path, layout: Layout, asked: int | None) -> int:
 
 def _from_first_box(recording: Sequence) -> Sequence:
     """Without the frames before the first box."""
-    boxes = recording.boxes
-    usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & ~recording.absent
+    usable = shows_target(recording)
     if usable.sum() < 2:
-        raise DatasetError(
-            f"recording {recording.name}: {usable.sum()} boxes; a comparison needs one in a later frame too"
-        )
+        raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
     span = slice(int(np.argmax(usable)), None)
     return replace(
         recording,
         rgb_files=recording.rgb_files[span],
         x_files=None if recording.x_files is None else recording.x_files[span],
-        boxes=boxes[span],
+        boxes=recording.boxes[span],
         visible=recording.visible[span],
         absent=recording.absent[span],
         x_boxes=None if recording.x_boxes is None else recording.x_boxes[span],

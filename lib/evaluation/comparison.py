@@ -14,13 +14,22 @@ import numpy as np
 from torch import nn
 
 from lib.datasets.decoded import DecodedFrame
+from lib.datasets.recordings import shows_target
 from lib.datasets.rgb import rgb_only
 from lib.datasets.sequence import Sequence
 from lib.evaluation.boxes import iou
 from lib.evaluation.runner import track_frames
 from patrack.tracker import Tracker
 
-__all__ = ["Contestant", "FrameTracker", "RecordingScores", "compare", "mean_ious", "mean_scores", "measure"]
+__all__ = [
+    "Contestant",
+    "FrameTracker",
+    "RecordingScores",
+    "compare",
+    "mean_ious",
+    "mean_scores",
+    "measure",
+]
 
 HIT = 0.5
 LOST = 0.2
@@ -98,7 +107,7 @@ def measure(boxes: np.ndarray, recording: Sequence, times: np.ndarray | None = N
     """
     if boxes.shape != recording.boxes.shape:
         raise ValueError(f"recording {recording.name}: {len(recording)} frames, but boxes of shape {boxes.shape}")
-    known = np.isfinite(recording.boxes).all(axis=1) & (recording.boxes[:, 2:] > 0).all(axis=1) & ~recording.absent
+    known = shows_target(recording)
     known[0] = False
     if not known.any():
         raise ValueError(f"recording {recording.name}: no annotated frame after the first")

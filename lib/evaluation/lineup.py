@@ -77,11 +77,7 @@ class Lineup:
             ValueError: the experiment or its weights can't be used, it is for another modality, or the name is taken.
         """
         config = configs.load(experiment, [*self.overrides, *overrides])
-        if (
-            modality is not None
-            and config.modality != modality
-            and not (modality == "rgb" and config.model.streams == "rgb")
-        ):
+        if modality not in (None, "rgb", config.modality):  # RGB alone can be read with any
             raise ValueError(f"{experiment} is for {config.modality}, but was given for {modality}")
         reads = "rgb" if config.model.streams == "rgb" else config.modality
         if reads in self.trackers.get(name, {}):

@@ -6,6 +6,7 @@ NanoTrack's two networks are files of their own (Apache-2.0, https://github.com/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class OpenCVTracker:
         make: a function that returns a new cv2 tracker.
     """
 
-    def __init__(self, make: Any) -> None:
+    def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         make()  # so that files that are not what they should be are reported at once
         self._box = np.zeros(4)
@@ -93,8 +94,16 @@ def nano_tracker(folder: Path) -> OpenCVTracker:
     parameters = cv2.TrackerNano_Params()
     backbone, head = nano_files(folder)
     parameters.backbone, parameters.neckhead = str(backbone), str(head)
+
+    def make() -> Any:
+        level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # OpenCV 5 warns of its own default
+        try:
+            return cv2.TrackerNano_create(parameters)
+        finally:
+            cv2.utils.logging.setLogLevel(level)
+
     try:
-        return OpenCVTracker(lambda: cv2.TrackerNano_create(parameters))
+        return OpenCVTracker(make)
     except cv2.error as error:
         raise ValueError(f"{backbone} and {head}: OpenCV {cv2.__version__} can't read them: {error}") from error
 

@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from lib.datasets.frames import read_frame
+from lib.datasets.recordings import shows_target
 from lib.datasets.sequence import Sequence
 from lib.evaluation.comparison import RecordingScores, mean_scores
 from lib.files import atomic_write
@@ -59,7 +60,7 @@ def markdown(recordings: Iterable[Sequence], scores: Scores, origins: Mapping[st
                 cells = [
                     f"≥ {c}" if n in of_it and not of_it[n].lost else c for n, c in zip(trackers, cells, strict=True)
                 ]
-            annotated = f"{int(recording.annotated[1:].sum())} of {len(recording) - 1}"
+            annotated = f"{shows_target(recording)[1:].sum()} of {len(recording) - 1}"
             lines.append(_row([recording.name, recording.modality, annotated, *cells]))
         for title, group in _groups(recordings):
             means = _means(group, scores, trackers)
@@ -96,10 +97,10 @@ def _marked(values: Mapping[str, float], trackers: list[str], form: Callable[[fl
 
 
 def _groups(recordings: list[Sequence]) -> list[tuple[str, list[Sequence]]]:
-    """All recordings; before that those of each modality, if there are several."""
-    kinds = sorted({recording.modality for recording in recordings})
-    of_kind = [(f"mean, {kind}", [r for r in recordings if r.modality == kind]) for kind in kinds]
-    return [*(of_kind if len(kinds) > 1 else []), ("mean", recordings)]
+    """All recordings; before that those of each modality that has several, if there is more than one."""
+    of_kind = {kind: [r for r in recordings if r.modality == kind] for kind in sorted({r.modality for r in recordings})}
+    several = [(f"mean, {kind}", group) for kind, group in of_kind.items() if 1 < len(group) < len(recordings)]
+    return [*several, ("mean", recordings)]
 
 
 def _means(recordings: list[Sequence], scores: Scores, trackers: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -118,7 +119,7 @@ def to_dict(recordings: Iterable[Sequence], scores: Scores, origins: Mapping[str
                 "modality": recording.modality,
                 "frames": len(recording),
                 "skipped": recording.cut,
-                "annotated": np.flatnonzero(recording.annotated).tolist(),
+                "annotated": np.flatnonzero(shows_target(recording)).tolist(),
                 "trackers": {
                     name: {
                         **{key: getattr(score, key) for key in ("mean_iou", "above_half", "held", "lost", "fps")},
@@ -167,7 +168,7 @@ def write_strip(
         FrameError: an image can't be read.
         OSError: the file can't be written.
     """
-    annotated = np.flatnonzero(recording.annotated & np.isfinite(recording.boxes).all(axis=1))
+    annotated = np.flatnonzero(shows_target(recording))
     shown = annotated[np.unique(np.linspace(0, len(annotated) - 1, FRAMES).round().astype(int))].tolist()
     frames = [read_frame(recording, index) for index in shown]
     colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(trackers)}
