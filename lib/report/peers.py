@@ -29,7 +29,8 @@ Scores = Mapping[str, Mapping[str, RecordingScores]]
 FRAMES = 6
 PANEL = 3.4  # inches wide
 DPI = 110
-LEGEND_HEIGHT, LEGEND_WIDTH = 0.4, 2.8  # inches per row and entry of the legend
+LEGEND_WIDTH, LEGEND_HEIGHT = 2.8, 0.24  # inches per entry and row of the legend
+LINES = (*COLOURS[:6], "#F0E442", *COLOURS[7:])  # yellow instead of black, which night scenes would hide
 MARGIN = 0.35  # around the boxes, in units of what they span
 TRUTH = "white"
 MEASURES: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -171,14 +172,14 @@ def write_strip(
     annotated = np.flatnonzero(shows_target(recording))
     shown = annotated[np.unique(np.linspace(0, len(annotated) - 1, FRAMES).round().astype(int))].tolist()
     frames = [read_frame(recording, index) for index in shown]
-    colours = {name: COLOURS[k % len(COLOURS)] for k, name in enumerate(trackers)}
+    colours = {name: LINES[k % len(LINES)] for k, name in enumerate(trackers)}
     height, width, channels = frames[0].shape
     boxes = [recording.boxes[shown], *(score.boxes[shown] for score in scores.values())]
     part = _part_shown(np.concatenate(boxes), width, height)
     # the figure: a column per frame, a row per stream, the legend below
     streams, panel_height = channels // 3, PANEL * (part[3] - part[1]) / (part[2] - part[0])
     entries = max(1, int(PANEL * len(shown) / LEGEND_WIDTH))
-    legend = LEGEND_HEIGHT * math.ceil((1 + len(scores)) / entries)
+    legend = 0.2 + LEGEND_HEIGHT * math.ceil((1 + len(scores)) / entries)
     size = PANEL * len(shown), panel_height * streams + legend
     figure = Figure(figsize=size, dpi=DPI, facecolor="#222222")
     FigureCanvasAgg(figure)
