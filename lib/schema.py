@@ -221,6 +221,11 @@ class TrainConfig(Section):
     trainable: Literal["adapters", "all"] = Field(
         "adapters", description="all: foundation pretraining or full fine-tuning"
     )
+    frozen_blocks: int = Field(
+        0,
+        ge=0,
+        description="with all: blocks from the first that keep their values, and so do the embeddings if any does",
+    )
     total_batch_size: Positive = Field(32, description="pairs per optimiser step over all processes")
     max_batch_per_process: Positive | None = Field(
         None, description="pairs a process computes at once, by its memory; more are accumulated; null: no limit"
@@ -280,6 +285,12 @@ class Config(Section):
         mistakes: list[tuple[str, object, str]] = []
         if self.modality == "rgb" and self.model.streams != "rgb":
             mistakes.append(("model.streams", self.model.streams, "must be 'rgb' for modality rgb"))
+        if self.train.frozen_blocks > self.model.depth:
+            rule = f"must be at most model.depth ({self.model.depth})"
+            mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
+        if self.train.frozen_blocks and self.train.trainable != "all":
+            rule = "needs train.trainable=all: with adapters every block is frozen anyway"
+            mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
         if self.data.samples_per_epoch < self.train.total_batch_size:
             rule = f"must be at least train.total_batch_size ({self.train.total_batch_size})"
             mistakes.append(("data.samples_per_epoch", self.data.samples_per_epoch, rule))

@@ -169,12 +169,13 @@ def foundation_names(model: nn.Module) -> list[str]:
     return [name for name in model.state_dict() if name not in adapters]
 
 
-def trainable_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter]:
+def trainable_parameters(model: nn.Module, which: str, frozen_blocks: int = 0) -> dict[str, nn.Parameter]:
     """Freeze everything but `which` and return what trains, by name.
 
     Args:
         model: changed in place: `requires_grad` of every parameter.
         which: "adapters" or "all". The norms in front of the entangled adapters count as foundation.
+        frozen_blocks: with "all", patch and position embedding and this many blocks from the first stay as they are.
 
     Raises:
         ValueError: if `which` is unknown or the model has no adapters to train.
@@ -182,6 +183,10 @@ def trainable_parameters(model: nn.Module, which: str) -> dict[str, nn.Parameter
     if which not in ("adapters", "all"):
         raise ValueError(f"which must be 'adapters' or 'all', got {which!r}")
     chosen = adapter_parameters(model) if which == "adapters" else dict(model.named_parameters())
+    if which == "all" and frozen_blocks:
+        blocks = tuple(f"backbone.blocks.{number}." for number in range(frozen_blocks))
+        frozen = ("backbone.patch_embed.", "backbone.pos_embed_", *blocks)
+        chosen = {name: parameter for name, parameter in chosen.items() if not name.startswith(frozen)}
     if not chosen:
         raise ValueError("the model has no adapters: enable a family with streams 'both', or train all parameters")
     model.requires_grad_(False)

@@ -80,6 +80,7 @@ _TO_PUBLISHED = tuple(
     )
 )
 _HEAD_BLOCK = re.compile(r"^head\.(ctr|size|offset)\.([0-3])\.(conv|bn)\.")
+_BLOCK = re.compile(r"(?:backbone\.)?blocks\.(\d+)\.")
 _UNUSED_OSTRACK = (r"backbone\.cls_token", r"backbone\.pos_embed", r"(backbone\.)?norm1\.(weight|bias)")
 _UNUSED_PUBLISHED = (*_UNUSED_OSTRACK, r"backbone\.blocks\.\d+\.highfuseadapter[12]\.obj_fuse\.gamma[12]")
 _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
@@ -136,7 +137,8 @@ def load_foundation(
         model: changed in place, only if everything fits.
         path: our foundation file, a checkpoint of foundation training, OSTrack's .pth.tar, or a timm/MAE ViT.
         resize_position_embeddings: allow another token grid: position embeddings are interpolated (bicubic).
-        backbone_only: accept a file without a head, which keeps its initial values: to start foundation training.
+        backbone_only: accept a file without a head, which keeps its initial values, and one with more blocks than the
+            model, of which the first are taken: to start foundation training.
 
     Returns:
         The file's metadata (empty for foreign files).
@@ -163,7 +165,9 @@ def load_foundation(
         )
     if backbone_only:
         names = {ours: theirs for ours, theirs in names.items() if ours.startswith("backbone.")}
-        unused = (*unused, r"(box_)?head\..*")
+        depth = len(_blocks(model))
+        deeper = {name for name in tensors if (block := _BLOCK.match(name)) and int(block[1]) >= depth}
+        unused = (*unused, r"(box_)?head\..*", *map(re.escape, deeper))
     fill(model, names, tensors, str(path), unused, resize_position_embeddings)
     return metadata
 

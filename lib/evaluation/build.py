@@ -83,8 +83,8 @@ def find_checkpoint(config: Config, checkpoint: str | None, has_adapters: bool) 
             if (path / name).is_file():
                 return path / name
         raise WeightsError(f"--checkpoint {path}: no weights in this folder; looked for {', '.join(wanted)}")
-    if not has_adapters and config.model.foundation is not None:
-        return None
+    if not has_adapters and config.model.foundation is not None and config.train.trainable == "adapters":
+        return None  # of an experiment that trains everything, the foundation is only where it started
     shipped = project_path(f"weights/{config.name}.safetensors")
     if shipped.is_file():
         return shipped

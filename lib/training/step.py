@@ -59,7 +59,7 @@ class BatchStep:
 
     def __init__(self, config: TrainConfig, model: nn.Module, device: torch.device, processes: Processes) -> None:
         self.config, self.model, self.device, self.processes = config, model, device, processes
-        self.parameters = trainable_parameters(model, config.trainable)
+        self.parameters = trainable_parameters(model, config.trainable, config.frozen_blocks)
         scale = config.backbone_lr_scale if config.trainable == "all" else 1.0
         self.optimizer = build_optimizer(self.parameters, config.lr, config.weight_decay, scale)
         self.scaler = make_scaler(config.precision, device)
