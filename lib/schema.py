@@ -246,6 +246,9 @@ class TrainConfig(Section):
     giou_weight: float = Field(2.0, ge=0)
     l1_weight: float = Field(5.0, ge=0)
     focal_weight: float = Field(1.0, ge=0)
+    dense_radius: float = Field(
+        0.0, ge=0, description="cells around the true centre that learn the box as well; 0: only the score map's peak"
+    )
     freeze_batchnorm: bool = Field(
         True, description="head BatchNorm keeps its statistics (published); false for pretraining"
     )

@@ -99,8 +99,9 @@ class BatchStep:
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None), whole:
             network = self.network if torch.is_grad_enabled() else self.model
             output = network(template, search)
+        weights = (config.giou_weight, config.l1_weight, config.focal_weight)
         share = {} if part.positives is None else {"batch_size": part.total, "positives": part.positives}
-        loss, parts = tracking_loss(output, boxes, config.giou_weight, config.l1_weight, config.focal_weight, **share)
+        loss, parts = tracking_loss(output, boxes, *weights, dense_radius=config.dense_radius, **share)
         return loss, {"loss": loss.detach(), **parts}
 
     def gradients(self, pieces: list[tuple[Batch, Part]]) -> Tensor:
