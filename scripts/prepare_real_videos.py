@@ -91,7 +91,9 @@ def read_first_boxes(path: Path) -> list[FirstBox]:
                 end = int(row["end"]) if row["end"] else None
                 first = FirstBox(row["video"], row["object"], int(row["start"]), end, (x, y, w, h))
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {line}: not video,object,start,end,x,y,w,h with whole numbers") from error
+                raise ValueError(
+                    f"{path}, line {line}: not video,object,start,end,x,y,w,h with whole numbers"
+                ) from error
             if w < 1 or h < 1 or first.start < 0:
                 raise ValueError(f"{path}, line {line}: needs a box of at least 1x1 pixel and a start from 0")
             if not (first.video + first.target).replace("_", "").isalnum():
@@ -146,9 +148,9 @@ def iou(a: tuple[int, ...], b: tuple[int, ...]) -> float:
 def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable[[], Any]) -> list[tuple[int, ...]]:
     """Boxes of a target from the first frame on, as far as two directions agree.
 
-    The tracker goes `CHUNK` frames forwards; another one, started on what it found last, goes back over them. If the two
-    disagree anywhere, or a score falls below `LEAST_SCORE`, the track ends with the first half or fifth of these frames
-    if that passes the same check, else before them.
+    The tracker goes `CHUNK` frames forwards; another one, started on what it found last, goes back over them. If the
+    two disagree anywhere, or a score falls below `LEAST_SCORE`, the track ends with the first half or fifth of these
+    frames if that passes the same check, else before them.
 
     Args:
         frames: (H, W, 3) uint8 BGR; the first shows the target at `box`.
@@ -281,8 +283,8 @@ def add_video(
         x, y, w, h = first.box
         if first.start >= len(frames) or x < 0 or y < 0 or x + w > width or y + h > height:
             raise ValueError(
-                f"{first.target} of {path}: start {first.start}, box {first.box}; the video has {len(frames)} frames of "
-                f"{width}x{height} pixels"
+                f"{first.target} of {path}: start {first.start}, box {first.box}; the video has {len(frames)} frames "
+                f"of {width}x{height} pixels"
             )
         last = first.start + LONGEST_TRACK - 1 if first.end is None else first.end
         boxes = follow(frames[first.start : last + 1], first.box, new_tracker)

@@ -1,4 +1,4 @@
-"""RGB only: GOT-10k, LaSOT, TrackingNet and RealVideo, for training the foundation; any sequence without its X modality.
+"""RGB only: GOT-10k, LaSOT, TrackingNet and RealVideo, to train the foundation; any sequence without its X modality.
 
 GOT-10k (https://arxiv.org/abs/1810.11981): `train` and `val` are the usual parts of its training set, without the
 sequences of the VOT challenge; `val_official` and `test` are its own. LaSOT: https://arxiv.org/abs/1809.07845.

@@ -208,7 +208,9 @@ def test_bad_first_box_is_an_error(script: ModuleType, tmp_path: Path, row: str,
     [
         pytest.param([], "no source", id="nothing to read"),
         pytest.param(["--clips", "CLIPS"], "give --nano", id="no tracker"),
-        pytest.param(["--clips", "CLIPS", "--nano", "CLIPS"], "nanotrackv2_nanotrack_backbone_sim.onnx: not there", id="no files"),
+        pytest.param(
+            ["--clips", "CLIPS", "--nano", "CLIPS"], "nanotrackv2_nanotrack_backbone_sim.onnx: not there", id="no files"
+        ),
         pytest.param(["--davis", "CLIPS"], "no groundtruth_rect.txt of", id="held-out sequence missing"),
         pytest.param(["--davis", "nowhere"], "nowhere: no such folder", id="no folder"),
     ],
@@ -231,7 +233,7 @@ def test_mistake_is_named_and_nothing_is_written(
 
 def test_box_outside_the_video_is_an_error(script: ModuleType, tmp_path: Path, clips: Path) -> None:
     first = script.FirstBox("walk", "a", 0, None, (60, 10, 12, 12))
-    with pytest.raises(ValueError, match="a of .*walk.avi: start 0, box .* 24 frames of 64x48 pixels"):
+    with pytest.raises(ValueError, match=r"a of .*walk.avi: start 0, box .* 24 frames of 64x48 pixels"):
         script.add_video(clips / "walk.avi", "free", [first], SquareTracker, tmp_path / "out")
 
 
