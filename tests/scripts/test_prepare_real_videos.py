@@ -138,7 +138,7 @@ def test_readers_read_what_was_made(
     script: ModuleType, tmp_path: Path, clips: Path, boxes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(script, "nano_tracker", lambda folder: SquareTracker)
-    write_davis(tmp_path / "davis", ("goat", "libby"))
+    write_davis(tmp_path / "davis", ("goat", "libby", "paragliding-launch"))  # the last one is left out
     held_out = tmp_path / "held_out.txt"
     held_out.write_text("libby\n")
     options = ["--davis", str(tmp_path / "davis"), "--clips", str(clips), "--nano", str(tmp_path)]
