@@ -4,8 +4,8 @@
         --opencv-doc /usr/share/doc/opencv-doc --nano NANOTRACK
 
 DAVIS: a folder with `<sequence>/img/` and `<sequence>/groundtruth_rect.txt`; the sequences in `real_video_heldout.txt`
-become split `val`, the others `train`. The other videos have no boxes: `real_video_boxes.csv` holds first boxes drawn
-by hand, and NanoTrack v2 (`cv2.TrackerNano`) follows each of them until it is unsure or until following the frames
+become split `val`, the others `train`. The other videos have no boxes: `real_video_boxes.csv` holds first boxes that we
+drew, and NanoTrack v2 (`cv2.TrackerNano`) follows each of them until it is unsure or until following the frames
 backwards leads elsewhere. Every source may be left out. Frames are JPEG, at most 854 pixels wide and high; those of a
 video are stored once and linked into its sequences. Same input, same OpenCV: same data set.
 
@@ -309,7 +309,7 @@ def add_video(
         logger.info("%s: %d frames from %d on", name, len(boxes), first.start)
         entries.append(
             {"name": name, "split": "train", "frames": len(boxes), "source": path.name, "first_frame": first.start}
-            | {"license": license_text, "boxes": "drawn by hand in the first frame, then NanoTrack v2 both ways"}
+            | {"license": license_text, "boxes": "ours in the first frame, then NanoTrack v2 both ways"}
         )
     return entries
 
