@@ -24,9 +24,8 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -61,8 +60,7 @@ OPENCV_LICENSE = "Apache-2.0 and BSD-3-Clause (Debian package opencv-doc)"
 DAVIS_LICENSE = "BSD-3-Clause (DAVIS 2016, https://davischallenge.org); boxes around its published masks"
 
 
-@dataclass(frozen=True)
-class FirstBox:
+class FirstBox(NamedTuple):
     """A row of `real_video_boxes.csv`.
 
     Attributes:
@@ -325,6 +323,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--nano", type=Path, help="folder with the two ONNX files of NanoTrack v2; needed for videos without boxes")
     add("--boxes", type=Path, default=BOXES, help="first boxes (default: the file beside this script)")
     add("--held-out", type=Path, default=HELD_OUT, help="DAVIS sequences of split val, one name a line (default: ours)")
+    add("--device", help="as for every command; NanoTrack runs on the CPU")
+    add("--seed", type=int, help="as for every command; nothing here is random")
     return parser.parse_args(argv)
 
 

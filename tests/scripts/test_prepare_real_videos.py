@@ -6,7 +6,6 @@ import gzip
 import importlib.util
 import json
 import logging
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -25,7 +24,6 @@ HEIGHT, WIDTH, SIDE = 48, 64, 12
 def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("prepare_real_videos", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for the names in their annotations
     spec.loader.exec_module(module)
     return module
 
