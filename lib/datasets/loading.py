@@ -13,7 +13,7 @@ from lib.datasets.layout import Layout
 from lib.datasets.listing import sub_folders
 from lib.datasets.places import PACKAGED, split_folders, unknown
 from lib.datasets.reader import read_sequence
-from lib.datasets.rgb import GOT10K, LASOT, TRACKINGNET, rgb_only
+from lib.datasets.rgb import GOT10K, LASOT, REALVIDEO, TRACKINGNET, rgb_only
 from lib.datasets.rgbd import CDTB, DEPTHTRACK, RGBD1K, VOTRGBD2022
 from lib.datasets.rgbe import COESOT, FE108, VISEVENT
 from lib.datasets.rgbt import GTOT, LASHER, RGBT210, RGBT234, VTUAV
@@ -40,6 +40,7 @@ LAYOUTS: dict[str, Layout] = {
     "got10k": GOT10K,
     "lasot": LASOT,
     "trackingnet": TRACKINGNET,
+    "realvideo": REALVIDEO,
     **SYNTHETIC,
 }
 JOINED = {"coco": COCO_FOLDER, "synthrgb": "SynthRGBX"}  # sets that are no layout, and their usual folders

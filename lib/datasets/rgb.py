@@ -1,8 +1,9 @@
-"""RGB only: GOT-10k, LaSOT and TrackingNet, for training the foundation; and any sequence without its X modality.
+"""RGB only: GOT-10k, LaSOT, TrackingNet and RealVideo, to train the foundation; any sequence without its X modality.
 
 GOT-10k (https://arxiv.org/abs/1810.11981): `train` and `val` are the usual parts of its training set, without the
 sequences of the VOT challenge; `val_official` and `test` are its own. LaSOT: https://arxiv.org/abs/1809.07845.
-TrackingNet: https://arxiv.org/abs/1803.10794. COCO, which has single images, is in `coco`.
+TrackingNet: https://arxiv.org/abs/1803.10794. RealVideo is what `scripts/prepare_real_videos.py` makes. COCO, which has
+single images, is in `coco`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import replace
 from lib.datasets.layout import FlagFile, Layout, Split
 from lib.datasets.sequence import Sequence
 
-__all__ = ["GOT10K", "LASOT", "TRACKINGNET", "rgb_only"]
+__all__ = ["GOT10K", "LASOT", "REALVIDEO", "TRACKINGNET", "rgb_only"]
 
 GOT10K = Layout(
     title="GOT-10k",
@@ -60,6 +61,18 @@ TRACKINGNET = Layout(
         "train": Split((), ("TRAIN_*/frames",), everything=True),
         "test": Split((), ("TEST/frames",), everything=True),
     },
+    length="frames",
+)
+
+
+REALVIDEO = Layout(
+    title="RealVideo",
+    folder="RealVideo",
+    modality="rgb",
+    rgb="img",
+    x=(),
+    boxes=("groundtruth.txt",),
+    splits={name: Split((f"{name}/list.txt",), (name,)) for name in ("train", "val")},
     length="frames",
 )
 
