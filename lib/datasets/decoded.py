@@ -123,6 +123,19 @@ class DecodedFrame:
         pixels, backwards = self.planes[0]
         return DecodedFrame((Plane(pixels if pixels.ndim == 2 else pixels[:, :, :3], backwards),))
 
+    def streams(self) -> tuple[Plane, Plane]:
+        """Its RGB and its X; views.
+
+        Raises:
+            ValueError: it has no X.
+        """
+        if self.shape[2] != 6:
+            raise ValueError(f"a frame of {self.shape[2]} channels has no X modality")
+        if len(self.planes) == 2:
+            return self.planes[0], self.planes[1]
+        pixels = self.planes[0].pixels
+        return Plane(pixels[:, :, :3]), Plane(pixels[:, :, 3:])
+
     def gray(self) -> DecodedFrame:
         """With the RGB triple gray; X is left as it is."""
         (pixels, backwards), *others = self.planes

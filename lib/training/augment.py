@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from lib.datasets.decoded import DecodedFrame
+from lib.training.dropout import ModalityDropout
 from patrack import crop
 
 __all__ = ["InvalidCrop", "Look", "PairAugmentation", "PairCrops", "brighten", "flip_boxes", "jitter_box"]
@@ -124,6 +125,7 @@ def brighten(image: np.ndarray, factor: float, out: np.ndarray | None = None) ->
 class PairAugmentation:
     """Joint and per-crop augmentation of a (template, search) pair.
 
+    First of all, in training only: modality dropout.
     Joint (one decision for both frames): grayscale of the RGB triple; left-right flip in the image, x' = W - x - w for
     the left edge of a box, and by one pixel less if `flip_shift` is 1, as published.
     Per frame: jitter of the crop. Per crop, in training only: brightness, left-right flip.
@@ -135,7 +137,8 @@ class PairAugmentation:
         gray_probability, flip_probability, crop_flip_probability: in [0, 1].
         brightness_jitter: factor uniform in 1 +- this.
         flip_shift: pixels by which the joint flip puts a box too far to the left: 1 as published, 0 in place.
-        training: False leaves out the per-crop part, as in published validation.
+        dropout: of a modality; None, or one that never drops, consumes no random number.
+        training: False leaves out the per-crop part, as in published validation, and dropout.
     """
 
     def __init__(
@@ -152,6 +155,7 @@ class PairAugmentation:
         crop_flip_probability: float = 0.5,
         brightness_jitter: float = 0.2,
         flip_shift: int = 1,
+        dropout: ModalityDropout | None = None,
         training: bool = True,
     ) -> None:
         self.template = (template_size, template_factor, template_jitter)
@@ -160,6 +164,7 @@ class PairAugmentation:
         self.flip_probability, self.flip_shift = flip_probability, flip_shift
         self.crop_flip_probability = crop_flip_probability if training else 0.0
         self.brightness_jitter = brightness_jitter if training else 0.0
+        self.dropout = dropout if training and dropout is not None and dropout.acts else None
 
     def __call__(
         self,
@@ -179,6 +184,8 @@ class PairAugmentation:
         Raises:
             InvalidCrop: a box is empty or not finite, or a crop misses the image.
         """
+        if self.dropout is not None:
+            template_frame, search_frame = self.dropout(template_frame, search_frame, rng)
         gray, flip = rng.random(2).tolist()
         crops = []
         for frame, box, (size, factor, jitter) in (
