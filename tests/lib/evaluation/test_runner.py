@@ -148,21 +148,21 @@ def test_sequence_without_a_first_box_is_reported(tmp_path, make_sequence):
 
 
 def test_tracker_is_told_which_streams_are_present(make_sequence):
-    class Told(StubTracker):
-        present = []
+    told = []
 
+    class Told(StubTracker):
         def initialize(self, frame, box_xywh, present=None):
             super().initialize(frame, box_xywh)
-            self.present.append(present)
+            told.append(present)
 
         def track(self, frame, present=None):
-            self.present.append(present)
+            told.append(present)
             return super().track(frame)
 
     mask = np.array([[1, 0], [0, 1], [0, 0], [1, 1]], bool)
     sequence = replace(make_sequence("a"), present=mask)
     track_frames(Told(), sequence, np.array(FIRST_BOX))
-    assert Told.present == [tuple(row) for row in mask.tolist()]
+    assert told == [tuple(row) for row in mask.tolist()]
 
 
 def test_ctrl_c_leaves_complete_sequences_only(tmp_path, make_sequence):
