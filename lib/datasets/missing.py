@@ -22,7 +22,7 @@ from lib.datasets.boxes_file import read_text
 from lib.datasets.sequence import DatasetError, Sequence
 from lib.files import atomic_write
 
-__all__ = ["masks_digest", "random_mask", "read_masks", "with_masks", "write_masks"]
+__all__ = ["STREAMS", "masks_digest", "random_mask", "read_masks", "with_masks", "write_masks"]
 
 STREAMS = ("rgb", "x")
 
