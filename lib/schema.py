@@ -217,6 +217,9 @@ class DataConfig(Section):
     search_scale_jitter: float = Field(0.25, ge=0, description="standard deviation of log(size)")
     template_center_jitter: float = Field(0.0, ge=0)
     template_scale_jitter: float = Field(0.0, ge=0)
+    stretch_jitter: float = Field(
+        0.0, ge=0, description="standard deviation of log(width / height) that both crops are stretched by, alike"
+    )
     gray_probability: Fraction = Field(
         0.05, description="RGB triple only; the published code's never acts (0 to repeat it)"
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from patrack.crop import crop_window, forwards, sample_window
+from patrack.crop import crop_window, forwards, sample_rectangle, sample_window
 
 __all__ = ["DecodedFrame", "Plane"]
 
@@ -113,6 +113,15 @@ class DecodedFrame:
             patch, resize_factor = sample_window(pixels[:, :, None] if gray else pixels, window, size)
             planes.append(Plane(patch[:, :, 0] if gray else patch, backwards))
         return DecodedFrame(tuple(planes)), resize_factor
+
+    def stretched_patch(self, rectangle: tuple[int, int, int, int], size: int) -> DecodedFrame:
+        """A rectangle (left, top, width, height) as a square crop, as `patrack.crop.sample_rectangle` gives it."""
+        planes = []
+        for pixels, backwards in self.planes:
+            gray = pixels.ndim == 2
+            patch = sample_rectangle(pixels[:, :, None] if gray else pixels, rectangle, size)
+            planes.append(Plane(patch[:, :, 0] if gray else patch, backwards))
+        return DecodedFrame(tuple(planes))
 
     def flipped(self) -> DecodedFrame:
         """Mirrored left to right; a view."""

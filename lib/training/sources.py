@@ -66,6 +66,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         search_factor=crop.search_factor,
         template_jitter=(data.template_center_jitter, data.template_scale_jitter),
         search_jitter=(data.search_center_jitter, data.search_scale_jitter),
+        stretch_jitter=data.stretch_jitter if training else 0.0,
         gray_probability=data.gray_probability,
         flip_probability=data.flip_probability,
         crop_flip_probability=data.crop_flip_probability,
