@@ -19,6 +19,7 @@ __all__ = [
     "EliminationConfig",
     "Impossible",
     "MDAConfig",
+    "ModalityDropoutConfig",
     "ModelConfig",
     "SourceConfig",
     "TaskAdapterConfig",
@@ -184,6 +185,22 @@ class SourceConfig(Section):
     exclude_attributes: list[str] = Field([], description="leave out sequences that carry one of these attributes")
 
 
+class ModalityDropoutConfig(Section):
+    """Training pairs of which one stream is missing; never both."""
+
+    rgb: Fraction = Field(0.0, description="share of the pairs whose RGB is black")
+    x: Fraction = Field(0.0, description="share of the pairs whose X tells nothing, see x_shows")
+    one_frame: Fraction = Field(
+        0.5, description="share of these in which the stream is missing in one frame only, template or search evenly"
+    )
+    x_shows: list[Literal["black", "constant", "noise", "copy", "frozen"]] = Field(
+        ["black", "constant", "noise", "copy", "frozen"],
+        min_length=1,
+        description="what a missing X shows, drawn evenly (a name given twice counts twice); copy: RGB once more; "
+        "frozen: in the search frame, X of the template's frame",
+    )
+
+
 class DataConfig(Section):
     """What is read and how a (template, search) pair is drawn (OSTrack's sampler and augmentation)."""
 
@@ -200,12 +217,16 @@ class DataConfig(Section):
     search_scale_jitter: float = Field(0.25, ge=0, description="standard deviation of log(size)")
     template_center_jitter: float = Field(0.0, ge=0)
     template_scale_jitter: float = Field(0.0, ge=0)
+    stretch_jitter: float = Field(
+        0.0, ge=0, description="standard deviation of log(width / height) that both crops are stretched by, alike"
+    )
     gray_probability: Fraction = Field(
         0.05, description="RGB triple only; the published code's never acts (0 to repeat it)"
     )
     flip_probability: Fraction = Field(0.5, description="template and search together, in the image")
     crop_flip_probability: Fraction = Field(0.5, description="each crop on its own")
     brightness_jitter: float = Field(0.2, ge=0, lt=1, description="factor uniform in 1 +- this")
+    modality_dropout: ModalityDropoutConfig = ModalityDropoutConfig()
     flip_label: Literal["published", "exact"] = Field(
         "published", description="box after flip_probability's flip: published: one pixel too far left; exact: in place"
     )
@@ -294,6 +315,10 @@ class Config(Section):
         if self.train.frozen_blocks and self.train.trainable != "all":
             rule = "needs train.trainable=all: with adapters every block is frozen anyway"
             mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
+        dropout = self.data.modality_dropout
+        if dropout.rgb + dropout.x > 1:
+            rule = f"with data.modality_dropout.rgb ({dropout.rgb}) must add up to at most 1: never are both missing"
+            mistakes.append(("data.modality_dropout.x", dropout.x, rule))
         if self.data.samples_per_epoch < self.train.total_batch_size:
             rule = f"must be at least train.total_batch_size ({self.train.total_batch_size})"
             mistakes.append(("data.samples_per_epoch", self.data.samples_per_epoch, rule))

@@ -25,6 +25,7 @@ __all__ = [
     "hann_window",
     "normalize",
     "sample_crop",
+    "sample_rectangle",
     "sample_window",
 ]
 
@@ -79,20 +80,26 @@ def sample_window(image: np.ndarray, window: tuple[int, int, int], size: int) ->
 
     Of an image that is a mirrored view the crop is one, too.
     """
-    height, width, channels = image.shape
     left, top, side = window
-    x0, x1 = max(left, 0), min(left + side, width - 1)
-    y0, y1 = max(top, 0), min(top + side, height - 1)
+    return sample_rectangle(image, (left, top, side, side), size), size / side
+
+
+def sample_rectangle(image: np.ndarray, rectangle: tuple[int, int, int, int], size: int) -> np.ndarray:
+    """As `sample_window` of a rectangle, left, top, width and height in whole pixels: (size, size, C), stretched."""
+    height, width, channels = image.shape
+    left, top, across, down = rectangle
+    x0, x1 = max(left, 0), min(left + across, width - 1)
+    y0, y1 = max(top, 0), min(top + down, height - 1)
     if x0 >= x1 or y0 >= y1:
-        return np.zeros((size, size, channels), image.dtype), size / side
+        return np.zeros((size, size, channels), image.dtype)
     patch, mirrored = image[y0:y1, x0:x1], image.strides[1] < 0
-    before, behind = x0 - left, left + side - x1
+    before, behind = x0 - left, left + across - x1
     if mirrored:  # as it lies in memory; resizing a mirrored patch gives the mirrored result, bit for bit
         patch, before, behind = patch[:, ::-1], behind, before
-    if patch.shape[:2] != (side, side):
-        patch = cv2.copyMakeBorder(patch, y0 - top, top + side - y1, before, behind, cv2.BORDER_CONSTANT, value=0)
+    if patch.shape[:2] != (down, across):
+        patch = cv2.copyMakeBorder(patch, y0 - top, top + down - y1, before, behind, cv2.BORDER_CONSTANT, value=0)
     resized = cv2.resize(patch, (size, size), interpolation=cv2.INTER_LINEAR).reshape(size, size, channels)
-    return resized[:, ::-1] if mirrored else resized, size / side
+    return resized[:, ::-1] if mirrored else resized
 
 
 def forwards(image: np.ndarray) -> np.ndarray:

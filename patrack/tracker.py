@@ -12,7 +12,10 @@ from torch import nn
 from patrack.crop import Box, clip_box, crop_to_image, sample_crop
 from patrack.predictor import Predictor, tracking_network
 
-__all__ = ["CropSettings", "Frame", "Target", "Tracker"]
+__all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker"]
+
+Present = tuple[bool, bool]
+"""Whether RGB and X are there in a frame."""
 
 
 class Frame(Protocol):
@@ -49,27 +52,45 @@ class CropSettings:
 class Target:
     """Where one target is in its video, and the crops that follow from it.
 
+    A stream that is absent is black in the crop, as in training with modality dropout, whatever the frame holds there.
+    Without any stream that the network reads, the target stays where it was, with score 0 (`stay`).
+
     Args:
         network: for its `streams`, `template_size` and `search_size`.
         settings: of the crops.
         frame: the first one, (H, W, 6) uint8, RGB then X; (H, W, 3) is enough for a network of one stream `rgb`.
         box_xywh: (4,), pixels; may reach over the image's edge, but not lie outside.
+        present: the streams that the first frame has.
 
     Raises:
-        ValueError: frame of another shape or type; box not four finite numbers, without area, or outside.
+        ValueError: frame of another shape or type, or without any stream that the network reads; box not four finite
+            numbers, without area, or outside.
     """
 
-    def __init__(self, network: nn.Module, settings: CropSettings, frame: np.ndarray | Frame, box_xywh: Box) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: CropSettings,
+        frame: np.ndarray | Frame,
+        box_xywh: Box,
+        present: Present = (True, True),
+    ) -> None:
         self._network, self._settings, self._shape = network, settings, ()
         self._check(frame)
+        if not self._sees(present):
+            raise ValueError(
+                f"the first frame has no stream to take the target from: present (RGB, X) is {tuple(present)}, the "
+                f"network's streams: {network.streams!r}; start at a frame that has one"
+            )
         self.box = _checked_box(box_xywh, *frame.shape[:2])
         self._shape = frame.shape
         self._resize_factor = 1.0
         self.frame_number = 0
-        self.template = _cut(frame, self.box, settings.template_factor, network.template_size)[0]
+        template, _ = _cut(frame, self.box, settings.template_factor, network.template_size)
+        self.template = _with_black(template, present)
 
-    def search_crop(self, frame: np.ndarray | Frame) -> np.ndarray:
-        """Of the next frame: (size, size, C) uint8 around the last box.
+    def search_crop(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> np.ndarray | None:
+        """Of the next frame: (size, size, C) uint8 around the last box; None if the network has nothing to look at.
 
         Raises:
             ValueError: frame of another shape or type than the first.
@@ -78,8 +99,15 @@ class Target:
             found = getattr(frame, "shape", type(frame).__name__)
             raise ValueError(f"frame must have the first frame's shape {self._shape}, got {found}; initialize anew")
         self._check(frame)
+        if not self._sees(present):
+            return None
         crop, self._resize_factor = _cut(frame, self.box, self._settings.search_factor, self._network.search_size)
-        return crop
+        return _with_black(crop, present)
+
+    def stay(self) -> tuple[np.ndarray, float]:
+        """Moves on to the next frame without looking: the last box, score 0."""
+        self.frame_number += 1
+        return self.box.copy(), 0.0
 
     def accept(self, predicted: list[float]) -> tuple[np.ndarray, float]:
         """Moves on to what was found in the search crop: cx, cy, w, h normalised to it, and the score.
@@ -101,6 +129,10 @@ class Target:
         self.frame_number += 1
         return self.box.copy(), score
 
+    def _sees(self, present: Present) -> bool:
+        rgb, x = present
+        return bool({"rgb": rgb, "x": x}.get(self._network.streams, rgb or x))
+
     def _check(self, frame: np.ndarray | Frame) -> None:
         streams = self._network.streams
         channels = (3, 6) if streams == "rgb" else (6,)
@@ -114,6 +146,17 @@ class Target:
 
 def _cut(frame: np.ndarray | Frame, box: np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
     return sample_crop(frame, box, factor, size) if isinstance(frame, np.ndarray) else frame.crop(box, factor, size)
+
+
+def _with_black(crop: np.ndarray, present: Present) -> np.ndarray:
+    """(size, size, 3 or 6) with the streams that are absent black."""
+    if all(present):
+        return crop
+    crop = crop.copy()
+    for channels, there in zip((slice(0, 3), slice(3, 6)), present, strict=True):
+        if not there:
+            crop[:, :, channels] = 0
+    return crop
 
 
 class Tracker:
@@ -160,28 +203,32 @@ class Tracker:
         """What finds several targets in one step, with this tracker's network and settings."""
         return Predictor(self.network, self.device, slots, self._window, self._compile)
 
-    def initialize(self, frame: np.ndarray | Frame, box_xywh: Box) -> None:
+    def initialize(self, frame: np.ndarray | Frame, box_xywh: Box, present: Present = (True, True)) -> None:
         """Start on a new target.
 
         Args:
             frame: (H, W, 6) uint8, RGB then X; (H, W, 3) is enough for a model of one stream `rgb`.
             box_xywh: (4,), pixels; may reach over the image's edge, but not lie outside.
+            present: whether RGB and X are there; one that is not counts as black, whatever the frame holds.
 
         Raises:
-            ValueError: frame of another shape or type; box not four finite numbers, without area, or outside.
+            ValueError: frame of another shape or type, or without any stream that the network reads; box not four
+                finite numbers, without area, or outside.
         """
-        target = Target(self.network, self.settings, frame, box_xywh)
+        target = Target(self.network, self.settings, frame, box_xywh, present)
         self._predictor.set_template(0, target.template)
         self._target = target
 
-    def track(self, frame: np.ndarray | Frame) -> tuple[np.ndarray, float]:
+    def track(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> tuple[np.ndarray, float]:
         """Find the target in the next frame.
 
         Args:
             frame: of the first frame's shape, uint8.
+            present: whether RGB and X are there; one that is not counts as black, whatever the frame holds.
 
         Returns:
             box (4,) float64 xywh in pixels, inside the image; score, the peak of the (windowed) score map, in [0, 1].
+            If no stream that the network reads is there: the last box and score 0.
 
         Raises:
             RuntimeError: `initialize` was not called, or the network's output is not finite. The state is kept.
@@ -189,7 +236,10 @@ class Tracker:
         """
         if self._target is None:
             raise RuntimeError("call initialize(frame, box_xywh) before track(frame)")
-        self._predictor.launch({0: self._target.search_crop(frame)})
+        crop = self._target.search_crop(frame, present)
+        if crop is None:
+            return self._target.stay()
+        self._predictor.launch({0: crop})
         return self._target.accept(self._predictor.fetch()[0])
 
 

@@ -52,11 +52,11 @@ class Follower:
     def __init__(self, drift=0.35):
         self.drift, self.given, self.box, self.age = drift, [], None, 0
 
-    def initialize(self, frame, box_xywh):
+    def initialize(self, frame, box_xywh, present=(True, True)):
         assert frame.shape[2] in (3, 6)
         self.given.append(list(box_xywh))
         self.box, self.age = np.array(box_xywh, dtype=np.float64), 0
 
-    def track(self, frame):
+    def track(self, frame, present=(True, True)):
         self.age += 1
         return self.box + np.array([self.drift, 0.2, 0, 0]) * self.age, 1 / (1 + self.age)

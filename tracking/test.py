@@ -45,11 +45,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
-    add(
-        "--overwrite",
-        action="store_true",
-        help="delete the results of another run in the output folder; the same run goes on",
-    )
+    add("--overwrite", action="store_true", help="delete another run's results in the output folder; the same goes on")
+    add("--missing", type=Path, metavar="JSON", help="masks that say which frames lack RGB or X, see docs/tracking.md")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from patrack.crop import crop_window, forwards, sample_window
+from patrack.crop import crop_window, forwards, sample_rectangle, sample_window
 
 __all__ = ["DecodedFrame", "Plane"]
 
@@ -114,6 +114,15 @@ class DecodedFrame:
             planes.append(Plane(patch[:, :, 0] if gray else patch, backwards))
         return DecodedFrame(tuple(planes)), resize_factor
 
+    def stretched_patch(self, rectangle: tuple[int, int, int, int], size: int) -> DecodedFrame:
+        """A rectangle (left, top, width, height) as a square crop, as `patrack.crop.sample_rectangle` gives it."""
+        planes = []
+        for pixels, backwards in self.planes:
+            gray = pixels.ndim == 2
+            patch = sample_rectangle(pixels[:, :, None] if gray else pixels, rectangle, size)
+            planes.append(Plane(patch[:, :, 0] if gray else patch, backwards))
+        return DecodedFrame(tuple(planes))
+
     def flipped(self) -> DecodedFrame:
         """Mirrored left to right; a view."""
         return DecodedFrame(tuple(Plane(plane.pixels[:, ::-1], plane.backwards) for plane in self.planes))
@@ -122,6 +131,19 @@ class DecodedFrame:
         """Its first three channels; a view."""
         pixels, backwards = self.planes[0]
         return DecodedFrame((Plane(pixels if pixels.ndim == 2 else pixels[:, :, :3], backwards),))
+
+    def streams(self) -> tuple[Plane, Plane]:
+        """Its RGB and its X; views.
+
+        Raises:
+            ValueError: it has no X.
+        """
+        if self.shape[2] != 6:
+            raise ValueError(f"a frame of {self.shape[2]} channels has no X modality")
+        if len(self.planes) == 2:
+            return self.planes[0], self.planes[1]
+        pixels = self.planes[0].pixels
+        return Plane(pixels[:, :, :3]), Plane(pixels[:, :, 3:])
 
     def gray(self) -> DecodedFrame:
         """With the RGB triple gray; X is left as it is."""

@@ -81,6 +81,7 @@ class Sequence:
         x_boxes: (N, 4) boxes of the X modality where it has an annotation of its own, as `boxes`.
         cut: number of frames before the first one that were dropped, because nothing can be tracked in them.
         still: one image, N = 1, that serves as template and as search frame.
+        present: (N, 2) bool: whether RGB and X are to be used in tracking; None: always. See `lib.datasets.missing`.
 
     Raises:
         DatasetError: lengths or shapes that do not agree.
@@ -98,6 +99,7 @@ class Sequence:
     x_boxes: np.ndarray | None = None
     cut: int = 0
     still: bool = False
+    present: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.rgb_files)
@@ -107,6 +109,8 @@ class Sequence:
             found["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
         if self.x_boxes is not None:
             found["x_boxes"], wanted["x_boxes"] = self.x_boxes.shape, (n, 4)
+        if self.present is not None:
+            found["present"], wanted["present"] = self.present.shape, (n, 2)
         wrong = [f"{key} has shape {found[key]}, needs {wanted[key]}" for key in wanted if found[key] != wanted[key]]
         if wrong:
             raise DatasetError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
@@ -117,6 +121,13 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.rgb_files)
+
+    def streams_at(self, index: int) -> tuple[bool, bool]:
+        """Whether RGB and X are to be used in a frame."""
+        if self.present is None:
+            return True, True
+        rgb, x = self.present[index].tolist()
+        return rgb, x
 
     @property
     def annotated(self) -> np.ndarray:

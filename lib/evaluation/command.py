@@ -18,6 +18,7 @@ import torch
 from lib import config as configs
 from lib import datasets
 from lib.datasets.folder import load_pair
+from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.sequence import Sequence
 from lib.devices import usable_device
 from lib.evaluation.build import build_tracker, identity, weights_beside
@@ -58,7 +59,8 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         raise ValueError("one recording can't be shared by several processes: start it without torchrun")
     weights = Weights(checkpoint, device, arguments.overwrite)
     if arguments.dataset:
-        output = arguments.output or Path("results", config.name, f"{arguments.dataset}-{arguments.split}")
+        lacking = f"-{arguments.missing.stem}" if arguments.missing else ""
+        output = arguments.output or Path("results", config.name, f"{arguments.dataset}-{arguments.split}{lacking}")
         summary = track_dataset(
             config,
             weights,
@@ -70,6 +72,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             sequences=[name for name in names if "=" not in name] or None,
             workers=arguments.workers,
             slots=arguments.batch,
+            missing=arguments.missing,
         )
         return f"{summary.describe()}\nresults: {output}", not summary.failed
     output = arguments.output or Path("results", config.name, arguments.rgb.resolve().parent.name)
@@ -83,6 +86,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         truth=arguments.groundtruth,
         truth_step=arguments.groundtruth_stride,
         fps=arguments.fps,
+        missing=arguments.missing,
     )
     return f"{recorded.describe()}\nresults: {output}", True
 
@@ -130,22 +134,36 @@ def track_dataset(
     sequences: Items[str] | None = None,
     workers: int = 1,
     slots: int = 1,
+    missing: Path | None = None,
 ) -> Summary:
     """Track a split of a data set (or some of its sequences); complete results of the same run are kept.
 
+    Args:
+        config: the experiment.
+        weights: see there.
+        dataset, split, root, data_root, sequences: see `lib.datasets.load`.
+        output: folder for the results.
+        workers, slots: see `lib.evaluation.runner.run_sequences`.
+        missing: file of masks that say which frames lack a stream (`lib.datasets.missing`); None: none does.
+
     Raises:
-        ValueError: unknown or missing data, weights or folder; the message says which.
+        ValueError: unknown or missing data, masks, weights or folder; the message says which.
         OSError: results can't be written.
     """
     places = datasets.resolve_data_root(data_root, config.data.root)
     names = None if sequences is None else list(dict.fromkeys(sequences))
     found = datasets.load(dataset, split, root, places, names)
     _check_modality(config, found, dataset)
+    source: dict[str, Any] = {"dataset": dataset, "split": split}
+    if missing is not None:
+        masks = read_masks(missing)
+        found = with_masks(found, masks, f"--missing {missing}")
+        source["missing"] = masks_digest(masks)
     make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
     tracker = make_tracker()
     with join_processes() as processes:  # under torchrun each one tracks its share
         if processes.first:
-            claim(output, identity(config, tracker, dataset=dataset, split=split), _notes(weights), weights.overwrite)
+            claim(output, identity(config, tracker, **source), _notes(weights), weights.overwrite)
         processes.wait()
         own = share_of_sequences(found, processes.rank, processes.world)
         progress = None if processes.first else False
@@ -175,6 +193,7 @@ def track_pair(
     truth: Path | None = None,
     truth_step: int = 1,
     fps: float = 25.0,
+    missing: Path | None = None,
 ) -> RecordingSummary:
     """Track one recording.
 
@@ -188,6 +207,7 @@ def track_pair(
         truth: box file, to draw and compare.
         truth_step: its line k belongs to frame k * truth_step.
         fps: of the overlay.
+        missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
 
     Raises:
         ValueError: nothing there, counts or sizes that differ, a bad box, weights or folder.
@@ -206,6 +226,12 @@ def track_pair(
         box_xywh = recording.boxes[0]
     tracker = build_tracker(config, weights.checkpoint, weights.device)
     source = {"rgb": str(rgb.resolve()), "x": str(x.resolve()) if x else None, "box_xywh": box_xywh.tolist()}
+    if missing is not None:
+        masks = read_masks(missing)
+        mask = next(iter(masks.values())) if len(masks) == 1 else masks.get(recording.name)
+        chosen = {} if mask is None else {recording.name: mask}
+        (recording,) = with_masks([recording], chosen, f"--missing {missing}")
+        source["missing"] = masks_digest(chosen)
     claim(output, identity(config, tracker, **source), _notes(weights), weights.overwrite)
     return track_recording(tracker, recording, box_xywh, output, fps)
 

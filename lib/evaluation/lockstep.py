@@ -24,7 +24,7 @@ from lib.evaluation.ahead import FramesAhead
 from lib.evaluation.outcome import Outcome, failure
 from lib.evaluation.result_folder import SequenceResult, write_result
 from patrack.predictor import Predictor
-from patrack.tracker import Target, Tracker
+from patrack.tracker import Present, Target, Tracker
 
 __all__ = ["run_in_lockstep"]
 
@@ -58,15 +58,16 @@ class _Follow:
         self.sequence, self.threads = sequence, threads
         self.frames = FramesAhead(sequence, threads, READ_AHEAD)
         self.target: Target | None = None
-        self.crop: Future[np.ndarray] | None = None
+        self.crop: Future[np.ndarray | None] | None = None
         self.number = 0
         self.boxes = np.empty((len(sequence), 4))
         self.scores, self.times = np.ones(len(sequence)), np.zeros(len(sequence))
 
     def start(self, tracker: Tracker) -> np.ndarray:
         """First frame; returns the template crop."""
-        self.target = Target(tracker.network, tracker.settings, self.frames.take().result(), self.sequence.boxes[0])
-        self.boxes[0] = self.sequence.boxes[0]
+        first, box = self.frames.take().result(), self.sequence.boxes[0]
+        self.target = Target(tracker.network, tracker.settings, first, box, self.sequence.streams_at(0))
+        self.boxes[0] = box
         self.go_on()
         return self.target.template
 
@@ -74,10 +75,18 @@ class _Follow:
         """To the next frame, whose crop another thread cuts."""
         self.number += 1
         if not self.done:
-            self.crop = self.threads.submit(self._cut, self.frames.take())
+            self.crop = self.threads.submit(self._cut, self.frames.take(), self.sequence.streams_at(self.number))
 
-    def _cut(self, frame: Future) -> np.ndarray:
-        return self.target.search_crop(frame.result())
+    def _cut(self, frame: Future, present: Present) -> np.ndarray | None:
+        return self.target.search_crop(frame.result(), present)
+
+    def pass_by(self) -> int:
+        """Over the next frames in which there is nothing to look at; returns how many."""
+        began = self.number
+        while not self.done and self.crop.result() is None:
+            self.boxes[self.number], self.scores[self.number] = self.target.stay()
+            self.go_on()
+        return self.number - began
 
     def accept(self, predicted: list[float], seconds: float) -> None:
         """The box found in this frame."""
@@ -121,14 +130,17 @@ class _Group:
                 with self._ending(slot):
                     self.predictor.set_template(slot, follow.start(self.tracker))
 
-    def launch(self) -> None:
-        """Starts a step for all targets."""
-        crops = {}
+    def launch(self) -> int:
+        """Starts a step for all targets; returns how many frames were passed by."""
+        passed, crops = 0, {}
         for slot, follow in list(self.follows.items()):
             with self._ending(slot):
-                crops[slot] = follow.crop.result()
+                passed += follow.pass_by()
+                if not follow.done:
+                    crops[slot] = follow.crop.result()
         if crops:
             self.predictor.launch(crops)
+        return passed
 
     def fetch(self, clock: _Clock) -> int:
         """Ends the step; returns how many targets it was for."""
@@ -190,7 +202,7 @@ def run_in_lockstep(
             for group in groups:
                 on_frames(group.fetch(clock))
                 group.fill(jobs)
-                group.launch()
+                on_frames(group.launch())
                 yield from group.ended
                 group.ended.clear()
     finally:

@@ -70,7 +70,9 @@ def track_recording(
     with video, tqdm(total=len(recording), unit="frame") as bar:
 
         def show(number: int, frame: DecodedFrame, box: np.ndarray, score: float) -> None:
-            video.write(frame.image(), box, f"frame {number}  score {score:.3f}", recording.boxes[number])
+            absent = [name for name, there in zip(("RGB", "X"), recording.streams_at(number), strict=True) if not there]
+            caption = f"frame {number}  score {score:.3f}" + (f"  without {' and '.join(absent)}" if absent else "")
+            video.write(frame.image(), box, caption, recording.boxes[number])
             bar.update()
 
         result = track_frames(tracker, recording, box_xywh, show)

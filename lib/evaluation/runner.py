@@ -83,10 +83,10 @@ def track_frames(
                 frame = frames.take().result()
                 start = time.perf_counter()
                 if number == 0:
-                    tracker.initialize(frame, box_xywh)
+                    tracker.initialize(frame, box_xywh, sequence.streams_at(0))
                     boxes[0] = box_xywh
                 else:
-                    boxes[number], scores[number] = tracker.track(frame)
+                    boxes[number], scores[number] = tracker.track(frame, sequence.streams_at(number))
             except (ValueError, RuntimeError, cv2.error) as error:
                 raise failure(sequence, number, error) from error
             times[number] = time.perf_counter() - start

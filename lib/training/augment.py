@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from lib.datasets.decoded import DecodedFrame
+from lib.training.dropout import ModalityDropout
 from patrack import crop
 
 __all__ = ["InvalidCrop", "Look", "PairAugmentation", "PairCrops", "brighten", "flip_boxes", "jitter_box"]
@@ -124,18 +125,22 @@ def brighten(image: np.ndarray, factor: float, out: np.ndarray | None = None) ->
 class PairAugmentation:
     """Joint and per-crop augmentation of a (template, search) pair.
 
-    Joint (one decision for both frames): grayscale of the RGB triple; left-right flip in the image, x' = W - x - w for
-    the left edge of a box, and by one pixel less if `flip_shift` is 1, as published.
+    First of all, in training only: modality dropout.
+    Joint (one decision for both frames): stretch; grayscale of the RGB triple; left-right flip in the image, with
+    x' = W - x - w for the left edge of a box, and by one pixel less if `flip_shift` is 1, as published.
     Per frame: jitter of the crop. Per crop, in training only: brightness, left-right flip.
 
     Args:
         template_size, search_size: sides of the crops, pixels.
         template_factor, search_factor: side of the cropped square in units of sqrt(w * h).
         template_jitter, search_jitter: (centre, scale) as in `jitter_box`.
+        stretch_jitter: standard deviation of the logarithm of a factor on width / height of everything in both crops,
+            which keep the area they show; 0 consumes no random number.
         gray_probability, flip_probability, crop_flip_probability: in [0, 1].
         brightness_jitter: factor uniform in 1 +- this.
         flip_shift: pixels by which the joint flip puts a box too far to the left: 1 as published, 0 in place.
-        training: False leaves out the per-crop part, as in published validation.
+        dropout: of a modality; None, or one that never drops, consumes no random number.
+        training: False leaves out the per-crop part, as in published validation, and dropout.
     """
 
     def __init__(
@@ -147,19 +152,23 @@ class PairAugmentation:
         search_factor: float = 4.0,
         template_jitter: tuple[float, float] = (0.0, 0.0),
         search_jitter: tuple[float, float] = (3.0, 0.25),
+        stretch_jitter: float = 0.0,
         gray_probability: float = 0.05,
         flip_probability: float = 0.5,
         crop_flip_probability: float = 0.5,
         brightness_jitter: float = 0.2,
         flip_shift: int = 1,
+        dropout: ModalityDropout | None = None,
         training: bool = True,
     ) -> None:
         self.template = (template_size, template_factor, template_jitter)
         self.search = (search_size, search_factor, search_jitter)
+        self.stretch_jitter = stretch_jitter
         self.gray_probability = gray_probability
         self.flip_probability, self.flip_shift = flip_probability, flip_shift
         self.crop_flip_probability = crop_flip_probability if training else 0.0
         self.brightness_jitter = brightness_jitter if training else 0.0
+        self.dropout = dropout if training and dropout is not None and dropout.acts else None
 
     def __call__(
         self,
@@ -179,6 +188,9 @@ class PairAugmentation:
         Raises:
             InvalidCrop: a box is empty or not finite, or a crop misses the image.
         """
+        if self.dropout is not None:
+            template_frame, search_frame = self.dropout(template_frame, search_frame, rng)
+        stretch = math.exp(rng.standard_normal() * self.stretch_jitter) if self.stretch_jitter else 1.0
         gray, flip = rng.random(2).tolist()
         crops = []
         for frame, box, (size, factor, jitter) in (
@@ -187,7 +199,7 @@ class PairAugmentation:
         ):
             if flip < self.flip_probability:
                 frame, box = frame.flipped(), flip_boxes(box, frame.shape[1] - self.flip_shift)
-            patch, label = self._crop(frame, box.tolist(), size, factor, jitter, rng)
+            patch, label = self._crop(frame, box.tolist(), size, factor, jitter, stretch, rng)
             crops.append(self._vary(patch.gray() if gray < self.gray_probability else patch, label, rng))
         (template, _), (search, label) = crops
         return PairCrops(template, search, label.astype(np.float32))
@@ -199,6 +211,7 @@ class PairAugmentation:
         size: int,
         factor: float,
         jitter: tuple[float, float],
+        stretch: float,
         rng: np.random.Generator,
     ) -> tuple[DecodedFrame, np.ndarray]:
         height, width, _ = frame.shape
@@ -206,10 +219,19 @@ class PairAugmentation:
             raise InvalidCrop(f"box {box} gives no crop")
         around = jitter_box(box, *jitter, rng)
         left, top, side = crop.crop_window(around, factor)
-        if left >= width or top >= height or left + side <= 0 or top + side <= 0:
+        across = down = side
+        if stretch != 1.0:  # the rectangle that is a square when everything is wider by sqrt(stretch) and lower by it
+            across, down = (max(round(side * share), 1) for share in (stretch**-0.5, stretch**0.5))
+            x, y, w, h = around
+            left, top = round(x + 0.5 * w - 0.5 * across), round(y + 0.5 * h - 0.5 * down)
+        if left >= width or top >= height or left + across <= 0 or top + down <= 0:
             raise InvalidCrop(f"box {box} gives a crop outside the image of {width}x{height}")
-        patch, resize_factor = frame.patch((left, top, side), size)
-        return patch, crop.box_to_crop(box, around, resize_factor, size)
+        if stretch == 1.0:
+            patch, resize_factor = frame.patch((left, top, side), size)
+            return patch, crop.box_to_crop(box, around, resize_factor, size)
+        scales = np.array([side / across, side / down] * 2)
+        label = crop.box_to_crop(np.array(box) * scales, np.array(around) * scales, size / side, size)
+        return frame.stretched_patch((left, top, across, down), size), label
 
     def _vary(self, patch: DecodedFrame, label: np.ndarray, rng: np.random.Generator) -> tuple[Look, np.ndarray]:
         brightness, flip = rng.random(2).tolist()

@@ -10,6 +10,7 @@ from lib.datasets.frames import decode_frame
 from lib.schema import Config, SourceConfig
 from lib.training.augment import PairAugmentation
 from lib.training.cache import FrameCache
+from lib.training.dropout import ModalityDropout
 from lib.training.loader import PairDataset, ReadFrame
 from lib.training.sampling import PairSampler, Source
 
@@ -45,9 +46,19 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         config: the experiment.
         sources: what to draw from.
         frames: reads a frame.
-        training: False leaves out brightness and the flip of single crops, and puts every box where it is.
+        training: False leaves out brightness, the flip of single crops and modality dropout, and puts every box
+            where it is.
+
+    Raises:
+        ValueError: modality dropout for a model of one stream; or as `PairSampler`.
     """
     data, model, crop = config.data, config.model, config.crop
+    dropout = ModalityDropout(**data.modality_dropout.model_dump())
+    if training and dropout.acts and model.streams != "both":
+        raise ValueError(
+            f"data.modality_dropout (rgb {dropout.rgb}, x {dropout.x}) needs two streams, but model.streams is "
+            f"{model.streams}: set data.modality_dropout.rgb=0 data.modality_dropout.x=0"
+        )
     augment = PairAugmentation(
         template_size=model.template_size,
         search_size=model.search_size,
@@ -55,10 +66,12 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         search_factor=crop.search_factor,
         template_jitter=(data.template_center_jitter, data.template_scale_jitter),
         search_jitter=(data.search_center_jitter, data.search_scale_jitter),
+        stretch_jitter=data.stretch_jitter if training else 0.0,
         gray_probability=data.gray_probability,
         flip_probability=data.flip_probability,
         crop_flip_probability=data.crop_flip_probability,
         brightness_jitter=data.brightness_jitter,
+        dropout=dropout,
         flip_shift=1 if training and data.flip_label == "published" else 0,
         training=training,
     )

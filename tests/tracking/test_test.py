@@ -1,6 +1,7 @@
 """tracking/test.py from its command line: data set, recording, and one clear error for every bad input."""
 
 import importlib.util
+import json
 import logging
 from pathlib import Path
 
@@ -306,3 +307,58 @@ def test_output_that_can_not_be_written_is_an_error(benchmark, tmp_path, caplog)
 def test_rgb_config_with_x_is_an_error(pair, tmp_path, caplog):
     arguments = [item for item in recording(pair, tmp_path / "out", config="rgb_tiny") if "adapters" not in item]
     assert "give --x none" in failure(arguments, caplog)
+
+
+def masks(path, **rows):
+    path.write_text(json.dumps({name: {"frames": len(data), "data": data} for name, data in rows.items()}))
+    return str(path)
+
+
+FULL, NO_X, NO_RGB, NOTHING = [1, 1], [1, 0], [0, 1], [0, 0]
+
+
+def test_masks_of_missing_streams_change_the_results_and_belong_to_what_identifies_them(benchmark, tmp_path, caplog):
+    complete, out = tmp_path / "complete", tmp_path / "out"
+    file = masks(tmp_path / "m.json", one=[FULL, NO_X, NOTHING, NO_RGB], two=[NO_X, NO_X, NO_X, NO_X])
+    assert main(dataset(benchmark, complete)) == 0
+    assert main(dataset(benchmark, out, "--missing", file)) == 0
+    scores = np.loadtxt(out / "one_scores.txt")
+    assert scores[2] == 0
+    assert (scores[[0, 1, 3]] > 0).all()
+    boxes = rows(out / "one.txt")
+    assert boxes[2] == boxes[1]
+    assert "missing" in json.loads((out / "run.json").read_text())["identity"]
+    assert "missing" not in json.loads((complete / "run.json").read_text())["identity"]
+    assert main(dataset(benchmark, out, "--missing", file)) == 0  # the same run goes on
+    other = masks(tmp_path / "other.json", one=[FULL] * 4, two=[FULL] * 4)
+    assert "another run" in failure(dataset(benchmark, out, "--missing", other), caplog)
+    assert "another run" in failure(dataset(benchmark, out), caplog)
+    assert "another run" in failure(dataset(benchmark, complete, "--missing", file), caplog)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"one": [FULL] * 4}, "no mask for 1 of 2 sequences: two"),
+        ({"one": [FULL] * 4, "two": [FULL] * 3}, "the mask of two has 3 rows, the sequence 4 frames"),
+        ({"one": [FULL] * 4, "two": [NOTHING] * 4}, "two lacks both streams in frame 0"),
+        ({"one": [FULL] * 3 + [[1, 7]], "two": [FULL] * 4}, "sequence one, row 3"),
+    ],
+)
+def test_masks_that_do_not_suit_are_an_error_before_anything_is_tracked(benchmark, tmp_path, caplog, rows, message):
+    out = tmp_path / "out"
+    assert message in failure(dataset(benchmark, out, "--missing", masks(tmp_path / "m.json", **rows)), caplog)
+    assert not out.exists()
+
+
+def test_recording_with_a_mask_of_its_name_or_with_the_only_one(pair, tmp_path, caplog):
+    mask = [NO_RGB, NOTHING, NO_X, FULL]
+    only = masks(tmp_path / "only.json", whatever=mask)
+    named = masks(tmp_path / "named.json", other=[FULL], clip=mask)
+    assert main(recording(pair, tmp_path / "a", "--missing", only)) == 0
+    assert main(recording(pair, tmp_path / "b", "--missing", named)) == 0
+    assert (tmp_path / "a" / "boxes.txt").read_text() == (tmp_path / "b" / "boxes.txt").read_text()
+    assert np.loadtxt(tmp_path / "a" / "scores.txt")[1] == 0
+    neither = masks(tmp_path / "neither.json", other=[FULL], another=[FULL])
+    message = failure(recording(pair, tmp_path / "c", "--missing", neither), caplog)
+    assert "no mask for 1 of 1 sequences: clip" in message

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -160,3 +161,28 @@ def test_a_video_is_read_in_order_by_many_threads(tmp_path, make_sequence):
         frames = FramesAhead(sequence, threads, depth=8)
         means = [frames.take().result().image().mean() for _ in range(len(sequence))]
     assert means == pytest.approx(list(range(0, 200, 10)), abs=4)
+
+
+@pytest.mark.parametrize(("slots", "groups"), [(1, 1), (3, 1), (2, 2), (4, 2)])
+def test_frames_without_a_stream_are_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch, slots, groups):
+    monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)
+    rng, sequences = np.random.default_rng(0), []
+    for number in range(5):
+        mask = rng.random((7, 2)) < 0.5
+        mask[0] = [True, number % 2]
+        if number == 3:
+            mask[1:] = False  # never anything after the first frame
+        sequences.append(replace(make_sequence(f"s{number}", frames=7), present=mask))
+    seen = []
+    outcomes = list(run_in_lockstep(tracker, sequences, tmp_path / "out", slots, seen.append))
+    assert not [outcome.error for outcome in outcomes if outcome.error]
+    assert sum(seen) == sum(len(sequence) - 1 for sequence in sequences)
+    for sequence in sequences:
+        alone = track_frames(tracker, sequence, sequence.boxes[0])
+        assert np.abs(boxes(tmp_path / "out", sequence.name) - alone.boxes).max() < 0.01
+        scores = np.loadtxt(tmp_path / "out" / f"{sequence.name}_scores.txt")
+        assert np.abs(scores - alone.scores).max() < 1e-4
+        nothing = ~sequence.present.any(axis=1)
+        assert (scores[nothing] == 0).all()
+        assert (alone.boxes[nothing] == alone.boxes[np.flatnonzero(nothing) - 1]).all()
+    assert sum((~sequence.present.any(axis=1)).sum() for sequence in sequences) > 8

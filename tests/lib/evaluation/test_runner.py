@@ -3,6 +3,7 @@
 import functools
 import logging
 import signal
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -36,13 +37,13 @@ class StubTracker:
     def __init__(self):
         self.started = self.tracked = 0
 
-    def initialize(self, frame, box_xywh):
+    def initialize(self, frame, box_xywh, present=(True, True)):
         if not np.isfinite(box_xywh).all():
             raise ValueError(f"box must be four finite numbers, got {box_xywh}")
         self.box = np.array(box_xywh)
         self.started += 1
 
-    def track(self, frame):
+    def track(self, frame, present=(True, True)):
         self.box = self.box + np.array([1, 0, 0, 0])
         self.tracked += 1
         return self.box.copy(), 0.5
@@ -146,9 +147,27 @@ def test_sequence_without_a_first_box_is_reported(tmp_path, make_sequence):
     assert "sequence a, frame 0 (from 0): box must be four finite numbers" in summary.failed[0].error
 
 
+def test_tracker_is_told_which_streams_are_present(make_sequence):
+    told = []
+
+    class Told(StubTracker):
+        def initialize(self, frame, box_xywh, present=None):
+            super().initialize(frame, box_xywh)
+            told.append(present)
+
+        def track(self, frame, present=None):
+            told.append(present)
+            return super().track(frame)
+
+    mask = np.array([[1, 0], [0, 1], [0, 0], [1, 1]], bool)
+    sequence = replace(make_sequence("a"), present=mask)
+    track_frames(Told(), sequence, np.array(FIRST_BOX))
+    assert told == [tuple(row) for row in mask.tolist()]
+
+
 def test_ctrl_c_leaves_complete_sequences_only(tmp_path, make_sequence):
     class Interrupted(StubTracker):
-        def track(self, frame):
+        def track(self, frame, present=(True, True)):
             if self.started == 2:
                 raise KeyboardInterrupt
             return super().track(frame)

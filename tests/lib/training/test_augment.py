@@ -139,6 +139,23 @@ def test_jitter_moves_at_most_half_the_stated_share_of_the_size() -> None:
     assert np.log(boxes[:, 2:] / BOX[2:]).std() == pytest.approx(0.25, abs=0.01)
 
 
+@pytest.mark.parametrize("flips", [0.0, 1.0], ids=["plain", "both flips"])
+@pytest.mark.parametrize("seed", range(6))
+def test_stretched_target_lies_where_the_label_says_and_both_crops_are_stretched_alike(seed: int, flips: float) -> None:
+    augment = augmentation(
+        stretch_jitter=0.6, search_jitter=(1.0, 0.2), flip_probability=flips, crop_flip_probability=flips
+    )
+    pair = augment(marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0))
+    stretch = np.exp(sample_generator(seed, 1, 0).standard_normal() * 0.6)
+    search, template = (extent(crop[..., :2].max(axis=2) > 125) for crop in (pair.search, pair.template))
+    assert np.array_equal(pair.search[..., :2] > 125, pair.search[..., 3:5] > 75)
+    assert pair.box[2] / pair.box[3] == pytest.approx(stretch * BOX[2] / BOX[3], rel=0.06)  # whole pixels of the crop
+    assert template[2] / template[3] == pytest.approx(stretch * BOX[2] / BOX[3], rel=0.15)
+    scale = np.tile(search[2:] / BOX[2:], 2)  # crop pixels per image pixel
+    assert pair.box * 96 == pytest.approx(search, abs=2.5 * scale.max())
+    assert np.prod(pair.box[2:]) == pytest.approx(np.prod(search[2:]) / 96**2, rel=0.3)
+
+
 def test_template_is_not_jittered_by_default() -> None:
     assert jitter_box(BOX, 0.0, 0.0, np.random.default_rng(0)) == pytest.approx(BOX)
 

@@ -1,0 +1,147 @@
+"""Which frames lack RGB or X: masks in the JSON form that missing-modality benchmarks publish.
+
+    {"sequence": {"frames": 3, "data": [[1, 1], [0, 1], [0, 0]]}, ...}
+
+One row [RGB, X] per frame; 1 (1.0, true): the stream is there, 0: it is missing. The form is that of RGBT234-Miss and
+LasHeR245-Miss (https://github.com/Alexadlu/Modality-missing-RGBT-Tracking), whose evaluation looks at the whole first
+frame; here row 0 counts like every other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.datasets.boxes_file import read_text
+from lib.datasets.sequence import DatasetError, Sequence
+from lib.files import atomic_write
+
+__all__ = ["STREAMS", "masks_digest", "random_mask", "read_masks", "with_masks", "write_masks"]
+
+STREAMS = ("rgb", "x")
+
+
+def read_masks(path: Path) -> dict[str, np.ndarray]:
+    """Reads a file of masks.
+
+    Returns:
+        By sequence (N, 2) bool: RGB is there, X is there.
+
+    Raises:
+        DatasetError: the file can't be read or is of another form; names the sequence and the row.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise DatasetError(f"{path}: not JSON: {error}") from error
+    except RecursionError as error:
+        raise DatasetError(f"{path}: not a file of masks: nested too deeply") from error
+    if not isinstance(content, dict) or not content:
+        raise DatasetError(f'{path}: must hold {{"SEQUENCE": {{"frames": N, "data": [[RGB, X], ...]}}, ...}}')
+    return {name: _mask(path, name, entry) for name, entry in content.items()}
+
+
+def _mask(path: Path, name: str, entry: Any) -> np.ndarray:
+    if not isinstance(entry, dict) or not isinstance(entry.get("data"), list) or type(entry.get("frames")) is not int:
+        found = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
+        raise DatasetError(f'{path}: sequence {name} must be {{"frames": N, "data": [[RGB, X], ...]}}, got {found}')
+    rows = entry["data"]
+    if len(rows) != entry["frames"]:
+        raise DatasetError(f'{path}: sequence {name} has "frames": {entry["frames"]}, but {len(rows)} rows of data')
+    for number, row in enumerate(rows):
+        # true == 1 == 1.0, so that all of them are in the tuple; what isn't a number is not
+        if not isinstance(row, list) or len(row) != 2 or not all(value in (0, 1) for value in row):
+            raise DatasetError(
+                f"{path}: sequence {name}, row {number} (from 0) must be [RGB, X], each 0 (missing) or 1 (there), "
+                f"got {row!r}"
+            )
+    return np.array(rows, bool).reshape(-1, 2)
+
+
+def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], origin: str) -> list[Sequence]:
+    """The sequences with `present` set.
+
+    Args:
+        sequences: of a data set.
+        masks: from `read_masks`; those of further sequences are left aside.
+        origin: of the masks, for messages.
+
+    Raises:
+        DatasetError: a sequence without mask, a mask of another length, or one whose first frame has no stream.
+    """
+    sequences = list(sequences)
+    without = [sequence.name for sequence in sequences if sequence.name not in masks]
+    if without:
+        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
+        raise DatasetError(f"{origin}: no mask for {len(without)} of {len(sequences)} sequences: {shown}")
+    masked = []
+    for sequence in sequences:
+        mask, frames = masks[sequence.name], len(sequence) + sequence.cut
+        if len(mask) != frames:
+            raise DatasetError(
+                f"{origin}: the mask of {sequence.name} has {len(mask)} rows, the sequence {frames} frames"
+            )
+        mask = mask[sequence.cut :]
+        if not mask[0].any():
+            raise DatasetError(
+                f"{origin}: {sequence.name} lacks both streams in frame {sequence.cut} (from 0), where tracking "
+                "starts: there is nothing to take the target from; set a stream to 1 there"
+            )
+        masked.append(replace(sequence, present=mask))
+    return masked
+
+
+def masks_digest(masks: Mapping[str, np.ndarray]) -> str:
+    """16 hexadecimal digits that stand for what the masks say, however the file is written."""
+    digest = hashlib.sha256()
+    for name in sorted(masks):
+        digest.update(f"{name}\0{len(masks[name])}\0".encode() + np.ascontiguousarray(masks[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def random_mask(frames: int, stream: str, share: float, length: int, rng: np.random.Generator) -> np.ndarray:
+    """A mask in which one stream is missing in gaps.
+
+    Args:
+        frames: of the sequence.
+        stream: rgb or x.
+        share: of the frames after the first that lack the stream, in [0, 1]; at 1 the first lacks it as well: the
+            stream never was there.
+        length: frames that are missing in a row, or several times as many where gaps touch.
+        rng: draws the places of the gaps.
+
+    Returns:
+        (frames, 2) bool.
+
+    Raises:
+        ValueError: another stream, a share outside [0, 1], or length < 1.
+    """
+    if stream not in STREAMS:
+        raise ValueError(f"stream must be one of {', '.join(STREAMS)}, got {stream!r}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share of missing frames must lie in [0, 1], got {share!r}")
+    if length < 1:
+        raise ValueError(f"length of a gap must be at least 1 frame, got {length!r}")
+    mask = np.ones((frames, 2), bool)
+    if share == 1:
+        mask[:, STREAMS.index(stream)] = False
+        return mask
+    numbers = np.arange(1, frames)
+    gaps = rng.permutation(-(-len(numbers) // length))
+    in_order = np.concatenate([numbers[gap * length : (gap + 1) * length] for gap in gaps]) if len(gaps) else numbers
+    mask[in_order[: round(share * len(numbers))], STREAMS.index(stream)] = False
+    return mask
+
+
+def write_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
+    """Writes masks, (N, 2) bool by sequence, in the form that `read_masks` reads, atomically."""
+    content = {name: {"frames": len(mask), "data": mask.astype(int).tolist()} for name, mask in masks.items()}
+    with atomic_write(path) as file:
+        json.dump(content, file)
+        file.write("\n")
