@@ -114,8 +114,9 @@ class ModelConfig(Section):
     streams: Literal["both", "rgb", "x"] = Field(
         "both", description="both: two streams; rgb or x: the foundation alone on that one (no adapters are built)"
     )
-    fusion: Literal["sum", "mean"] = Field(
-        "sum", description="how the two streams meet before the head; sum is the published one"
+    fusion: Literal["sum", "mean", "gate"] = Field(
+        "sum",
+        description="how the two streams meet before the head: sum as published, or mean; gate: weighed, learnt",
     )
     adapters: AdapterConfig = AdapterConfig()
     elimination: EliminationConfig = EliminationConfig()

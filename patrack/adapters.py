@@ -17,7 +17,15 @@ from torch import Tensor, nn
 
 from patrack.attention import attend
 
-__all__ = ["Adapter", "Form", "ModalityDependentAdapter", "ModalityEntangledAdapter", "TaskAdapter", "TokenLayout"]
+__all__ = [
+    "Adapter",
+    "Form",
+    "FusionGate",
+    "ModalityDependentAdapter",
+    "ModalityEntangledAdapter",
+    "TaskAdapter",
+    "TokenLayout",
+]
 
 Form = Literal["published", "paper"]
 
@@ -193,6 +201,42 @@ class ModalityEntangledAdapter(Adapter):
         sections = zip(layout.split(query), layout.split(key), layout.split(value), strict=True)
         out = torch.cat([attend(q, k, v, scale) for q, k, v in sections], dim=1)
         return out + other[0] if self.form == "published" else out
+
+
+class FusionGate(Adapter):
+    """Weighs the two streams, token by token, where they meet: RGB + g (X - RGB) with g in (0, 1).
+
+    Not in the paper, whose streams are added with equal weights, so that an X that shows nothing still is half of what
+    the head reads. The gate starts near RGB alone and learns where X is worth more. It reads both tokens and the means
+    over all search tokens, from which it can tell that a stream is black, frozen or noise as a whole.
+
+    Args:
+        dim: channels C.
+        hidden_dim: width D.
+    """
+
+    START = -2.0
+    """Logit of g at the start: 0.12."""
+
+    def __init__(self, dim: int, hidden_dim: int = 32) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(2 * dim, hidden_dim)
+        self.weigh = nn.Linear(2 * hidden_dim, 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The first layer random, the second zero but for its bias: g is the same for every token."""
+        nn.init.trunc_normal_(self.reduce.weight, std=0.02)
+        nn.init.zeros_(self.reduce.bias)
+        nn.init.zeros_(self.weigh.weight)
+        nn.init.constant_(self.weigh.bias, self.START)
+
+    def forward(self, rgb: Tensor, x: Tensor) -> Tensor:
+        """Search tokens of both streams (B, n, C) each, after the last norm -> fused ones (B, n, C)."""
+        hidden = F.gelu(self.reduce(torch.cat((rgb, x), dim=2)))  # (B, n, D)
+        whole = hidden.mean(dim=1, keepdim=True).expand_as(hidden)
+        gate = self.weigh(torch.cat((hidden, whole), dim=2)).sigmoid()  # (B, n, 1)
+        return rgb + gate * (x - rgb)
 
 
 class TaskAdapter(Adapter):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from patrack.adapters import Form, ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
+from patrack.adapters import Form, FusionGate, ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
 from patrack.vit import Attention, Block, PatchEmbed
 
 __all__ = ["Backbone"]
@@ -33,7 +33,7 @@ class Backbone(nn.Module):
         cea_form: which reading of the paper they follow.
         neutral: adapters contribute nothing at step 0.
         elimination_layers: blocks that drop search tokens when `keep_ratio` < 1.
-        fusion: "sum" or "mean" of the two normalised streams.
+        fusion: "sum" or "mean" of the two normalised streams, or "gate": see `FusionGate`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Backbone(nn.Module):
             blocks.append(Block(embed_dim, num_heads, mlp_ratio, rate, mda, cea))
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.gate = FusionGate(embed_dim) if fusion == "gate" else None
         self._reset_parameters(neutral)
 
     def _reset_parameters(self, neutral: bool) -> None:
@@ -92,7 +93,7 @@ class Backbone(nn.Module):
                 module.match_by_similarity()
             elif isinstance(module, ModalityDependentAdapter):
                 module.reset_parameters(neutral)
-            elif isinstance(module, ModalityEntangledAdapter):
+            elif isinstance(module, ModalityEntangledAdapter | FusionGate):
                 module.reset_parameters()
 
     def forward(self, template: Tensor, search: Tensor, streams: int) -> Tensor:
@@ -112,7 +113,10 @@ class Backbone(nn.Module):
         tokens = self.norm(tokens)
         if streams == 2:
             rgb, x = tokens.chunk(2)
-            tokens = rgb + x if self.fusion == "sum" else (rgb + x) / 2
-            layout = TokenLayout(self.template_grid, self.search_grid, 1, layout.kept)
+            fused = rgb + x if self.fusion == "sum" else (rgb + x) / 2
+            if self.gate is not None:
+                first = layout.num_template
+                fused = torch.cat((fused[:, :first], self.gate(rgb[:, first:], x[:, first:])), dim=1)
+            tokens, layout = fused, TokenLayout(self.template_grid, self.search_grid, 1, layout.kept)
         template_tokens, search_tokens = layout.split(tokens)
         return torch.cat((template_tokens, layout.to_full_search(search_tokens)), dim=1)

@@ -226,6 +226,7 @@ class FusedPATrack(nn.Module):
         self.register_buffer("scale", share * backbone.norm.weight.detach())
         self.register_buffer("shift", share * backbone.norm.bias.detach())
         self.eps = backbone.norm.eps
+        self.gate = backbone.gate
         self.head = FusedHead(wide.head, wide.task_adapter, self.search_grid)
         self.to(device, dtype).eval()
 
@@ -262,7 +263,7 @@ class FusedPATrack(nn.Module):
         tokens = F.layer_norm(tokens, self.scale.shape, self.scale, self.shift, self.eps)
         if self.rows == 2:
             rgb, x = tokens.chunk(2)
-            tokens = rgb + x
+            tokens = rgb + x if self.gate is None else self.gate(rgb, x)
         grid = self.search_grid
         full = TokenLayout(0, grid, 1, layout.kept).to_full_search(tokens)
         return self.head(full.transpose(1, 2).unflatten(2, (grid, grid)))

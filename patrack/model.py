@@ -134,7 +134,7 @@ def build_model(config: Any) -> PATrack:
         cea_form=cea.form,
         neutral=neutral,
         elimination_layers=m.elimination.layers,
-        fusion=m.fusion,
+        fusion=m.fusion if two or m.fusion != "gate" else "mean",  # one stream has nothing to weigh
     )
     task_adapter = (
         TaskAdapter(m.embed_dim, task.hidden_dim, task.dropout, skip=neutral) if two and task.enabled else None

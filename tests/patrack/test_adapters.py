@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter, TokenLayout
+from patrack.adapters import FusionGate, ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter, TokenLayout
 
 
 def tokens(rows: int, layout: TokenLayout, dim: int = 16) -> torch.Tensor:
@@ -132,3 +132,26 @@ def test_eliminated_tokens_are_zeros_on_the_grid_and_survivors_return_unchanged(
 def test_impossible_sizes_are_refused(adapter, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         adapter()
+
+
+def test_gate_starts_near_rgb_with_one_weight_for_every_token() -> None:
+    rgb, x = torch.randn(2, 9, 16), torch.randn(2, 9, 16)
+    fused = FusionGate(16)(rgb, x)
+    share = torch.sigmoid(torch.tensor(FusionGate.START))
+    assert torch.allclose(fused, rgb + share * (x - rgb), atol=1e-6)
+
+
+def test_gate_weighs_each_token_by_both_streams() -> None:
+    torch.manual_seed(0)
+    gate = FusionGate(16)
+    torch.nn.init.normal_(gate.weigh.weight)
+    rgb, x = torch.randn(1, 9, 16), torch.randn(1, 9, 16)
+    before = (gate(rgb, x) - rgb) / (x - rgb)  # (1, 9, 16), the same in every channel
+    assert torch.allclose(before, before[..., :1].expand_as(before), atol=1e-4)
+    assert before[0, :, 0].std() > 1e-4
+    assert before.min() > 0
+    assert before.max() < 1
+    other = x.clone()
+    other[:, 0] += 3.0  # one token of X tells the others something, through the mean
+    after = (gate(rgb, other) - rgb) / (other - rgb)
+    assert (after[:, 1:] - before[:, 1:]).abs().max() > 1e-5
