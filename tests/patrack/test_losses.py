@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patrack.head import CenterHead, decode_boxes
-from patrack.losses import focal_loss, gaussian_target, generalized_iou, tracking_loss
+from patrack.losses import dense_box_losses, focal_loss, gaussian_target, generalized_iou, tracking_loss
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,41 @@ def test_box_is_read_at_the_peak_of_the_response() -> None:
     offset = torch.zeros(1, 2, 4, 4)
     offset[0, :, 2, 1] = torch.tensor([0.5, 0.25])
     torch.testing.assert_close(decode_boxes(response, size, offset), torch.tensor([[1.5 / 4, 2.25 / 4, 0.3, 0.6]]))
+
+
+def test_dense_losses_vanish_for_maps_that_tell_the_box_in_every_near_cell() -> None:
+    grid, box = 8, torch.tensor([[0.30, 0.40, 0.20, 0.25]])
+    center = (box[0, :2] + box[0, 2:] / 2) * grid
+    cells = torch.arange(grid, dtype=torch.float32)
+    offset = torch.stack(((center[0] - cells).expand(grid, grid), (center[1] - cells)[:, None].expand(grid, grid)))
+    size = box[0, 2:].view(1, 2, 1, 1).expand(1, 2, grid, grid).clone()
+    giou, l1 = dense_box_losses(size, offset[None], box, radius=1.5)
+    assert torch.allclose(giou, torch.zeros(1), atol=1e-5)
+    assert torch.allclose(l1, torch.zeros(1), atol=1e-6)
+    size[0, :, 4, 3] = 0.5  # the centre (3.2, 4.2) lies in this cell
+    near = dense_box_losses(size, offset[None], box, radius=1.5)
+    assert near[0] > 0.01
+    assert near[1] > 0.01
+    size[0, :, 4, 3], size[0, :, 0, 0] = box[0, 2:], 0.5  # far from it
+    assert dense_box_losses(size, offset[None], box, radius=1.5)[1] < 1e-6
+
+
+def test_dense_losses_of_a_centre_outside_the_crop_are_zero() -> None:
+    maps = torch.rand(2, 2, 8, 8)
+    giou, l1 = dense_box_losses(maps, maps, torch.tensor([[1.5, 0.4, 0.2, 0.2], [0.4, 0.4, 0.2, 0.2]]), radius=1.5)
+    assert (giou[0], l1[0]) == (0, 0)
+    assert l1[1] > 0
+
+
+def test_dense_losses_of_parts_add_up_to_those_of_the_batch() -> None:
+    torch.manual_seed(0)
+    score, size, offset = (torch.rand(4, n, 8, 8) for n in (1, 2, 2))
+    boxes = torch.rand(4, 4) * 0.3 + 0.2
+
+    def loss(a: int, b: int, **share: object) -> torch.Tensor:
+        maps = {"score_map": score[a:b], "size_map": size[a:b], "offset_map": offset[a:b]}
+        maps["pred_boxes"] = decode_boxes(*maps.values())
+        return tracking_loss(maps, boxes[a:b], dense_radius=1.5, **share)[0]
+
+    part = {"batch_size": 4, "positives": torch.tensor(4.0)}
+    assert torch.allclose(loss(0, 1, **part) + loss(1, 4, **part), loss(0, 4), atol=1e-5)

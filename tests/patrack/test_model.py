@@ -60,6 +60,16 @@ def test_gradients_reach_every_adapter_parameter_and_nothing_else(make_model, im
     assert reached == set(adapter_parameters(model))
 
 
+def test_frozen_blocks_and_embeddings_get_no_gradient_and_all_else_does(make_model, images) -> None:
+    model = make_model(streams="rgb")
+    chosen = trainable_parameters(model, "all", frozen_blocks=2)
+    frozen = ("backbone.patch_embed.", "backbone.pos_embed_", "backbone.blocks.0.", "backbone.blocks.1.")
+    assert set(chosen) == {name for name, _ in model.named_parameters() if not name.startswith(frozen)}
+    assert any(name.startswith("backbone.blocks.2.") for name in chosen)
+    sum(value.sum() for value in model(*images).values()).backward()
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == set(chosen)
+
+
 def test_after_a_neutral_start_two_steps_move_every_adapter_parameter(make_model, images) -> None:
     model = make_model(adapters={"init": "neutral"}).train()
     freeze_batchnorm(model)

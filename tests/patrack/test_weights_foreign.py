@@ -107,6 +107,17 @@ def test_plain_vit_starts_the_backbone_and_leaves_the_head(tmp_path, wrapped):
     assert torch.allclose(after["backbone.pos_embed_z"], wanted, atol=1e-6)
 
 
+def test_a_deeper_vit_starts_a_backbone_with_its_first_blocks(tmp_path):
+    source, model = make(1), make(2)
+    tensors = _timm(source)
+    deeper = {name.replace("blocks.1.", "blocks.2."): tensor for name, tensor in tensors.items() if "blocks.1." in name}
+    save_file({**tensors, **{name: tensor.clone() for name, tensor in deeper.items()}}, tmp_path / "vit.safetensors")
+    w.load_foundation(model, tmp_path / "vit.safetensors", resize_position_embeddings=True, backbone_only=True)
+    assert same(state(model), state(source), ["backbone.norm.bias", "backbone.blocks.1.mlp.fc1.weight"])
+    with pytest.raises(WeightsError, match=r"unexpected:\n.*blocks\.2\."):
+        w.load_foundation(model, tmp_path / "vit.safetensors", resize_position_embeddings=True)
+
+
 def test_plain_vit_is_no_foundation_for_tracking(tmp_path):
     save_file(_timm(make(1)), tmp_path / "vit.safetensors")
     with pytest.raises(WeightsError, match=r"missing:\n    head.score.0.conv.weight"):

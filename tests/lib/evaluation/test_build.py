@@ -57,6 +57,19 @@ def test_foundation_of_another_grid_is_resized_on_request_only(tmp_path):
     assert build.build_tracker(config).model.search_grid == 6
 
 
+def test_an_experiment_that_trains_everything_is_not_its_starting_point(tmp_path, monkeypatch):
+    _trained(tmp_path)
+    monkeypatch.setattr(build, "project_path", lambda name: tmp_path / name)
+    config = _with_foundation(tmp_path / "foundation.safetensors", streams="rgb")
+    config = config.model_copy(update={"train": config.train.model_copy(update={"trainable": "all"})})
+    with pytest.raises(WeightsError, match="no weights for tiny"):
+        build.find_checkpoint(config, None, has_adapters=False)
+    (tmp_path / "weights").mkdir()
+    shipped = tmp_path / "weights" / "tiny.safetensors"
+    shipped.touch()
+    assert build.find_checkpoint(config, None, has_adapters=False) == shipped
+
+
 def test_foundation_alone_needs_no_checkpoint(tmp_path):
     _trained(tmp_path)
     config = _with_foundation(tmp_path / "foundation.safetensors", streams="x")
