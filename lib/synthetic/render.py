@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from lib.synthetic.backgrounds import look_up
 from lib.synthetic.scene import Actor, Scene
 
 __all__ = ["View", "render"]
@@ -27,7 +28,8 @@ class View:
             clipped to the image; all 0 when no silhouette pixel is inside the image.
         inside: share of the whole silhouette that is inside the image, 0…1.
         occluded: share of the silhouette inside the image that something nearer hides, 0…1.
-        contrast: mean difference the target makes to color, 0…255, over its silhouette.
+        contrast: mean difference the target makes to color, 0…255, over its silhouette; for a target that is a part of
+            what is there, the standard deviation of color over it.
         silhouette: (H, W) bool, un-occluded.
     """
 
@@ -116,14 +118,16 @@ class _Layers:
         self.scene, self.t = scene, t
         size, shape = (scene.width, scene.height), (scene.height, scene.width)
         camera, place = scene.camera, scene.background
-        linear = camera.linear()[t]
+        linear = camera.linear()[t] * place.scale
         middle = np.array([place.shape[1] - 1, place.shape[0] - 1]) / 2
         matrix = np.column_stack([linear, camera.centre + camera.pan[t] - 0.5 - linear @ middle])
         options = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
-        self.color = cv2.warpAffine(place.albedo, matrix, size, **options)
+        albedo = place.frames[place.playing[t]] if place.frames else place.albedo
+        self.color = cv2.warpAffine(albedo, matrix, size, **options)
         self.temperature = self.distance = self.reflective = None
         if scene.modality == "rgbt":
-            self.temperature = cv2.warpAffine(place.temperature, matrix, size, **options)
+            still = cv2.warpAffine(place.temperature, matrix, size, **options)
+            self.temperature = look_up(place.heat_table, self.color) if place.frames else still
         if scene.modality == "rgbd":
             self.distance = scene.distance / cv2.warpAffine(place.nearness, matrix, size, **options)
             self.reflective = np.zeros(shape, bool)
@@ -146,11 +150,14 @@ class _Layers:
         image, inner = slices
         inside = solid[inner]
         before = self.color[image].copy() if target else None
-        _over(self.color[image], stamp.color[inner])
-        self._x(actor, image, stamp, inner, inside, target)
+        if actor.painted:
+            _over(self.color[image], stamp.color[inner])
+            self._x(actor, image, stamp, inner, inside, target)
         if target:
             self.silhouette[image] = inside
             self._measure(image, inside, before)
+            if not actor.painted and inside.any():  # a part of what is there: how much there is to see on it
+                self.contrast = float(self.color[image][inside].std(axis=0).mean())
         else:
             self.hidden[image] |= inside & self.silhouette[image]
 

@@ -49,7 +49,8 @@ class Actor:
 
     position (T, 2) image pixels of the centre; scale (T, 2) x and y; angle (T,) radians; shear (T,);
     distance (T,) millimetres; phase (T,) index of the sprite's phase; warp (T,) phase of a wave-like deformation,
-    `warp_amount` its amplitude as a share of the size; temperature and heat_gain: sensor levels; reflective: no depth.
+    `warp_amount` its amplitude as a share of the size; temperature and heat_gain: sensor levels; reflective: no depth;
+    painted: False for a part of what is there already, of which only the silhouette counts.
     """
 
     role: str
@@ -65,6 +66,7 @@ class Actor:
     temperature: float
     heat_gain: float
     reflective: bool = False
+    painted: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,3 +89,4 @@ class Scene:
     schedules: Schedules
     attributes: set[str] = field(default_factory=set)
     relief: float | None = None
+    natural: bool = False

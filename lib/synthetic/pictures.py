@@ -1,0 +1,139 @@
+"""A folder of real pictures to draw with: photographs, clips and cut-out objects, listed in one index file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from lib.synthetic.errors import SyntheticError
+
+__all__ = ["INDEX_NAME", "KINDS", "Cutout", "Pictures"]
+
+INDEX_NAME = "sources.json"
+KINDS: tuple[str, ...] = ("person", "thing", "region")
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """An object with transparent surroundings: its pictures in order (one, if it was photographed once)."""
+
+    files: tuple[str, ...]
+    kind: str
+
+
+class Pictures:
+    """What a folder filled by scripts/fetch_pictures.py holds.
+
+    Attributes:
+        folder: where the files are.
+        photographs: file names of photographs.
+        clips: per clip, file names of its frames in order.
+        cutouts: objects with a mask.
+
+    Raises:
+        SyntheticError: the index is missing or not readable, lists nothing, or names a file outside the folder or
+            one that is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        index = self._index()
+        self.photographs = tuple(self._names(index, "photographs", "file"))
+        self.clips = tuple(tuple(entry) for entry in self._names(index, "clips", "files"))
+        files = self._names(index, "cutouts", "files")
+        kinds = [entry.get("kind") for entry in index["cutouts"]]
+        wrong = {str(kind) for kind in kinds} - set(KINDS)
+        if wrong:
+            raise SyntheticError(f"{self.folder / INDEX_NAME}: kind must be one of {KINDS}, got {sorted(wrong)}")
+        self.cutouts = tuple(Cutout(tuple(names), kind) for names, kind in zip(files, kinds, strict=True))
+        if not self.photographs or not self.cutouts:
+            raise SyntheticError(
+                f"{self.folder / INDEX_NAME} lists {len(self.photographs)} photographs and {len(self.cutouts)} "
+                "cut-outs; at least one of each is needed (scripts/fetch_pictures.py fills such a folder)"
+            )
+
+    def _index(self) -> dict[str, Any]:
+        path = self.folder / INDEX_NAME
+        try:
+            index = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SyntheticError(
+                f"{self.folder} (--pictures) is not a folder of pictures: {error}; fill one with "
+                "scripts/fetch_pictures.py --output FOLDER"
+            ) from error
+        except ValueError as error:
+            raise SyntheticError(f"{path} is not valid JSON: {error}") from error
+        missing = [k for k in ("photographs", "clips", "cutouts") if not isinstance(dict(index).get(k), list)]
+        if missing:
+            raise SyntheticError(f"{path}: {', '.join(missing)} must be a list")
+        return index
+
+    def _names(self, index: dict[str, Any], group: str, key: str) -> list[Any]:
+        """The file names of a group, checked to lie in the folder and to be there."""
+        path, found = self.folder / INDEX_NAME, []
+        root = self.folder.resolve()
+        for entry in index[group]:
+            value = entry.get(key) if isinstance(entry, dict) else None
+            names = value if isinstance(value, list) else [value]
+            if not names or not all(isinstance(name, str) and name for name in names):
+                raise SyntheticError(f"{path}: an entry of {group} must have {key!r}, got {entry!r}")
+            for name in names:
+                file = (root / name).resolve()
+                if not file.is_relative_to(root):
+                    raise SyntheticError(f"{path}: {name!r} leads out of the folder")
+                if not file.is_file():
+                    raise SyntheticError(f"{path} lists {name!r}, which is not there")
+            found.append(value)
+        return found
+
+    def fingerprint(self) -> str:
+        """SHA-256 over the index's groups and the bytes of every listed file: what the pictures decide."""
+        digest = hashlib.sha256()
+        groups = [self.photographs, self.clips, [(c.files, c.kind) for c in self.cutouts]]
+        digest.update(json.dumps(groups).encode())
+        names = [
+            *self.photographs,
+            *(n for clip in self.clips for n in clip),
+            *(n for c in self.cutouts for n in c.files),
+        ]
+        for name in names:
+            digest.update(hashlib.sha256((self.folder / name).read_bytes()).digest())
+        return digest.hexdigest()
+
+    def photograph(self, name: str) -> np.ndarray:
+        """A photograph or a clip's frame, (H, W, 3) uint8, B,G,R; not to be changed."""
+        return _color(self.folder / name)
+
+    def cut(self, name: str) -> np.ndarray:
+        """A cut-out, (h, w, 4) uint8, B,G,R,A, not multiplied by alpha; not to be changed."""
+        return _cut(self.folder / name)
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
+    try:
+        image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
+    except (OSError, cv2.error) as error:
+        raise SyntheticError(f"cannot read the picture {path}: {error}") from error
+    if image is None:
+        raise SyntheticError(f"{path} is not a picture that OpenCV reads; fetch the pictures again")
+    return image
+
+
+@lru_cache(maxsize=96)
+def _color(path: Path) -> np.ndarray:
+    return _decode(path, cv2.IMREAD_COLOR)
+
+
+@lru_cache(maxsize=256)
+def _cut(path: Path) -> np.ndarray:
+    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    if image.ndim != 3 or image.shape[2] != 4 or image.dtype != np.uint8:
+        raise SyntheticError(f"{path} must be an 8-bit picture with transparency, got shape {image.shape}")
+    return image
