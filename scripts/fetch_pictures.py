@@ -49,6 +49,9 @@ DEBIAN: dict[str, tuple[str, tuple[str, ...]]] = {
             f"{CV}/dnn_superres/butterfly.png",
             *(f"{CV}/text/scenetext0{n}.jpg" for n in range(1, 7)),
             f"{CV}/text/scenetext_segmented*",
+            *(f"usr/share/doc/opencv-doc/opencv4/html/{n}.jpg" for n in ("4_barcodes", "astra_color", "boat", "yolo")),
+            *(f"usr/share/doc/opencv-doc/opencv4/html/{n}.jpg" for n in ("pexels_double_decker_bus", "fusion_mertens")),
+            *(f"usr/share/doc/opencv-doc/opencv4/html/{n}.jpg" for n in ("studentsSample_input", "newspaper")),
         ),
     ),
     "plasma-workspace-wallpapers": (

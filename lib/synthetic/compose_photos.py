@@ -5,7 +5,7 @@ Like `compose`, everything comes from one generator in a fixed order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -59,23 +59,25 @@ class _PhotoBuilder(Builder):
         if self.plan.rgb_failure and rng.random() < _GENTLE:
             self.plan = Plan(None, self.plan.rgb_window, self.plan.x_failure, self.plan.x_window)
             self.schedules = make_schedules(rng, self.plan, self.time)
-        self.schedules = self._exposure(self.schedules)
         self.background = make_photo_background(
             pictures, rng, int(height * _CANVAS), int(width * _CANVAS), len(self.time)
         )
         if self.background.frames:
             self.background.playing = self.background.playing[np.clip(self.tau + 1, 0, length).astype(int)]
+        self.schedules = self._exposure(self.schedules)
         self.warm = float(np.median(self.background.temperature))
         self.shake = self._shake()
 
     def _exposure(self, schedules: Schedules) -> Schedules:
-        """A camera's automatic exposure hunts: the light drifts, and sometimes jumps."""
+        """Automatic exposure brings the place part of the way to a middle gray; it drifts, and sometimes jumps."""
         rng = self.rng
+        mean = float(self.background.albedo[::8, ::8].mean()) + 5
+        level = float(np.clip((rng.uniform(75, 125) / mean) ** 0.65, 0.45, 2.2))
         drift = rng.uniform(0, 0.22) * make_wave(rng, rng.uniform(15, 90))(self.time)
         if rng.random() < 0.1:
-            drift = drift + rng.uniform(-0.5, 0.4) * (self.time > rng.uniform(0.2, 0.9) * self.length)
+            drift = drift + rng.uniform(-0.4, 0.4) * (self.time > rng.uniform(0.2, 0.9) * self.length)
         names = ("glare", "fog", "crossover", "holes", "range_noise")
-        gain = schedules.gain * 0.8 * np.exp(drift)  # sensors are set for drawings, which are darker
+        gain = schedules.gain * 0.85 * level * np.exp(drift)
         return Schedules(gain, *(getattr(schedules, name) for name in names))
 
     def _shake(self) -> np.ndarray:
@@ -344,6 +346,17 @@ def _occluders(b: _PhotoBuilder, camera: Camera, target: Actor, size: float) -> 
     return actors
 
 
+def _rolling(b: _PhotoBuilder, camera: Camera) -> Camera:
+    """Half of the cameras read row after row: a pan leans the picture, a tilt stretches it."""
+    readout = b.rng.uniform(0.3, 1) if b.rng.random() < 0.5 else 0.0  # share of the time between two frames
+    if not readout:
+        return camera
+    speed = np.diff(camera.pan, axis=0, prepend=camera.pan[:1]) * readout / b.height
+    skew = np.tile(np.eye(2), (len(speed), 1, 1))
+    skew[:, :, 1] += np.clip(speed, -0.12, 0.12)
+    return replace(camera, skew=skew)
+
+
 def make_photo_scene(
     rng: np.random.Generator, modality: str, length: int, width: int, height: int, pictures: Pictures
 ) -> Scene:
@@ -359,6 +372,7 @@ def make_photo_scene(
     elif kind != "region":
         others += _twins(b, camera, target, look)
     others += _occluders(b, camera, target, look.size)
+    camera = _rolling(b, camera)
     nearest = float(np.percentile(b.background.nearness[::4, ::4], 95))  # nothing stands behind its background
     distance = float(target.distance.max() * max(rng.uniform(1.25, 2.4), 1.12 * nearest))
     if b.plan.rgb_failure:

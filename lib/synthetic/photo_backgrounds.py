@@ -43,7 +43,7 @@ def _place(rng: np.random.Generator, albedo: np.ndarray) -> Background:
 
 def photograph(pictures: Pictures, rng: np.random.Generator, height: int, width: int, count: int) -> Background:
     """A part of a photograph, sometimes out of focus."""
-    albedo = photo_crop(pictures, rng, width, height, 0.6)
+    albedo = photo_crop(pictures, rng, width, height, 0.7)
     if rng.random() < 0.2:
         albedo = cv2.GaussianBlur(albedo, (0, 0), rng.uniform(0.8, 3))
     return _place(rng, cv2.LUT(albedo, tone_table(rng)))
@@ -66,7 +66,7 @@ def clip(pictures: Pictures, rng: np.random.Generator, height: int, width: int, 
     h, w = frames[0].shape[:2]
     b = _place(rng, frames[0])
     b.frames, b.playing = tuple(frames), playing
-    b.scale = max(width / w, height / h) * float(rng.uniform(0.8, 1.25))
+    b.scale = max(width / w, height / h) * float(rng.uniform(0.58, 1.1))
     return b
 
 
@@ -127,11 +127,9 @@ def make_photo_background(
     make = {"photograph": photograph, "clip": clip, "table": table, "shelf": shelf}[kind]
     b = make(pictures, rng, height, width, count)
     if not b.frames:
-        mean, night = float(b.albedo[::8, ::8].mean()), rng.random() < 0.12
-        if mean < 55:  # a dark picture would show nothing once the sensor has failed a little
-            b.albedo = cv2.convertScaleAbs(b.albedo, alpha=min(55 / max(mean, 1), 3))
-        elif night:
-            b.albedo = cv2.convertScaleAbs(b.albedo, alpha=max(rng.uniform(0.2, 0.5), 35 / mean))
+        if rng.random() < 0.12:  # night: little light, which automatic exposure makes up for in part
+            mean = float(b.albedo[::8, ::8].mean())
+            b.albedo = cv2.convertScaleAbs(b.albedo, alpha=float(np.clip(30 / max(mean, 1), 0.2, 1)))
         if rng.random() < 0.3:
             light = 0.6 + 0.8 * fractal(rng, height, width, 2, 2)
             b.albedo = cv2.convertScaleAbs(b.albedo.astype(np.float32) * light[..., None])

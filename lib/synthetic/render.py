@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from lib.synthetic.backgrounds import look_up
-from lib.synthetic.scene import Actor, Scene
+from lib.synthetic.scene import Actor, Camera, Scene
 
 __all__ = ["View", "render"]
 
@@ -74,19 +74,22 @@ class _Stamp:
         return np.s_[y0:y1, x0:x1], inner
 
 
-def _stamp(actor: Actor, t: int, heat: bool, bounds: tuple[int, int] | None) -> _Stamp | None:
+def _stamp(actor: Actor, camera: Camera, t: int, heat: bool, bounds: tuple[int, int] | None) -> _Stamp | None:
     """Warp an actor's sprite; with `bounds` (height, width) an actor outside of the image is skipped."""
     color = actor.sprite.color[actor.phase[t]]
     h, w = color.shape[:2]
     c, s = np.cos(actor.angle[t]), np.sin(actor.angle[t])
     scaling = np.array([[actor.scale[t, 0], actor.shear[t] * actor.scale[t, 0]], [0.0, actor.scale[t, 1]]])
     linear = np.array([[c, -s], [s, c]]) @ scaling
+    position = actor.position[t]
+    if camera.skew is not None:
+        linear, position = camera.skew[t] @ linear, camera.centre + camera.skew[t] @ (position - camera.centre)
     half = np.abs(linear) @ (w / 2, h / 2) * (1 + actor.warp_amount)
-    left, top = np.floor(actor.position[t] - half).astype(int) - 1
-    right, bottom = np.ceil(actor.position[t] + half).astype(int) + 1
+    left, top = np.floor(position - half).astype(int) - 1
+    right, bottom = np.ceil(position + half).astype(int) + 1
     if bounds and (right <= 0 or bottom <= 0 or left >= bounds[1] or top >= bounds[0]):
         return None
-    offset = actor.position[t] - (left, top) - 0.5 - linear @ ((w - 1) / 2, (h - 1) / 2)
+    offset = position - (left, top) - 0.5 - linear @ ((w - 1) / 2, (h - 1) / 2)
     size = (int(right - left), int(bottom - top))
     matrix = np.column_stack([linear, offset])
     warped = cv2.warpAffine(color, matrix, size, flags=cv2.INTER_LINEAR)
@@ -120,7 +123,10 @@ class _Layers:
         camera, place = scene.camera, scene.background
         linear = camera.linear()[t] * place.scale
         middle = np.array([place.shape[1] - 1, place.shape[0] - 1]) / 2
-        matrix = np.column_stack([linear, camera.centre + camera.pan[t] - 0.5 - linear @ middle])
+        shown = camera.centre + camera.pan[t]
+        if camera.skew is not None:
+            linear, shown = camera.skew[t] @ linear, camera.centre + camera.skew[t] @ camera.pan[t]
+        matrix = np.column_stack([linear, shown - 0.5 - linear @ middle])
         options = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
         albedo = place.frames[place.playing[t]] if place.frames else place.albedo
         self.color = cv2.warpAffine(albedo, matrix, size, **options)
@@ -140,7 +146,7 @@ class _Layers:
         """Put an actor in front of everything painted so far."""
         shape = self.silhouette.shape
         target = actor is self.scene.actors[0]
-        stamp = _stamp(actor, self.t, self.temperature is not None, None if target else shape)
+        stamp = _stamp(actor, self.scene.camera, self.t, self.temperature is not None, None if target else shape)
         slices = stamp.clip(*shape) if stamp else None
         solid = stamp.color[..., 3] > 127 if stamp else None
         if target:

@@ -21,12 +21,15 @@ class Camera:
     """Maps background coordinates (pixels from its centre) to the image: zoom * R(angle) w + centre + pan.
 
     zoom, angle (T,) float64, radians; pan (T, 2), pixels; centre (2,) of the image.
+    skew: (T, 2, 2) what a rolling shutter does to the finished picture about its centre, or None: all rows are
+    exposed at once.
     """
 
     zoom: np.ndarray
     angle: np.ndarray
     pan: np.ndarray
     centre: np.ndarray
+    skew: np.ndarray | None = None
 
     def linear(self) -> np.ndarray:
         """zoom * R, (T, 2, 2)."""
