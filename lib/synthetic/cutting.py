@@ -27,9 +27,9 @@ def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> np.ndarr
     x, y, w, h = cv2.boundingRect(solid)
     if w < 4 or h < 4:
         return None
-    alpha = cv2.GaussianBlur(solid[y : y + h, x : x + w], (0, 0), 0.8)
-    cut = np.dstack([image[y : y + h, x : x + w], alpha])
-    scale = longest / max(w, h)
+    window = np.s_[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1]
+    cut = np.dstack([image, cv2.GaussianBlur(solid, (0, 0), 0.8, borderType=cv2.BORDER_CONSTANT)])[window]
+    scale = longest / max(cut.shape[:2])
     return cv2.resize(cut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else cut
 
 

@@ -71,9 +71,9 @@ class Pictures:
             ) from error
         except ValueError as error:
             raise SyntheticError(f"{path} is not valid JSON: {error}") from error
-        missing = [k for k in ("photographs", "clips", "cutouts") if not isinstance(dict(index).get(k), list)]
-        if missing:
-            raise SyntheticError(f"{path}: {', '.join(missing)} must be a list")
+        groups = ("photographs", "clips", "cutouts")
+        if not isinstance(index, dict) or not all(isinstance(index.get(k), list) for k in groups):
+            raise SyntheticError(f"{path} must be a mapping in which {', '.join(groups)} are lists")
         return index
 
     def _names(self, index: dict[str, Any], group: str, key: str) -> list[Any]:
