@@ -105,24 +105,46 @@ class Gathering:
             self.cutout(source, f"{stem}_{k}", [cut_out(image, mask)], "region")
 
     def clip(self, source: str, stem: str, frames: list[np.ndarray]) -> None:
-        """Add frames of a video in order, every n-th if there are many."""
-        step = max(1, len(frames) // CLIP_FRAMES)
+        """Add the first frames of a video."""
         names = []
-        for k, frame in enumerate(frames[::step][:CLIP_FRAMES]):
+        for k, frame in enumerate(frames[:CLIP_FRAMES]):
             size = (CLIP_WIDTH, round(frame.shape[0] * CLIP_WIDTH / frame.shape[1]))
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             names.append(self._write(f"clips/{source}_{stem}/{k:03d}.jpg", frame))
         self.index["clips"].append({"files": names, "source": source})
 
-    def cutout(self, source: str, stem: str, pictures: Iterable[np.ndarray | None], kind: str) -> None:
-        """Add an object: one picture, or its pictures in order; kind is person, thing or region."""
-        names = []
-        kept = [p for p in pictures if p is not None and min(p.shape[:2]) >= 10]
-        if not kept or not _looks_like(kind, kept[len(kept) // 2]):
+    def cutout(
+        self,
+        source: str,
+        stem: str,
+        cuts: Iterable[tuple | None],
+        kind: str,
+        numbers: list[int] | None = None,
+        width: int = 0,
+    ) -> None:
+        """Add an object.
+
+        Args:
+            source, stem: where it is from, and its file name.
+            cuts: what `cut_out` gives for each picture, in order.
+            kind: person, thing or region.
+            numbers: the frames of the clip added last that show it; those beyond its end aren't linked with it.
+            width: of the pictures that it was cut out of, pixels; with `numbers`.
+        """
+        found = list(zip(cuts, numbers or [], strict=True)) if numbers else [(cut, -1) for cut in cuts]
+        kept = [(cut, k) for cut, k in found if cut is not None and min(cut[0].shape[:2]) >= 10]
+        if not kept or not _looks_like(kind, kept[len(kept) // 2][0][0]):
             return
-        for picture in kept:
+        names = []
+        for (picture, _), _ in kept:
             names.append(self._write(f"cutouts/{stem}/{len(names):03d}.png", picture))
-        self.index["cutouts"].append({"files": names, "source": source, "kind": kind})
+        entry = {"files": names, "source": source, "kind": kind}
+        self.index["cutouts"].append(entry)
+        film = [(name, box, k) for name, ((_, box), k) in zip(names, kept, strict=True) if 0 <= k < CLIP_FRAMES]
+        if len(film) >= 12:
+            boxes = [[max(round(v * CLIP_WIDTH / width), 1) for v in box] for _, box, _ in film]
+            entry |= {"files": [name for name, _, _ in film], "clip": len(self.index["clips"]) - 1,
+                      "frames": [k for _, _, k in film], "boxes": boxes}  # fmt: skip
 
     def finish(self) -> None:
         with atomic_write(self.folder / INDEX_NAME) as file:
@@ -188,12 +210,15 @@ def _video(path: Path, step: int = 1) -> list[np.ndarray]:
     return frames
 
 
-def _movers(g: Gathering, source: str, stem: str, frames: list[np.ndarray], kind: str, shortest: int = 8) -> None:
-    """Cut out what moves in front of a camera that stands still."""
-    kept = [t for t in moving_things(frames) if len(t) >= shortest]
+def _movers(
+    g: Gathering, source: str, stem: str, frames: list[np.ndarray], kind: str, still: np.ndarray | None = None
+) -> None:
+    """Cut out what moves in front of a camera that stands still, in the clip that was added last."""
+    kept = [t for t in moving_things(frames, still=still) if len(t) >= 8]
     for n, track in enumerate(sorted(kept, key=len, reverse=True)[:40]):
-        pictures = (cut_out(frames[k], mask) for k, mask in track[:CLIP_FRAMES])
-        g.cutout(source, f"{source}_{stem}_{n}", pictures, kind)
+        cuts = [cut_out(frames[k], mask) for k, mask in track[:CLIP_FRAMES]]
+        numbers = [k for k, _ in track[:CLIP_FRAMES]]
+        g.cutout(source, f"{source}_{stem}_{n}", cuts, kind, numbers, frames[0].shape[1])
 
 
 def _unzipped(path: Path, work: Path) -> Path:
@@ -225,11 +250,14 @@ def _add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
         videos[name] = (_unzipped(root / f"usr/share/doc/opencv-doc/opencv4/html/{name}.mp4.gz", work), step)
     for name, (path, step) in videos.items():
         frames = _video(path, step)
-        g.clip("opencv-doc", name, frames)
         for k in range(0, len(frames), max(1, len(frames) // 3)):
             g.photograph("opencv-doc", f"{name}_{k}", frames[k], 0)
-        if name in ("vtest", "cup"):
-            _movers(g, "opencv-doc", name, frames, "person" if name == "vtest" else "thing")
+        still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+        for start in range(0, len(frames) - CLIP_FRAMES, 2 * CLIP_FRAMES):
+            part, stem = frames[start : start + CLIP_FRAMES], f"{name}_{start}"
+            g.clip("opencv-doc", stem, part)
+            if name in ("vtest", "cup"):
+                _movers(g, "opencv-doc", stem, part, "person" if name == "vtest" else "thing", still)
 
 
 def _add_stamps(g: Gathering, work: Path) -> None:
@@ -249,7 +277,7 @@ def _add_stamps(g: Gathering, work: Path) -> None:
             if scale < 1:
                 picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             kind = "person" if relative.parts[0] == "people" and "body_parts" not in relative.parts else "thing"
-            g.cutout(package, f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}", [picture], kind)
+            g.cutout(package, f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}", [(picture, None)], kind)
 
 
 def _add_wheels(g: Gathering, work: Path) -> None:
@@ -283,7 +311,7 @@ def _add_davis(g: Gathering, folder: Path) -> None:
             g.photograph("davis", f"{sequence.name}_{k}", frames[k], 5)
         kind = "person" if sequence.name in people else "thing"
         cuts = [cut_out(frame, mask) for frame, mask in zip(frames, masks, strict=True)]
-        g.cutout("davis", f"davis_{sequence.name}", cuts, kind)
+        g.cutout("davis", f"davis_{sequence.name}", cuts, kind, list(range(len(cuts))), frames[0].shape[1])
 
 
 def _add_clips(g: Gathering, folder: Path) -> None:

@@ -103,7 +103,7 @@ def _acceptable_photos(scene: Scene) -> bool:
     unit = min(1.0, (scene.width * scene.height / (320 * 240)) ** 0.5)
     sides = view.box[2:]
     covered = sides.prod() / (scene.width * scene.height)
-    seen = view.inside > 0.6 and view.occluded < 0.35 and view.contrast > (9 if scene.actors[0].painted else 16)
+    seen = view.inside > 0.6 and view.occluded < 0.35 and view.contrast > (9 if scene.actors[0].sensed else 16)
     return bool(seen and sides.max() >= 8 * unit and sides.min() >= 4 * unit and covered < 0.7)
 
 

@@ -12,7 +12,9 @@ __all__ = ["cut_out", "is_photograph", "moving_things", "photo_regions"]
 _EDGE = 6  # pixels at which two masks of consecutive frames may have grown apart and still be one thing
 
 
-def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> np.ndarray | None:
+def cut_out(
+    image: np.ndarray, mask: np.ndarray, longest: int = 320
+) -> tuple[np.ndarray, tuple[int, int, int, int]] | None:
     """The masked part of a picture, its edge moved inwards by about a pixel and softened.
 
     Args:
@@ -21,16 +23,19 @@ def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> np.ndarr
         longest: the result's longer side is at most this, pixels.
 
     Returns:
-        (h, w, 4) uint8, B,G,R,A, not multiplied by alpha, cropped to the mask; None if nothing of it is left.
+        (h, w, 4) uint8, B,G,R,A, not multiplied by alpha, cropped to the mask, and where it was in the picture, xywh in
+        pixels; None if nothing of it is left.
     """
     solid = cv2.erode(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8), borderValue=0)
     x, y, w, h = cv2.boundingRect(solid)
     if w < 4 or h < 4:
         return None
-    window = np.s_[max(0, y - 1) : y + h + 1, max(0, x - 1) : x + w + 1]
+    left, top = max(0, x - 1), max(0, y - 1)
+    window = np.s_[top : y + h + 1, left : x + w + 1]
     cut = np.dstack([image, cv2.GaussianBlur(solid, (0, 0), 0.8, borderType=cv2.BORDER_CONSTANT)])[window]
+    box = (left, top, cut.shape[1], cut.shape[0])
     scale = longest / max(cut.shape[:2])
-    return cv2.resize(cut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else cut
+    return cv2.resize(cut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else cut, box
 
 
 def is_photograph(cut: np.ndarray) -> bool:
@@ -82,17 +87,21 @@ def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
     return [m > 0.5 for m in smooth]
 
 
-def moving_things(frames: Sequence[np.ndarray], smallest: float = 0.0012, largest: float = 0.2) -> list[list]:
+def moving_things(
+    frames: Sequence[np.ndarray], smallest: float = 0.0012, largest: float = 0.2, still: np.ndarray | None = None
+) -> list[list]:
     """Things that move before a camera that stands still.
 
     Args:
         frames: (H, W, 3) uint8 pictures in order.
         smallest, largest: area of a thing as a share of the picture.
+        still: the picture without them (H, W, 3) uint8; None: the median of the frames.
 
     Returns:
         Per thing, its consecutive (frame index, mask (H, W) bool); things at the picture's border are left out.
     """
-    still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+    if still is None:
+        still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
     height, width = still.shape[:2]
     tracks: list[list] = []
     for k, frame in enumerate(frames):

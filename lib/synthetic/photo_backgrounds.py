@@ -7,10 +7,10 @@ import numpy as np
 
 from lib.synthetic.backgrounds import Background, look_up
 from lib.synthetic.photo_sprites import photo_crop, tone_table
-from lib.synthetic.pictures import Pictures
+from lib.synthetic.pictures import Cutout, Pictures
 from lib.synthetic.textures import fractal
 
-__all__ = ["PLACES", "make_photo_background"]
+__all__ = ["PLACES", "make_film", "make_photo_background"]
 
 PLACES: tuple[str, ...] = ("photograph", "clip", "table", "shelf")
 _SHARES = (0.56, 0.22, 0.12, 0.1)
@@ -49,15 +49,19 @@ def photograph(pictures: Pictures, rng: np.random.Generator, height: int, width:
     return _place(rng, cv2.LUT(albedo, tone_table(rng)))
 
 
+def _forth_and_back(rng: np.random.Generator, length: int, count: int) -> np.ndarray:
+    """Which of `length` frames is shown at each of `count` times: to the end and back, at its own pace or slower."""
+    pace, start = rng.choice([1.0, 1.0, 0.5]), int(rng.integers(length))
+    order = (start + np.floor(pace * np.arange(count))).astype(int) % max(2 * length - 2, 1)
+    return np.where(order < length, order, 2 * length - 2 - order)
+
+
 def clip(pictures: Pictures, rng: np.random.Generator, height: int, width: int, count: int) -> Background:
-    """A clip that plays, to its end and back, at its own pace or slower."""
+    """A clip that plays."""
     if not pictures.clips:
         return photograph(pictures, rng, height, width, count)
     files = pictures.clips[rng.integers(len(pictures.clips))]
-    pace, start = rng.choice([1.0, 1.0, 0.5]), int(rng.integers(len(files)))
-    order = (start + np.floor(pace * np.arange(count))).astype(int) % max(2 * len(files) - 2, 1)
-    order = np.where(order < len(files), order, 2 * len(files) - 2 - order)
-    used, playing = np.unique(order, return_inverse=True)
+    used, playing = np.unique(_forth_and_back(rng, len(files), count), return_inverse=True)
     table, mirrored = tone_table(rng, 0.7), rng.random() < 0.5
     frames = []
     for k in used:
@@ -68,6 +72,20 @@ def clip(pictures: Pictures, rng: np.random.Generator, height: int, width: int, 
     b.frames, b.playing = tuple(frames), playing
     b.scale = max(width / w, height / h) * float(rng.uniform(0.58, 1.1))
     return b
+
+
+def make_film(pictures: Pictures, rng: np.random.Generator, film: Cutout, count: int) -> tuple[Background, list[int]]:
+    """The frames of a clip that show a thing of `Pictures.films`, playing over `count` times.
+
+    Returns:
+        The place, and which of the thing's pictures belongs to each of the place's `frames`.
+    """
+    used, playing = np.unique(_forth_and_back(rng, len(film.frames), count), return_inverse=True)
+    files, table = pictures.clips[film.clip], tone_table(rng, 0.7)
+    frames = [cv2.LUT(pictures.photograph(files[film.frames[k]]), table) for k in used]
+    b = _place(rng, frames[0])
+    b.frames, b.playing = tuple(frames), playing
+    return b, [int(k) for k in used]
 
 
 def table(pictures: Pictures, rng: np.random.Generator, height: int, width: int, count: int) -> Background:

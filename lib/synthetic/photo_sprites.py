@@ -8,7 +8,16 @@ import numpy as np
 from lib.synthetic.painter import BORDER, Sprite
 from lib.synthetic.pictures import Cutout, Pictures
 
-__all__ = ["adapted", "cutout_sprite", "part_of", "photo_crop", "photo_sprite", "region_sprite", "tone_table"]
+__all__ = [
+    "adapted",
+    "cutout_sprite",
+    "film_sprite",
+    "part_of",
+    "photo_crop",
+    "photo_sprite",
+    "region_sprite",
+    "tone_table",
+]
 
 _MOST_PHASES = 24  # pictures of one object that a sprite plays
 
@@ -82,6 +91,15 @@ def cutout_sprite(
         color = np.dstack([cv2.LUT(np.ascontiguousarray(cut[..., :3]), table), cut[..., 3]])
         color = _resized(_premultiplied(color), cut.shape[1] * fx, cut.shape[0] * fy)
         colors.append(_bordered(np.ascontiguousarray(color[:, ::-1]) if mirrored else color))
+    return Sprite(tuple(colors), _heat(rng, colors))
+
+
+def film_sprite(pictures: Pictures, rng: np.random.Generator, film: Cutout, chosen: list[int]) -> Sprite:
+    """Pictures of a thing as large as they are in its clip."""
+    colors = []
+    for k in chosen:
+        color = cv2.resize(_premultiplied(pictures.cut(film.files[k])), film.boxes[k][2:], interpolation=cv2.INTER_AREA)
+        colors.append(_bordered(color))
     return Sprite(tuple(colors), _heat(rng, colors))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,21 @@ KINDS: tuple[str, ...] = ("person", "thing", "region")
 
 @dataclass(frozen=True)
 class Cutout:
-    """An object with transparent surroundings: its pictures in order (one, if it was photographed once)."""
+    """An object with transparent surroundings: its pictures in order (one, if it was photographed once).
+
+    Attributes:
+        files: file names, in order.
+        kind: of `KINDS`.
+        clip: index of the clip that it was cut out of, or None.
+        frames: per picture, the clip's frame that shows it.
+        boxes: per picture, where in that frame it is, xywh in whole pixels.
+    """
 
     files: tuple[str, ...]
     kind: str
+    clip: int | None = None
+    frames: tuple[int, ...] = ()
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
 
 
 class Pictures:
@@ -37,6 +48,7 @@ class Pictures:
         photographs: file names of photographs.
         clips: per clip, file names of its frames in order.
         cutouts: objects with a mask.
+        films: those of them that move in a clip.
 
     Raises:
         SyntheticError: the index is missing or not readable, lists nothing, or names a file outside the folder or
@@ -49,11 +61,8 @@ class Pictures:
         self.photographs = tuple(self._names(index, "photographs", "file"))
         self.clips = tuple(tuple(entry) for entry in self._names(index, "clips", "files"))
         files = self._names(index, "cutouts", "files")
-        kinds = [entry.get("kind") for entry in index["cutouts"]]
-        wrong = {str(kind) for kind in kinds} - set(KINDS)
-        if wrong:
-            raise SyntheticError(f"{self.folder / INDEX_NAME}: kind must be one of {KINDS}, got {sorted(wrong)}")
-        self.cutouts = tuple(Cutout(tuple(names), kind) for names, kind in zip(files, kinds, strict=True))
+        self.cutouts = tuple(self._cutout(names, entry) for names, entry in zip(files, index["cutouts"], strict=True))
+        self.films = tuple(c for c in self.cutouts if c.clip is not None)
         if not self.photographs or not self.cutouts:
             raise SyntheticError(
                 f"{self.folder / INDEX_NAME} lists {len(self.photographs)} photographs and {len(self.cutouts)} "
@@ -94,10 +103,30 @@ class Pictures:
             found.append(value)
         return found
 
+    def _cutout(self, names: list[str], entry: dict[str, Any]) -> Cutout:
+        path, kind, clip = self.folder / INDEX_NAME, entry.get("kind"), entry.get("clip")
+        if kind not in KINDS:
+            raise SyntheticError(f"{path}: kind must be one of {KINDS}, got {kind!r} for {names[0]!r}")
+        if clip is None:
+            return Cutout(tuple(names), kind)
+        frames, boxes = entry.get("frames"), entry.get("boxes")
+        try:
+            length = len(self.clips[clip]) if clip >= 0 else 0
+            right = len(frames) == len(boxes) == len(names) and all(0 <= k < length for k in frames)
+            right = right and all(len(box) == 4 and min(box[2:]) > 0 for box in boxes)
+        except (TypeError, IndexError):
+            right = False
+        if not right:
+            raise SyntheticError(
+                f"{path}: {names[0]!r} must have a clip (0 to {len(self.clips) - 1}), and a frame of it and a box "
+                f"(x, y, w, h) per picture; got clip {clip!r}"
+            )
+        return Cutout(tuple(names), kind, clip, tuple(frames), tuple(tuple(box) for box in boxes))
+
     def fingerprint(self) -> str:
         """SHA-256 over the index's groups and the bytes of every listed file: what the pictures decide."""
         digest = hashlib.sha256()
-        groups = [self.photographs, self.clips, [(c.files, c.kind) for c in self.cutouts]]
+        groups = [self.photographs, self.clips, [asdict(c) for c in self.cutouts]]
         digest.update(json.dumps(groups).encode())
         names = [
             *self.photographs,

@@ -158,6 +158,7 @@ class _Layers:
         before = self.color[image].copy() if target else None
         if actor.painted:
             _over(self.color[image], stamp.color[inner])
+        if actor.sensed:
             self._x(actor, image, stamp, inner, inside, target)
         if target:
             self.silhouette[image] = inside

@@ -53,7 +53,8 @@ class Actor:
     position (T, 2) image pixels of the centre; scale (T, 2) x and y; angle (T,) radians; shear (T,);
     distance (T,) millimetres; phase (T,) index of the sprite's phase; warp (T,) phase of a wave-like deformation,
     `warp_amount` its amplitude as a share of the size; temperature and heat_gain: sensor levels; reflective: no depth;
-    painted: False for a part of what is there already, of which only the silhouette counts.
+    painted: False for what is in the place's picture already; sensed: False if it has no temperature and distance of
+    its own either. Its silhouette counts all the same.
     """
 
     role: str
@@ -70,6 +71,7 @@ class Actor:
     heat_gain: float
     reflective: bool = False
     painted: bool = True
+    sensed: bool = True
 
 
 @dataclass(frozen=True)

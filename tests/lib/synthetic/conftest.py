@@ -25,13 +25,13 @@ def _cut(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
 
 
 def make_pictures(folder: Path, seed: int = 0) -> Path:
-    """Two photographs, a clip of four frames, a walking person of five pictures, a thing and a region."""
+    """Two photographs, a clip of five frames, a person that walks in it, a thing and a region."""
     rng = np.random.default_rng(seed)
     index: dict[str, list] = {"sources": [], "photographs": [], "clips": [], "cutouts": []}
     for k in range(2):
         _save(folder / f"photographs/{k}.jpg", texture(rng, 120, 160))
         index["photographs"].append({"file": f"photographs/{k}.jpg", "source": "test"})
-    frames = [f"clips/a/{k}.jpg" for k in range(4)]
+    frames = [f"clips/a/{k}.jpg" for k in range(5)]
     for name in frames:
         _save(folder / name, texture(rng, 90, 160))
     index["clips"].append({"files": frames, "source": "test"})
@@ -40,6 +40,8 @@ def make_pictures(folder: Path, seed: int = 0) -> Path:
         for k, name in enumerate(names):
             _save(folder / name, _cut(rng, size[0] + 2 * k, size[1]))
         index["cutouts"].append({"files": names, "source": "test", "kind": kind})
+    boxes = [[30 + 5 * k, 20 + k, 20 + 2 * k, 50] for k in range(5)]
+    index["cutouts"][0] |= {"clip": 0, "frames": list(range(5)), "boxes": boxes}
     (folder / INDEX_NAME).write_text(json.dumps({"version": 1, **index}))
     return folder
 

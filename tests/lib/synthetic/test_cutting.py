@@ -13,14 +13,15 @@ def test_cut_out_is_cropped_to_the_mask_with_a_soft_edge() -> None:
     image = np.full((60, 80, 3), (10, 20, 30), np.uint8)
     mask = np.zeros((60, 80), bool)
     mask[10:40, 20:60] = True
-    cut = cut_out(image, mask)
+    cut, box = cut_out(image, mask)
+    assert box == (20, 10, 40, 30)
     assert cut.shape == (30, 40, 4)  # a pixel of the mask on each side is only the edge's softness
     assert cut[14, 19].tolist() == [10, 20, 30, 255]
     assert 0 < cut[14, 0, 3] < 127 < cut[14, 1, 3] < 255
 
 
 def test_cut_out_is_no_longer_than_asked() -> None:
-    cut = cut_out(np.zeros((200, 400, 3), np.uint8), np.ones((200, 400), bool), longest=100)
+    cut, _ = cut_out(np.zeros((200, 400, 3), np.uint8), np.ones((200, 400), bool), longest=100)
     assert max(cut.shape[:2]) == 100
 
 

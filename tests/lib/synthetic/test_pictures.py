@@ -12,12 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.synthetic import SyntheticError, compose_photos, generate
+from lib.synthetic import SyntheticError, generate, photo_builder
 from lib.synthetic import benchmark as module
 from lib.synthetic.benchmark import Job, draw_scene, frames
-from lib.synthetic.compose_photos import TARGETS, make_photo_scene
-from lib.synthetic.painter import Sprite
+from lib.synthetic.compose_photos import make_photo_scene
+from lib.synthetic.painter import BORDER, Sprite
 from lib.synthetic.photo_backgrounds import PLACES, make_photo_background
+from lib.synthetic.photo_builder import TARGETS
 from lib.synthetic.photo_sprites import cutout_sprite, photo_sprite
 from lib.synthetic.pictures import INDEX_NAME, Pictures
 from lib.synthetic.plan import MODALITIES
@@ -25,6 +26,7 @@ from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
 
 SIZE, LENGTH = (96, 72), 4
+FILM = {"files": ["cutouts/thing/0.png"], "kind": "thing", "clip": 0, "frames": [0], "boxes": [[1, 2, 30, 20]]}
 
 
 def _digest(root: Path) -> dict[str, str]:
@@ -37,7 +39,7 @@ def _make(root: Path, pictures: Path | None, modality: str = "rgbt", count: int 
 
 
 def _scene(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, seed: int = 0, modality: str = "rgbt") -> Scene:
-    monkeypatch.setattr(compose_photos, "TARGETS", {kind: 1.0})
+    monkeypatch.setattr(photo_builder, "TARGETS", {kind: 1.0})
     return make_photo_scene(np.random.default_rng(seed), modality, LENGTH, *SIZE, Pictures(folder))
 
 
@@ -125,6 +127,24 @@ def test_part_of_what_is_there_adds_nothing_to_the_picture(
             np.testing.assert_array_equal(view.distance, without.distance)
 
 
+def test_filmed_target_is_where_the_clip_shows_it(pictures_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = _scene(pictures_folder, monkeypatch, "filmed", 3)
+    place, target = scene.background, scene.actors[0]
+    (film,) = Pictures(pictures_folder).films
+    assert not target.painted
+    marked = []
+    for frame, color in zip(place.frames, target.sprite.color, strict=True):  # the thing in white on black
+        (x, y, w, h), shown = next(box for box in film.boxes if box[2] == color.shape[1] - 2 * BORDER), 0 * frame
+        cv2.ellipse(shown, (x + w // 2, y + h // 2), (w // 2 - 1, h // 2 - 1), 0, 0, 360, (255,) * 3, -1)
+        marked.append(shown)
+    scene = replace(scene, background=replace(place, frames=tuple(marked)), actors=(target,))
+    for t in range(1, LENGTH + 1):
+        view = render(scene, t)
+        shown = cv2.boundingRect((view.color[..., 0] > 127).astype(np.uint8))
+        assert shown[2] > 0
+        np.testing.assert_allclose(view.box, shown, atol=2)
+
+
 def test_row_shows_equals_beside_the_target_that_stand_still_in_the_place(
     pictures_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,9 +200,13 @@ def _index(folder: Path) -> dict:
         ({"photographs": "all"}, "photographs, clips, cutouts are lists"),
         ({"clips": [{"files": [1]}]}, "an entry of clips must have 'files'"),
         ({"clips": ["a"]}, "an entry of clips must have 'files', got 'a'"),
-        ({"cutouts": [{"files": ["cutouts/thing/0.png"], "kind": "dog"}]}, r"kind must be one of .* got \['dog'\]"),
+        ({"cutouts": [{"files": ["cutouts/thing/0.png"], "kind": "dog"}]}, "kind must be one of .* got 'dog'"),
+        ({"cutouts": [{**FILM, "clip": 1}]}, r"must have a clip \(0 to 0\).* got clip 1"),
+        ({"cutouts": [{**FILM, "frames": [9]}]}, "a frame of it and a box"),
+        ({"cutouts": [{**FILM, "boxes": [[1, 2, 3]]}]}, "a frame of it and a box"),
+        ({"cutouts": [{**FILM, "boxes": None}]}, "a frame of it and a box"),
     ],
-    ids=["outside", "missing", "none", "no-list", "no-name", "no-mapping", "kind"],
+    ids=["outside", "missing", "none", "no-list", "no-name", "no-mapping", "kind", "clip", "frame", "box", "no-boxes"],
 )
 def test_wrong_index_is_named(pictures_folder: Path, tmp_path: Path, change: dict, message: str) -> None:
     (tmp_path / "secret.jpg").write_bytes((pictures_folder / "photographs/0.jpg").read_bytes())
