@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--length", type=int, default=60, help="frames per sequence (default 60)")
     add("--size", type=_size, default=(320, 240), help="WIDTHxHEIGHT (default 320x240)")
     add("--seed", type=int, default=0, help="decides the content (default 0)")
+    add("--pictures", type=Path, help="folder filled by scripts/fetch_pictures.py: draw with real pictures")
     add("--sheet", type=Path, metavar="DIR", help="also draw a contact sheet per modality: DIR/synthrgbx_rgbt.jpg, …")
     add("--device", help="as for every command; drawing uses the CPU")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
@@ -49,7 +50,7 @@ def _draw_sheet(args: argparse.Namespace, modality: str) -> None:
     args.sheet.mkdir(parents=True, exist_ok=True)
     path = args.sheet / f"synthrgbx_{modality}.jpg"
     shown = range(min(6, args.sequences))
-    sheet = contact_sheet(modality, args.split[0], shown, args.length, args.size, args.seed)
+    sheet = contact_sheet(modality, args.split[0], shown, args.length, args.size, args.seed, pictures=args.pictures)
     path.write_bytes(cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
     print(f"{modality}: contact sheet {path}")
 
@@ -65,7 +66,7 @@ def _make(args: argparse.Namespace, modality: str, split: str) -> None:
 
         size, seed, workers = args.size, args.seed, args.workers
         root = args.output / modality
-        generate(root, modality, split, args.sequences, args.length, size, seed, workers, progress)
+        generate(root, modality, split, args.sequences, args.length, size, seed, workers, progress, args.pictures)
     rate = made * args.length / (time.perf_counter() - start)
     speed = f"{made} of them made now, {rate:.0f} frame pairs/s" if made else "all there already"
     print(f"{modality} {split}: {args.sequences} sequences, {speed}")

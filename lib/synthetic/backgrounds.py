@@ -14,7 +14,13 @@ import numpy as np
 from lib.synthetic.shapes import SHAPES, make_sprite
 from lib.synthetic.textures import color_map, fractal, palette, shade, texture
 
-__all__ = ["BACKGROUNDS", "Background", "make_background"]
+__all__ = ["BACKGROUNDS", "Background", "look_up", "make_background"]
+
+
+def look_up(table: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """What a table (4096,) says for each colour, 4 bits per channel: (H, W, 3) uint8 to (H, W) of the table's type."""
+    high = (color >> 4).astype(np.uint16)
+    return table[(high[..., 0] << 8) | (high[..., 1] << 4) | high[..., 2]]
 
 
 @dataclass
@@ -25,11 +31,19 @@ class Background:
         albedo: (H, W, 3) uint8, B,G,R.
         temperature: (H, W) uint8 sensor levels before gain control.
         nearness: (H, W) float32, 1 = at the plane's mean distance, larger = nearer.
+        frames: albedo at other times, each as `albedo`, where the place itself moves (a clip); else empty.
+        playing: (T,) index into `frames` per time.
+        heat_table: (4096,) uint8, temperature of each colour (4 bits per channel); given where `frames` are.
+        scale: view pixels per pixel of the arrays at a camera zoom of 1.
     """
 
     albedo: np.ndarray
     temperature: np.ndarray
     nearness: np.ndarray
+    frames: tuple[np.ndarray, ...] = ()
+    playing: np.ndarray | None = None
+    heat_table: np.ndarray | None = None
+    scale: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,9 @@ import numpy as np
 
 from lib.files import atomic_write
 from lib.synthetic.compose import make_scene
+from lib.synthetic.compose_photos import make_photo_scene
+from lib.synthetic.errors import SyntheticError
+from lib.synthetic.pictures import Pictures
 from lib.synthetic.plan import MODALITIES
 from lib.synthetic.render import View, render
 from lib.synthetic.scene import Scene
@@ -38,11 +42,8 @@ VERSION = 1  # of what is drawn: another version does not continue a data set
 META_NAME = "synthrgbx.json"
 MIN_SIZE = (64, 48)
 _ATTEMPTS = 60
+_DRAWN_SHARE = 0.1  # of the sequences, with pictures
 _X_SENSORS = {"rgbt": ThermalSensor, "rgbd": DepthSensor, "rgbe": EventSensor}
-
-
-class SyntheticError(ValueError):
-    """A SynthRGBX data set cannot be made as asked."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class Job:
     length: int
     size: tuple[int, int]
     seed: int
+    pictures: Path | None = None
 
     def rng(self, attempt: int) -> np.random.Generator:
         """The generator of one attempt; no two (split, modality, index, attempt) share one."""
@@ -78,6 +80,8 @@ def sequence_name(split: str, index: int) -> str:
 
 def _acceptable(scene: Scene) -> bool:
     """Whether the first frame shows the target clearly and the target mostly stays in the image."""
+    if scene.natural:
+        return _acceptable_photos(scene)
     position = scene.actors[0].position
     inside = ((position > 0) & (position < (scene.width, scene.height))).all(axis=1)
     if inside.mean() < 0.7:
@@ -89,11 +93,37 @@ def _acceptable(scene: Scene) -> bool:
     return bool(view.visible > 0.97 and sides.min() >= small and sides.max() <= large and view.contrast > 20)
 
 
+def _acceptable_photos(scene: Scene) -> bool:
+    """The same for real pictures, whose targets may be small, huge, and partly outside or hidden."""
+    position = scene.actors[0].position
+    inside = ((position > 0) & (position < (scene.width, scene.height))).all(axis=1)
+    if inside.mean() < 0.7:
+        return False
+    view = render(scene, 1)
+    unit = min(1.0, (scene.width * scene.height / (320 * 240)) ** 0.5)
+    sides = view.box[2:]
+    covered = sides.prod() / (scene.width * scene.height)
+    seen = view.inside > 0.6 and view.occluded < 0.35 and view.contrast > (9 if scene.actors[0].sensed else 16)
+    return bool(seen and sides.max() >= 8 * unit and sides.min() >= 4 * unit and covered < 0.7)
+
+
+@lru_cache(maxsize=2)
+def _pictures(folder: Path) -> Pictures:
+    return Pictures(folder)
+
+
+def _make_scene(rng: np.random.Generator, job: Job, drawn: bool) -> Scene:
+    if job.pictures is None or drawn:
+        return make_scene(rng, job.modality, job.length, *job.size)
+    return make_photo_scene(rng, job.modality, job.length, *job.size, _pictures(job.pictures))
+
+
 def draw_scene(job: Job) -> tuple[Scene, np.random.Generator]:
     """The first acceptable scene of a job, and the generator that its sensors continue with."""
+    drawn = job.rng(_ATTEMPTS).random() < _DRAWN_SHARE
     for attempt in range(_ATTEMPTS):
         rng = job.rng(attempt)
-        scene = make_scene(rng, job.modality, job.length, *job.size)
+        scene = _make_scene(rng, job, drawn)
         if _acceptable(scene):
             return scene, rng
     raise SyntheticError(f"no usable first frame in {_ATTEMPTS} attempts for {job}; use a larger size or another seed")
@@ -163,17 +193,24 @@ def _check(
         raise SyntheticError("; ".join(problems))
 
 
-def _claim(root: Path, split: str, length: int, size: tuple[int, int], seed: int, modality: str) -> None:
+def _claim(
+    root: Path, split: str, length: int, size: tuple[int, int], seed: int, modality: str, pictures: str | None
+) -> None:
     """Create the root and its parameter file, or check that it was made with the same parameters."""
     path = root / META_NAME
     asked = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
+    if pictures is not None:
+        asked["pictures"] = pictures
     lengths: dict[str, int] = {}
     try:
         root.mkdir(parents=True, exist_ok=True)
         if path.exists():
             stored = json.loads(path.read_text())
             lengths = stored["lengths"]
-            differing = [f"{k} {stored.get(k)!r} (asked {asked[k]!r})" for k in asked if stored.get(k) != asked[k]]
+            keys = [*asked, *(k for k in ("pictures",) if k in stored and k not in asked)]
+            differing = [
+                f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in keys if stored.get(k) != asked.get(k)
+            ]
             if lengths.get(split, length) != length:
                 differing.append(f"length of {split} {lengths[split]} (asked {length})")
             if differing:
@@ -200,6 +237,7 @@ def generate(
     seed: int = 0,
     workers: int = 1,
     progress: Callable[[str, bool], None] | None = None,
+    pictures: Path | None = None,
 ) -> list[str]:
     """Make, or complete, one split of one modality pair.
 
@@ -213,16 +251,20 @@ def generate(
         seed: of the whole data set; the content depends on nothing else, in particular not on `workers`.
         workers: processes; 1 works in this one.
         progress: called for each sequence with its name and whether it was made now (or was there already).
+        pictures: folder of real pictures to draw with (scripts/fetch_pictures.py fills one); None: all is drawn. Its
+            fingerprint belongs to the data set's parameters.
 
     Returns:
         The names of the split's sequences, as in its list file.
 
     Raises:
-        SyntheticError: an argument is out of range, or the folder is not writable or holds another data set.
+        SyntheticError: an argument is out of range, the folder is not writable or holds another data set, or the
+            folder of pictures is not one, or not readable.
     """
     _check(modality, split, sequences, length, size, seed, workers)
     root = Path(root)
-    _claim(root, split, length, size, seed, modality)
+    pictures = None if pictures is None else Path(pictures)
+    _claim(root, split, length, size, seed, modality, None if pictures is None else Pictures(pictures).fingerprint())
     names = [sequence_name(split, index) for index in range(sequences)]
     jobs = []
     for index, name in enumerate(names):
@@ -230,7 +272,7 @@ def generate(
             if progress:
                 progress(name, False)
         else:
-            jobs.append(Job(modality, split, index, length, size, seed))
+            jobs.append(Job(modality, split, index, length, size, seed, pictures))
     try:
         for name in _run(root, jobs, workers):
             if progress:

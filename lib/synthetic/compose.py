@@ -15,12 +15,12 @@ from lib.synthetic.scene import Actor, Camera, Scene
 from lib.synthetic.shapes import ARTICULATED, SHAPES, make_sprite
 from lib.synthetic.textures import palette
 
-__all__ = ["make_scene"]
+__all__ = ["Builder", "make_like", "make_relief", "make_scene"]
 
 _CANVAS = 1.5  # background size / view size
 
 
-class _Builder:
+class Builder:
     """Draws the parts of a scene in a fixed order from one generator."""
 
     def __init__(self, rng: np.random.Generator, modality: str, length: int, width: int, height: int) -> None:
@@ -84,7 +84,7 @@ class _Builder:
         return path
 
     def camera(self, target: np.ndarray) -> Camera:
-        """A camera: fixed, hand-held, panning, following, or moving around a target that stands still."""
+        """A camera: fixed, hand-held, panning, following, or moving around a target (T, 2) that stands still."""
         rng, count = self.rng, len(self.tau)
         mode = str(rng.choice(["fixed", "shake", "pan", "follow", "around"], p=[0.22, 0.15, 0.2, 0.15, 0.28]))
         zoom, angle, pan = np.ones(count), np.zeros(count), np.zeros((count, 2))
@@ -132,7 +132,7 @@ class _Builder:
         return camera.project(camera.lift(point, at) + own)
 
 
-def _target(b: _Builder) -> tuple[Actor, Camera, dict[str, object]]:
+def _target(b: Builder) -> tuple[Actor, Camera, dict[str, object]]:
     """The target, the camera and what similar objects need to copy: kind, palette, seed, size, temperature."""
     rng = b.rng
     kind = str(rng.choice(list(SHAPES)))
@@ -165,7 +165,7 @@ def _target(b: _Builder) -> tuple[Actor, Camera, dict[str, object]]:
     return actor, camera, {"kind": kind, "colors": colors, "seed": seed, "size": size * 1.25, "warm": warm}
 
 
-def _like(b: _Builder, target: Actor, look: dict, role: str, path: np.ndarray, apart: float) -> Actor:
+def make_like(b: Builder, target: Actor, look: dict, role: str, path: np.ndarray, apart: float) -> Actor:
     """A twin (same look, other temperature and distance), a thermal twin (the other way round) or a relative."""
     rng = b.rng
     temperature, distance = target.temperature, target.distance
@@ -189,11 +189,11 @@ def _like(b: _Builder, target: Actor, look: dict, role: str, path: np.ndarray, a
                  heat_gain=target.heat_gain, **pose)  # fmt: skip
 
 
-def _moment(b: _Builder) -> int:
+def _moment(b: Builder) -> int:
     return int(b.rng.integers(min(6, b.length), b.length + 1))
 
 
-def _distractors(b: _Builder, camera: Camera, target: Actor, look: dict) -> list[Actor]:
+def _distractors(b: Builder, camera: Camera, target: Actor, look: dict) -> list[Actor]:
     """Similar objects that come near or cross, and unrelated ones."""
     rng, actors = b.rng, []
     roles = ["relative"] * int(rng.integers(0, 4)) if b.chance(0.65) else []
@@ -213,11 +213,11 @@ def _distractors(b: _Builder, camera: Camera, target: Actor, look: dict) -> list
         speed = rng.uniform(1.0, 4) if role == "twin" else rng.choice([0.0, rng.uniform(0.2, 4)])
         path = b.along(camera, at, target.position[at] + offset, speed * b.unit)
         apart = float(rng.choice([rng.uniform(0.55, 0.75), rng.uniform(1.3, 1.6)]))
-        actors.append(_like(b, target, look, role, path, apart))
+        actors.append(make_like(b, target, look, role, path, apart))
     return actors
 
 
-def _bystanders(b: _Builder, camera: Camera, target: Actor, warm: float) -> list[Actor]:
+def _bystanders(b: Builder, camera: Camera, target: Actor, warm: float) -> list[Actor]:
     """Unrelated objects, static or moving, nearer or farther than the target."""
     rng, actors = b.rng, []
     for _ in range(int(rng.integers(0, 6))):
@@ -236,7 +236,7 @@ def _bystanders(b: _Builder, camera: Camera, target: Actor, warm: float) -> list
     return actors
 
 
-def _occluders(b: _Builder, camera: Camera, target: Actor, size: float, warm: float) -> list[Actor]:
+def _occluders(b: Builder, camera: Camera, target: Actor, size: float, warm: float) -> list[Actor]:
     """Objects that pass, or stand, in front of the target at some moment."""
     rng, actors = b.rng, []
     if not b.chance(0.35):
@@ -264,7 +264,7 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
         length: frames.
         width, height: of the view, pixels.
     """
-    b = _Builder(rng, modality, length, width, height)
+    b = Builder(rng, modality, length, width, height)
     b.background = make_background(rng, int(height * _CANVAS), int(width * _CANVAS))
     target, camera, look = _target(b)
     others = _bystanders(b, camera, target, look["warm"]) + _distractors(b, camera, target, look)
@@ -276,10 +276,10 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
     if b.plan.x_failure:
         b.attributes |= {b.plan.x_failure, "x_failure"}
     return Scene(modality, width, height, length, b.background, camera, distance, (target, *others), b.plan,
-                 b.schedules, b.attributes, _relief(b))  # fmt: skip
+                 b.schedules, b.attributes, make_relief(b))  # fmt: skip
 
 
-def _relief(b: _Builder) -> float | None:
+def make_relief(b: Builder) -> float | None:
     """Where RGB works, many targets lie on what is behind them: a cup on a table, a bag on the floor."""
     rng = b.rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
     if b.modality != "rgbd" or b.plan.rgb_failure is not None or rng.random() >= 0.6:

@@ -13,10 +13,10 @@ import numpy as np
 
 from lib.synthetic.textures import shade
 
-__all__ = ["Painter", "Sprite"]
+__all__ = ["BORDER", "Painter", "Sprite"]
 
 _OVERSAMPLING = 2
-_BORDER = 2  # transparent pixels around a sprite, so that a warp interpolates to nothing
+BORDER = 2  # transparent pixels around a sprite, so that a warp interpolates to nothing
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Sprite:
     def size(self) -> tuple[int, int]:
         """Width and height of the drawing without its border, pixels."""
         height, width = self.heat[0].shape
-        return width - 2 * _BORDER, height - 2 * _BORDER
+        return width - 2 * BORDER, height - 2 * BORDER
 
 
 class Painter:
@@ -91,7 +91,7 @@ class Painter:
         albedo[self.alpha == 0] = 0
         color = cv2.resize(np.dstack([albedo, self.alpha]), size, interpolation=cv2.INTER_AREA)
         heat = cv2.resize(self.heat, size, interpolation=cv2.INTER_AREA)
-        border = (_BORDER,) * 4
+        border = (BORDER,) * 4
         return (
             cv2.copyMakeBorder(color, *border, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)),
             cv2.copyMakeBorder(heat, *border, cv2.BORDER_CONSTANT, value=128),

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.synthetic.scene import Actor, Scene
+from lib.synthetic.backgrounds import look_up
+from lib.synthetic.scene import Actor, Camera, Scene
 
 __all__ = ["View", "render"]
 
@@ -27,7 +28,8 @@ class View:
             clipped to the image; all 0 when no silhouette pixel is inside the image.
         inside: share of the whole silhouette that is inside the image, 0…1.
         occluded: share of the silhouette inside the image that something nearer hides, 0…1.
-        contrast: mean difference the target makes to color, 0…255, over its silhouette.
+        contrast: mean difference the target makes to color, 0…255, over its silhouette; for a target that is a part of
+            what is there, the standard deviation of color over it.
         silhouette: (H, W) bool, un-occluded.
     """
 
@@ -72,19 +74,22 @@ class _Stamp:
         return np.s_[y0:y1, x0:x1], inner
 
 
-def _stamp(actor: Actor, t: int, heat: bool, bounds: tuple[int, int] | None) -> _Stamp | None:
+def _stamp(actor: Actor, camera: Camera, t: int, heat: bool, bounds: tuple[int, int] | None) -> _Stamp | None:
     """Warp an actor's sprite; with `bounds` (height, width) an actor outside of the image is skipped."""
     color = actor.sprite.color[actor.phase[t]]
     h, w = color.shape[:2]
     c, s = np.cos(actor.angle[t]), np.sin(actor.angle[t])
     scaling = np.array([[actor.scale[t, 0], actor.shear[t] * actor.scale[t, 0]], [0.0, actor.scale[t, 1]]])
     linear = np.array([[c, -s], [s, c]]) @ scaling
+    position = actor.position[t]
+    if camera.skew is not None:
+        linear, position = camera.skew[t] @ linear, camera.centre + camera.skew[t] @ (position - camera.centre)
     half = np.abs(linear) @ (w / 2, h / 2) * (1 + actor.warp_amount)
-    left, top = np.floor(actor.position[t] - half).astype(int) - 1
-    right, bottom = np.ceil(actor.position[t] + half).astype(int) + 1
+    left, top = np.floor(position - half).astype(int) - 1
+    right, bottom = np.ceil(position + half).astype(int) + 1
     if bounds and (right <= 0 or bottom <= 0 or left >= bounds[1] or top >= bounds[0]):
         return None
-    offset = actor.position[t] - (left, top) - 0.5 - linear @ ((w - 1) / 2, (h - 1) / 2)
+    offset = position - (left, top) - 0.5 - linear @ ((w - 1) / 2, (h - 1) / 2)
     size = (int(right - left), int(bottom - top))
     matrix = np.column_stack([linear, offset])
     warped = cv2.warpAffine(color, matrix, size, flags=cv2.INTER_LINEAR)
@@ -116,14 +121,19 @@ class _Layers:
         self.scene, self.t = scene, t
         size, shape = (scene.width, scene.height), (scene.height, scene.width)
         camera, place = scene.camera, scene.background
-        linear = camera.linear()[t]
+        linear = camera.linear()[t] * place.scale
         middle = np.array([place.shape[1] - 1, place.shape[0] - 1]) / 2
-        matrix = np.column_stack([linear, camera.centre + camera.pan[t] - 0.5 - linear @ middle])
+        shown = camera.centre + camera.pan[t]
+        if camera.skew is not None:
+            linear, shown = camera.skew[t] @ linear, camera.centre + camera.skew[t] @ camera.pan[t]
+        matrix = np.column_stack([linear, shown - 0.5 - linear @ middle])
         options = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT_101}
-        self.color = cv2.warpAffine(place.albedo, matrix, size, **options)
+        albedo = place.frames[place.playing[t]] if place.frames else place.albedo
+        self.color = cv2.warpAffine(albedo, matrix, size, **options)
         self.temperature = self.distance = self.reflective = None
         if scene.modality == "rgbt":
-            self.temperature = cv2.warpAffine(place.temperature, matrix, size, **options)
+            still = cv2.warpAffine(place.temperature, matrix, size, **options)
+            self.temperature = look_up(place.heat_table, self.color) if place.frames else still
         if scene.modality == "rgbd":
             self.distance = scene.distance / cv2.warpAffine(place.nearness, matrix, size, **options)
             self.reflective = np.zeros(shape, bool)
@@ -136,7 +146,7 @@ class _Layers:
         """Put an actor in front of everything painted so far."""
         shape = self.silhouette.shape
         target = actor is self.scene.actors[0]
-        stamp = _stamp(actor, self.t, self.temperature is not None, None if target else shape)
+        stamp = _stamp(actor, self.scene.camera, self.t, self.temperature is not None, None if target else shape)
         slices = stamp.clip(*shape) if stamp else None
         solid = stamp.color[..., 3] > 127 if stamp else None
         if target:
@@ -146,11 +156,15 @@ class _Layers:
         image, inner = slices
         inside = solid[inner]
         before = self.color[image].copy() if target else None
-        _over(self.color[image], stamp.color[inner])
-        self._x(actor, image, stamp, inner, inside, target)
+        if actor.painted:
+            _over(self.color[image], stamp.color[inner])
+        if actor.sensed:
+            self._x(actor, image, stamp, inner, inside, target)
         if target:
             self.silhouette[image] = inside
             self._measure(image, inside, before)
+            if not actor.painted and inside.any():  # a part of what is there: how much there is to see on it
+                self.contrast = float(self.color[image][inside].std(axis=0).mean())
         else:
             self.hidden[image] |= inside & self.silhouette[image]
 

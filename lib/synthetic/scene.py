@@ -21,12 +21,15 @@ class Camera:
     """Maps background coordinates (pixels from its centre) to the image: zoom * R(angle) w + centre + pan.
 
     zoom, angle (T,) float64, radians; pan (T, 2), pixels; centre (2,) of the image.
+    skew: (T, 2, 2) what a rolling shutter does to the finished picture about its centre, or None: all rows are
+    exposed at once.
     """
 
     zoom: np.ndarray
     angle: np.ndarray
     pan: np.ndarray
     centre: np.ndarray
+    skew: np.ndarray | None = None
 
     def linear(self) -> np.ndarray:
         """zoom * R, (T, 2, 2)."""
@@ -49,7 +52,9 @@ class Actor:
 
     position (T, 2) image pixels of the centre; scale (T, 2) x and y; angle (T,) radians; shear (T,);
     distance (T,) millimetres; phase (T,) index of the sprite's phase; warp (T,) phase of a wave-like deformation,
-    `warp_amount` its amplitude as a share of the size; temperature and heat_gain: sensor levels; reflective: no depth.
+    `warp_amount` its amplitude as a share of the size; temperature and heat_gain: sensor levels; reflective: no depth;
+    painted: False for what is in the place's picture already; sensed: False if it has no temperature and distance of
+    its own either. Its silhouette counts all the same.
     """
 
     role: str
@@ -65,6 +70,8 @@ class Actor:
     temperature: float
     heat_gain: float
     reflective: bool = False
+    painted: bool = True
+    sensed: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,3 +94,4 @@ class Scene:
     schedules: Schedules
     attributes: set[str] = field(default_factory=set)
     relief: float | None = None
+    natural: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -36,11 +37,12 @@ def contact_sheet(
     seed: int = 0,
     columns: int = 5,
     width: int = 192,
+    pictures: Path | None = None,
 ) -> np.ndarray:
     """Draw `columns` frames of each sequence, RGB above X, with the target's box (red where it is absent).
 
     Args:
-        modality, split, length, size, seed: as for `generate`; the same sequences are shown.
+        modality, split, length, size, seed, pictures: as for `generate`; the same sequences are shown.
         indices: sequence numbers, one row each.
         columns: frames per sequence, evenly spread from first to last.
         width: of a frame on the sheet, pixels.
@@ -50,7 +52,7 @@ def contact_sheet(
     """
     rows = []
     for index in indices:
-        scene, rng = draw_scene(Job(modality, split, index, length, size, seed))
+        scene, rng = draw_scene(Job(modality, split, index, length, size, seed, pictures))
         wanted = set(np.linspace(0, length - 1, columns).round().astype(int).tolist())
         shown = (frame for k, frame in enumerate(frames(scene, rng)) if k in wanted)
         row = np.hstack([_tile(f.rgb, f.x, f.view.box, f.view.absent, width) for f in shown])
