@@ -52,8 +52,8 @@ class _Builder:
 
     def speed(self) -> float:
         """The target's speed in the image, pixels per frame."""
-        fails = self.plan.rgb_failure is not None
-        kinds, shares = ("still", "slow", "medium", "fast"), ((0, 0.12, 0.58, 0.3) if fails else (0.2, 0.3, 0.35, 0.15))
+        shares = (0, 0.12, 0.58, 0.3) if self.plan.needs_x else (0.2, 0.3, 0.35, 0.15)
+        kinds = ("still", "slow", "medium", "fast")
         kind = str(self.rng.choice(kinds, p=shares))
         if kind in ("slow", "still"):
             self.attributes.add("slow_motion")
@@ -156,7 +156,7 @@ def _target(b: _Builder) -> tuple[Actor, Camera, dict[str, object]]:
     if b.chance(0.25, "aspect_change"):
         squeeze = np.exp(0.4 * (make_wave(rng, rng.uniform(40, 120))(b.tau) - 0.5))
     scale = np.stack([relative * squeeze, relative], -1)
-    distance = rng.uniform(900, 4200) / np.exp(log_scale - log_scale.mean())
+    distance = np.exp(rng.uniform(np.log(450), np.log(4500)) - log_scale + log_scale.mean())
     warm = float(np.median(b.background.temperature))
     difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
     temperature = float(np.clip(warm + difference, 8, 240))
@@ -275,6 +275,9 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
         b.attributes |= {b.plan.rgb_failure, "rgb_failure"}
     if b.plan.x_failure:
         b.attributes |= {b.plan.x_failure, "x_failure"}
+    b.attributes |= {f"{outage.stream}_{outage.kind}" for outage in b.plan.outages}
+    if b.plan.time_shift:
+        b.attributes.add("time_shift")
     return Scene(modality, width, height, length, b.background, camera, distance, (target, *others), b.plan,
                  b.schedules, b.attributes, _relief(b))  # fmt: skip
 
@@ -282,7 +285,7 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
 def _relief(b: _Builder) -> float | None:
     """Where RGB works, many targets lie on what is behind them: a cup on a table, a bag on the floor."""
     rng = b.rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
-    if b.modality != "rgbd" or b.plan.rgb_failure is not None or rng.random() >= 0.6:
+    if b.modality != "rgbd" or b.plan.needs_x or rng.random() >= 0.6:
         return None
     b.attributes.add("low_relief")
     return float(rng.uniform(0.004, 0.06))
