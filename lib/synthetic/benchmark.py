@@ -16,10 +16,13 @@ import numpy as np
 
 from lib.files import atomic_write
 from lib.synthetic.compose import make_scene
+from lib.synthetic.depth import DepthSensor
+from lib.synthetic.events import EventSensor
 from lib.synthetic.plan import MODALITIES
 from lib.synthetic.render import View, render
 from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
+from lib.synthetic.sensing import drop_out
+from lib.synthetic.sensors import RgbSensor, ThermalSensor
 from lib.synthetic.writers import LAYOUTS, SPLITS, write_annotations, write_attributes, write_frame, write_lists
 
 __all__ = [
@@ -110,6 +113,7 @@ def frames(scene: Scene, rng: np.random.Generator) -> Iterator[Frame]:
     With a time shift X looks at an earlier or later moment than RGB, to which the view, and so the box, belongs.
     """
     rgb_sensor, x_sensor = RgbSensor(scene, rng), _X_SENSORS[scene.modality](scene, rng)
+    scene.attributes.update(scene.plan.attributes)
     shift, length = scene.plan.time_shift, scene.length
     views: dict[int, View] = {}  # those that the later stream still needs
 
@@ -197,6 +201,11 @@ def _claim(root: Path, split: str, length: int, size: tuple[int, int], seed: int
         root.mkdir(parents=True, exist_ok=True)
         if path.exists():
             stored = json.loads(path.read_text())
+            if stored["version"] != VERSION:
+                raise SyntheticError(
+                    f"{root} holds SynthRGBX version {stored['version']!r}, this is version {VERSION}: their pictures "
+                    "and scores do not compare; choose another --output, or delete that folder"
+                )
             lengths = stored["lengths"]
             differing = [f"{k} {stored.get(k)!r} (asked {asked[k]!r})" for k in asked if stored.get(k) != asked[k]]
             if lengths.get(split, length) != length:

@@ -62,6 +62,10 @@ class _Builder:
         low, high = {"still": (0.02, 0.3), "slow": (0.4, 1.5), "medium": (1.5, 3.5), "fast": (4, 8)}[kind]
         return float(self.rng.uniform(low, high)) * self.unit
 
+    def distance(self) -> float:
+        """The target's mean distance, millimetres: within arm's reach to across a hall, near as often as far."""
+        return float(np.exp(self.rng.uniform(np.log(450), np.log(4500))))
+
     def wander(self, speed: float, reach: np.ndarray) -> np.ndarray:
         """A smooth path (T, 2) within +-reach (2,) pixels, at about the given speed (pixels per frame)."""
         reach = np.minimum(reach, max(speed * 40, 3.0))
@@ -156,7 +160,7 @@ def _target(b: _Builder) -> tuple[Actor, Camera, dict[str, object]]:
     if b.chance(0.25, "aspect_change"):
         squeeze = np.exp(0.4 * (make_wave(rng, rng.uniform(40, 120))(b.tau) - 0.5))
     scale = np.stack([relative * squeeze, relative], -1)
-    distance = np.exp(rng.uniform(np.log(450), np.log(4500)) - log_scale + log_scale.mean())
+    distance = b.distance() / np.exp(log_scale - log_scale.mean())
     warm = float(np.median(b.background.temperature))
     difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
     temperature = float(np.clip(warm + difference, 8, 240))
@@ -275,9 +279,6 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
         b.attributes |= {b.plan.rgb_failure, "rgb_failure"}
     if b.plan.x_failure:
         b.attributes |= {b.plan.x_failure, "x_failure"}
-    b.attributes |= {f"{outage.stream}_{outage.kind}" for outage in b.plan.outages}
-    if b.plan.time_shift:
-        b.attributes.add("time_shift")
     return Scene(modality, width, height, length, b.background, camera, distance, (target, *others), b.plan,
                  b.schedules, b.attributes, _relief(b))  # fmt: skip
 

@@ -72,6 +72,12 @@ class Plan:
     poor_x: bool = False
 
     @property
+    def attributes(self) -> set[str]:
+        """Names of the outages (`x_black`, …), and `time_shift`."""
+        names = {f"{outage.stream}_{outage.kind}" for outage in self.outages}
+        return names | {"time_shift"} if self.time_shift else names
+
+    @property
     def needs_x(self) -> bool:
         """Whether there are frames in which only X can show the target."""
         return self.rgb_failure is not None or any(outage.stream == "rgb" for outage in self.outages)

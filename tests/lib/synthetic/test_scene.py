@@ -9,10 +9,12 @@ import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene, frames
 from lib.synthetic.compose import make_scene
+from lib.synthetic.depth import DepthSensor
+from lib.synthetic.events import EVENT_COLORS, EventSensor
 from lib.synthetic.plan import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, make_plan, make_schedules
 from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import EVENT_COLORS, DepthSensor, EventSensor, RgbSensor, ThermalSensor
+from lib.synthetic.sensors import RgbSensor, ThermalSensor
 
 SIZE = (96, 72)
 ALWAYS = (-1e3, 1e6, 1.0)  # a window that covers every frame
