@@ -18,12 +18,15 @@ import numpy as np
 from lib.files import atomic_write
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
+from lib.synthetic.depth import DepthSensor
 from lib.synthetic.errors import SyntheticError
+from lib.synthetic.events import EventSensor
 from lib.synthetic.pictures import Pictures
 from lib.synthetic.plan import MODALITIES
 from lib.synthetic.render import View, render
 from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor
+from lib.synthetic.sensing import drop_out
+from lib.synthetic.sensors import RgbSensor, ThermalSensor
 from lib.synthetic.writers import LAYOUTS, SPLITS, write_annotations, write_attributes, write_frame, write_lists
 
 __all__ = [
@@ -38,7 +41,7 @@ __all__ = [
     "sequence_name",
 ]
 
-VERSION = 1  # of what is drawn: another version does not continue a data set
+VERSION = 2  # of what is drawn: another version does not continue a data set, and its scores do not compare
 META_NAME = "synthrgbx.json"
 MIN_SIZE = (64, 48)
 _ATTEMPTS = 60
@@ -129,14 +132,40 @@ def draw_scene(job: Job) -> tuple[Scene, np.random.Generator]:
     raise SyntheticError(f"no usable first frame in {_ATTEMPTS} attempts for {job}; use a larger size or another seed")
 
 
+def _mirrored(index: int, length: int) -> int:
+    """A time index that a lag moved before the first or behind the last one, turned back into 0…length."""
+    return length - abs(length - abs(index))
+
+
 def frames(scene: Scene, rng: np.random.Generator) -> Iterator[Frame]:
-    """Render and sense a scene frame by frame (length frames)."""
+    """Render and sense a scene frame by frame (length frames).
+
+    With a time shift X looks at an earlier or later moment than RGB, to which the view, and so the box, belongs.
+    """
     rgb_sensor, x_sensor = RgbSensor(scene, rng), _X_SENSORS[scene.modality](scene, rng)
+    scene.attributes.update(scene.plan.attributes)
+    shift, length = scene.plan.time_shift, scene.length
+    views: dict[int, View] = {}  # those that the later stream still needs
+
+    def look(t: int) -> View:
+        if t not in views:
+            views[t] = render(scene, t)
+        return views[t]
+
     if scene.modality == "rgbe":
-        x_sensor(render(scene, 0), 0, rng)
-    for t in range(1, scene.length + 1):
-        view = render(scene, t)
-        yield Frame(rgb_sensor(view, t, rng), x_sensor(view, t, rng), view)
+        start = _mirrored(-shift, length)
+        x_sensor(look(start), start, rng)
+    pictures: dict[str, np.ndarray] = {}
+    for t in range(1, length + 1):
+        x_time = _mirrored(t - shift, length)
+        taken = {"rgb": rgb_sensor(look(t), t, rng), "x": x_sensor(look(x_time), x_time, rng)}
+        for outage in scene.plan.outages:
+            if outage.start <= t - 1 < outage.end:
+                taken[outage.stream] = drop_out(outage, taken[outage.stream], pictures[outage.stream], rng)
+        pictures = taken
+        yield Frame(pictures["rgb"], pictures["x"], views[t])
+        for old in [k for k in views if k <= t - abs(shift)]:
+            del views[old]
 
 
 def _observed(scene: Scene, boxes: np.ndarray, inside: np.ndarray, occluded: np.ndarray) -> set[str]:
@@ -206,6 +235,11 @@ def _claim(
         root.mkdir(parents=True, exist_ok=True)
         if path.exists():
             stored = json.loads(path.read_text())
+            if stored["version"] != VERSION:
+                raise SyntheticError(
+                    f"{root} holds SynthRGBX version {stored['version']!r}, this is version {VERSION}: their pictures "
+                    "and scores do not compare; choose another --output, or delete that folder"
+                )
             lengths = stored["lengths"]
             keys = [*asked, *(k for k in ("pictures",) if k in stored and k not in asked)]
             differing = [

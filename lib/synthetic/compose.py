@@ -52,8 +52,8 @@ class Builder:
 
     def speed(self) -> float:
         """The target's speed in the image, pixels per frame."""
-        fails = self.plan.rgb_failure is not None
-        kinds, shares = ("still", "slow", "medium", "fast"), ((0, 0.12, 0.58, 0.3) if fails else (0.2, 0.3, 0.35, 0.15))
+        shares = (0, 0.12, 0.58, 0.3) if self.plan.needs_x else (0.2, 0.3, 0.35, 0.15)
+        kinds = ("still", "slow", "medium", "fast")
         kind = str(self.rng.choice(kinds, p=shares))
         if kind in ("slow", "still"):
             self.attributes.add("slow_motion")
@@ -61,6 +61,10 @@ class Builder:
             self.attributes.add("fast_motion")
         low, high = {"still": (0.02, 0.3), "slow": (0.4, 1.5), "medium": (1.5, 3.5), "fast": (4, 8)}[kind]
         return float(self.rng.uniform(low, high)) * self.unit
+
+    def distance(self) -> float:
+        """The target's mean distance, millimetres: within arm's reach to across a hall, near as often as far."""
+        return float(np.exp(self.rng.uniform(np.log(450), np.log(4500))))
 
     def wander(self, speed: float, reach: np.ndarray) -> np.ndarray:
         """A smooth path (T, 2) within +-reach (2,) pixels, at about the given speed (pixels per frame)."""
@@ -156,7 +160,7 @@ def _target(b: Builder) -> tuple[Actor, Camera, dict[str, object]]:
     if b.chance(0.25, "aspect_change"):
         squeeze = np.exp(0.4 * (make_wave(rng, rng.uniform(40, 120))(b.tau) - 0.5))
     scale = np.stack([relative * squeeze, relative], -1)
-    distance = rng.uniform(900, 4200) / np.exp(log_scale - log_scale.mean())
+    distance = b.distance() / np.exp(log_scale - log_scale.mean())
     warm = float(np.median(b.background.temperature))
     difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
     temperature = float(np.clip(warm + difference, 8, 240))
@@ -282,7 +286,7 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
 def make_relief(b: Builder) -> float | None:
     """Where RGB works, many targets lie on what is behind them: a cup on a table, a bag on the floor."""
     rng = b.rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
-    if b.modality != "rgbd" or b.plan.rgb_failure is not None or rng.random() >= 0.6:
+    if b.modality != "rgbd" or b.plan.needs_x or rng.random() >= 0.6:
         return None
     b.attributes.add("low_relief")
     return float(rng.uniform(0.004, 0.06))

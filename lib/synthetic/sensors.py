@@ -1,50 +1,20 @@
-"""Sensors: from what is there (`View`) to what a camera reports.
+"""The RGB and the thermal sensor: from what is there (`View`) to what a camera reports.
 
-All randomness of a frame comes from a generator given per frame; noise is cut from fixed tiles at random offsets,
-which is far cheaper than drawing it per pixel.
+All randomness of a frame comes from a generator given per frame.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
 
-from lib.modality import OFF_COLOUR, ON_COLOUR
 from lib.synthetic.motion import make_wave
 from lib.synthetic.render import View
 from lib.synthetic.scene import Scene
+from lib.synthetic.sensing import enlarge, misalignment, noise
 from lib.synthetic.textures import fractal
 
-__all__ = ["DepthSensor", "EventSensor", "RgbSensor", "ThermalSensor"]
-
-_TILE = 640
-
-
-@lru_cache(maxsize=4)
-def _tile(kind: str, channels: int) -> np.ndarray:
-    """A fixed noise tile (_TILE, _TILE[, channels]) float32: normal, uniform or blobs (smooth, uniform values)."""
-    rng = np.random.default_rng(20240229 + channels)
-    shape = (_TILE, _TILE) if channels == 1 else (_TILE, _TILE, channels)
-    if kind == "normal":
-        return rng.standard_normal(shape, dtype=np.float32)
-    if kind == "uniform":
-        return rng.random(shape, dtype=np.float32)
-    smooth = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), 2.2)
-    ranks = np.empty(smooth.size, np.float32)
-    ranks[np.argsort(smooth, axis=None)] = np.linspace(0, 1, smooth.size, dtype=np.float32)
-    return ranks.reshape(shape)
-
-
-def _noise(rng: np.random.Generator, kind: str, height: int, width: int, channels: int = 1) -> np.ndarray:
-    """A window of a noise tile at a random place, (height, width[, channels]) float32."""
-    tile = _tile(kind, channels)
-    if height > _TILE or width > _TILE:
-        repeats = (-(-height // _TILE) + 1, -(-width // _TILE) + 1) + (1,) * (tile.ndim - 2)
-        tile = np.tile(tile, repeats)
-    y, x = rng.integers(tile.shape[0] - height + 1), rng.integers(tile.shape[1] - width + 1)
-    return tile[y : y + height, x : x + width]
+__all__ = ["RgbSensor", "ThermalSensor"]
 
 
 def _line_kernel(motion: np.ndarray) -> np.ndarray | None:
@@ -124,7 +94,7 @@ class RgbSensor:
         if s.glare[t] > 0:
             self._glare(lit, t, float(s.glare[t]))
         sigma = self.noise if s.gain[t] > 0.3 else max(self.noise, self.dark_noise)
-        lit += _noise(rng, "normal", height, width, 3) * np.float32(sigma)
+        lit += noise(rng, "normal", height, width, 3) * np.float32(sigma)
         image = cv2.LUT(np.clip(lit, 0, 255).astype(np.uint8), self.tone)
         if self.gray:
             image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
@@ -166,103 +136,89 @@ class RgbSensor:
 
 
 class ThermalSensor:
-    """A microbolometer: blurred temperature, slow gain control, noise and fixed pattern; no albedo."""
+    """A microbolometer: blurred temperature, slow gain control, noise and fixed pattern; no albedo.
+
+    Each camera has a polarity, contrast, brightness and resolution of its own; some surround hot things with a halo,
+    have pixels with a wrong offset, drift, or jump when their shutter calibrates them.
+    """
 
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
-        height, width = scene.height, scene.width
-        self.blur = float(rng.uniform(0.6, 1.5))
-        self.noise = float(rng.uniform(0.8, 4))
-        self.pattern = rng.uniform(0, 2.5) * _noise(rng, "normal", 1, width) + rng.uniform(0, 1) * _noise(
-            rng, "normal", height, width
+        width, height, count = scene.width, scene.height, scene.length + 1
+        poor, flags = scene.plan.poor_x, scene.attributes
+        own = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
+        self.factor = float(own.uniform(1.5, 3.5 if poor else 2.5)) if own.random() < 0.4 else 1.0
+        self.size = (round(width / self.factor), round(height / self.factor))
+        self.matrix = None
+        if own.random() < 0.5:
+            self.matrix = misalignment(own, scene, (0.03, 0.012), 0.02, 0.8)
+        self.blur = float(own.uniform(0.6, 1.5)) / self.factor**0.5
+        self.noise = float(own.uniform(3, 9) if poor else own.uniform(0.8, 4))
+        self.halo = float(own.uniform(0.3, 0.9) * own.choice([-1, 1])) if own.random() < 0.35 else 0.0
+        self.halo_reach = float(own.uniform(1.5, 5))
+        columns, rows = self.size
+        self.pattern = own.uniform(0, 2.5) * noise(own, "normal", 1, columns) + own.uniform(0, 1) * noise(
+            own, "normal", rows, columns
         )
+        bad = own.random() < 0.25
+        if bad:
+            wrong = noise(own, "uniform", rows, columns) < 10 ** own.uniform(-3.7, -2.3)
+            self.pattern[wrong] += own.uniform(30, 120, wrong.sum()) * own.choice([-1, 1], wrong.sum())
+        self.black_hot = bool(own.random() < 0.35)
+        self.gamma = float(np.exp(own.uniform(-0.5, 0.8)))
+        low_contrast = own.random() < (0.5 if poor else 0.2)
+        contrast = own.uniform(0.12 if poor else 0.3, 0.55) if low_contrast else np.exp(own.uniform(-0.3, 0.7))
+        level = own.uniform(-0.25, 0.25) * (1 if low_contrast else 0.6)
+        drift = make_wave(own, own.uniform(40, 200))(np.arange(count))
+        self.contrast = np.full(count, float(contrast))
+        self.level = level + own.uniform(0, 0.12) * (drift - drift[1]) * min(1.0, float(contrast))
+        jumps = own.random() < 0.3 and count > 4
+        if jumps:
+            for at in own.integers(4, count, own.integers(1, 4)):
+                self.level[at:] += own.choice([-1, 1]) * own.uniform(0.06, 0.25) * min(1.0, float(contrast))
+                self.contrast[at:] *= np.exp(own.normal(0, 0.2))
+        flags |= {name for name, on in (("low_resolution", self.factor > 1), ("halo", self.halo != 0),
+                                        ("bad_pixels", bad), ("black_hot", self.black_hot),
+                                        ("low_contrast", low_contrast), ("thermal_jump", jumps)) if on}  # fmt: skip
         self.low: float | None = None
         self.high = 0.0
 
     def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
         """(H, W, 3) uint8, three equal channels."""
         height, width = view.temperature.shape
-        heat = cv2.GaussianBlur(view.temperature, (0, 0), self.blur)
-        low, high = np.percentile(heat[::4, ::4], (1, 99.5))
+        columns, rows = self.size
+        heat = view.temperature
+        if self.factor > 1:
+            if self.factor > 2:
+                heat = cv2.resize(heat, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+            heat = cv2.resize(heat, self.size, interpolation=cv2.INTER_LINEAR)
+        heat = cv2.GaussianBlur(heat, (0, 0), self.blur)
+        counts = np.cumsum(np.bincount(heat[::4, ::4].ravel(), minlength=256))
+        low, high = np.searchsorted(counts, counts[-1] * np.array([0.01, 0.995])).astype(float)
         middle, spread = (low + high) / 2, max(high - low, 50.0)
         low, high = middle - 0.6 * spread, middle + 0.6 * spread
         if self.low is None:
             self.low, self.high = low, high
         self.low, self.high = 0.95 * self.low + 0.05 * low, 0.95 * self.high + 0.05 * high
-        out = (heat.astype(np.float32) - np.float32(self.low)) * np.float32(255 / (self.high - self.low))
-        out += np.float32(self.noise) * _noise(rng, "normal", height, width) + self.pattern
-        return cv2.cvtColor(np.clip(out, 0, 255).astype(np.uint8), cv2.COLOR_GRAY2BGR)
-
-
-class DepthSensor:
-    """A structured-light or time-of-flight camera: millimetres, noise growing with the square of the range, holes.
-
-    It stands beside the colour camera. Half of the sequences are not registered: depth is shifted by a few pixels.
-    """
-
-    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
-        self.scene = scene
-        self.limit = float(scene.distance * rng.uniform(1.3, 2.5))
-        self.noise = float(rng.uniform(0.6e-6, 1.8e-6))
-        self.edge_loss = float(rng.uniform(0.3, 0.8))
-        own = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
-        self.shift = np.zeros(2)
-        if own.random() < 0.5:
-            self.shift = np.rint(own.uniform(-1, 1, 2) * (0.03 * scene.width, 0.006 * scene.width))
-            scene.attributes.add("misregistered")
-
-    def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
-        """(H, W) uint16 millimetres, 0 = no measurement."""
-        s = self.scene.schedules
-        height, width = view.distance.shape
-        z = view.distance
-        blobs = _noise(rng, "blobs", height, width)
-        grain = _noise(rng, "normal", height, width)
-        if s.range_noise[t] > 1.5:  # interference comes in grains of several pixels
-            grain = grain + 2 * cv2.resize(_noise(rng, "normal", height // 5 + 1, width // 5 + 1), (width, height))
-        step = cv2.max(z * z * np.float32(1.2e-6), 1.0)  # disparity steps
-        noisy = z + grain * (z * z) * np.float32(self.noise * s.range_noise[t])
-        noisy = np.rint(noisy / step) * step
-        span = cv2.dilate(z, np.ones((3, 5))) - cv2.erode(z, np.ones((3, 5)))
-        lost = (span > 0.08 * z) & (blobs < self.edge_loss)
-        lost |= (noisy > self.limit) | (blobs < 0.008) | (view.reflective & (blobs < 0.85))
-        if s.holes[t] > 0:
-            self._lose_target(lost, view, t, blobs, float(s.holes[t]))
-        noisy[lost] = 0
-        if self.shift.any():
-            matrix = np.column_stack([np.eye(2), self.shift])
-            noisy = cv2.warpAffine(
-                noisy, matrix, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+        gain = np.float32(255 / (self.high - self.low))
+        out = (heat.astype(np.float32) - np.float32(self.low)) * gain
+        if self.halo:
+            wide = cv2.resize(heat, (columns // 4, rows // 4), interpolation=cv2.INTER_AREA)
+            wide = cv2.GaussianBlur(wide, (0, 0), self.halo_reach).astype(np.float32) - np.float32(middle)
+            out -= cv2.resize(wide * (gain * np.float32(self.halo)), self.size)
+        out += np.float32(self.noise) * noise(rng, "normal", rows, columns) + self.pattern
+        image = cv2.LUT(np.clip(out, 0, 255).astype(np.uint8), self._tone(t))
+        if self.factor > 1 or self.matrix is not None:
+            matrix = np.eye(2, 3) if self.matrix is None else self.matrix
+            matrix = enlarge(matrix, (width / columns, height / rows))
+            image = cv2.warpAffine(
+                image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
             )
-        return np.clip(noisy, 0, 65535).astype(np.uint16)
+        return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
 
-    def _lose_target(self, lost: np.ndarray, view: View, t: int, blobs: np.ndarray, strength: float) -> None:
-        """Direct sun or a shiny surface: most of the target, and much around it, gives no answer."""
-        x, y, w, h = view.box.astype(int)
-        window = np.s_[max(0, y - h) : y + 2 * h, max(0, x - w) : x + 2 * w]
-        lost |= blobs < 0.25 * strength
-        lost[window] |= blobs[window] < 0.8 * strength
-        lost |= view.silhouette & (blobs < 0.97 * strength)
-
-
-class EventSensor:
-    """An event camera: where log intensity changed since the last frame by more than a threshold."""
-
-    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
-        self.threshold = float(rng.uniform(0.12, 0.25))
-        self.noise = float(10 ** rng.uniform(-4.5, -2.8))
-        self.table = np.log(np.arange(256, dtype=np.float32) + 12)
-        self.before: np.ndarray | None = None
-
-    def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) uint8, B,G,R: white canvas, ON red, OFF blue painted over ON; all white at the first call."""
-        intensity = self.table[cv2.cvtColor(view.color, cv2.COLOR_BGR2GRAY)]
-        canvas = np.full(view.color.shape, 255, np.uint8)
-        if self.before is None:
-            self.before = intensity
-            return canvas
-        change = intensity - self.before
-        self.before = intensity
-        chance = _noise(rng, "uniform", *change.shape)
-        canvas[(change > self.threshold) | (chance < self.noise / 2)] = ON_COLOUR[::-1]
-        canvas[(change < -self.threshold) | (chance > 1 - self.noise / 2)] = OFF_COLOUR[::-1]
-        return canvas
+    def _tone(self, t: int) -> np.ndarray:
+        """Response at time `t`: gamma, contrast, brightness and polarity; (256,) uint8."""
+        x = np.linspace(0, 1, 256)
+        if self.black_hot:
+            x = 1 - x
+        x = 0.5 + self.contrast[t] * (x**self.gamma - 0.5) + self.level[t]
+        return np.clip(255 * x, 0, 255).astype(np.uint8)

@@ -62,8 +62,9 @@ _LASHER_FLAGS: dict[str, tuple[str, ...]] = {
     "LI": ("darkness",), "HI": ("glare", "overexposure"), "AIV": ("glare", "overexposure", "darkness"),
     "LR": ("small_target",), "DEF": ("deformation", "articulation"), "BC": ("fog",),
     "SA": ("distractor", "similar_rgb"),
-    "CM": ("camera_motion",), "TC": ("thermal_crossover",), "FL": (), "OV": ("out_of_view",), "FM": ("fast_motion",),
-    "SV": ("scale_change",), "ARC": ("aspect_change",),
+    "CM": ("camera_motion",), "TC": ("thermal_crossover",),
+    "FL": ("rgb_black", "rgb_frozen", "rgb_noise", "x_black", "x_frozen", "x_noise"),
+    "OV": ("out_of_view",), "FM": ("fast_motion",), "SV": ("scale_change",), "ARC": ("aspect_change",),
 }  # fmt: skip
 _VISEVENT_FLAGS: dict[str, tuple[str, ...]] = {
     "CM": ("camera_motion",), "ROT": ("rotation",), "DEF": ("deformation", "articulation"), "FOC": ("full_occlusion",),

@@ -204,8 +204,8 @@ def test_other_parameters_in_an_existing_folder_are_refused(tmp_path: Path, chan
 def test_another_version_is_refused(tmp_path: Path) -> None:
     _make(tmp_path)
     meta = tmp_path / module.META_NAME
-    meta.write_text(json.dumps({**json.loads(meta.read_text()), "version": 0}))
-    with pytest.raises(SyntheticError, match="version 0"):
+    meta.write_text(json.dumps({**json.loads(meta.read_text()), "version": 1}))
+    with pytest.raises(SyntheticError, match=r"holds SynthRGBX version 1, this is version 2.*another --output"):
         _make(tmp_path)
 
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from lib.synthetic.benchmark import Job, draw_scene
+from lib.synthetic.depth import DepthSensor
 from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import DepthSensor
 
 
 def drawn(index: int) -> tuple[Scene, np.random.Generator]:
@@ -30,16 +30,16 @@ def test_low_relief_only_where_rgb_does_not_fail() -> None:
     scenes = [drawn(index)[0] for index in range(30)]
     low = [scene for scene in scenes if scene.relief is not None]
     assert low
-    assert all("low_relief" in scene.attributes and scene.plan.rgb_failure is None for scene in low)
-    assert any(scene.relief is None and scene.plan.rgb_failure is None for scene in scenes)
+    assert all("low_relief" in scene.attributes and not scene.plan.needs_x for scene in low)
+    assert any(scene.relief is None and not scene.plan.needs_x for scene in scenes)
 
 
-def test_misregistered_depth_is_shifted_by_whole_pixels() -> None:
+def test_misregistered_depth_is_moved_as_its_matrix_says() -> None:
     scene, _ = drawn(0)
     sensor = DepthSensor(scene, np.random.default_rng(0))
     view = render(scene, 1)
-    sensor.shift = np.zeros(2)
+    sensor.coarse, sensor.margin, sensor.lattice, sensor.matrix = 1, 0, None, None
     straight = sensor(view, 1, np.random.default_rng(5))
-    sensor.shift = np.array([3.0, -1.0])
+    sensor.matrix = np.array([[1.0, 0, 3], [0, 1, -1]])
     shifted = sensor(view, 1, np.random.default_rng(5))
     np.testing.assert_array_equal(shifted[:-1, 3:], straight[1:, :-3])
