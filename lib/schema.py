@@ -291,6 +291,9 @@ class TestConfig(Section):
     )
     compile: bool = Field(False, description="torch.compile the network: a minute at the start, fewer small operations")
     clip_margin: int = Field(10, ge=0, description="pixels of a box that stay inside the image")
+    size_update: float = Field(
+        1.0, gt=0, le=1, description="share of the predicted size in the new box's, by the logarithm; published: 1"
+    )
 
 
 class Config(Section):

@@ -16,6 +16,8 @@ __all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker"]
 
 Present = tuple[bool, bool]
 """Whether RGB and X are there in a frame."""
+SMALLEST = 1e-6
+"""Least predicted side, in sides of the search crop, where its logarithm is needed."""
 
 
 class Frame(Protocol):
@@ -35,18 +37,30 @@ class CropSettings:
         template_factor: side of the template crop in units of sqrt(w * h) of the box.
         search_factor: the same for the search crop.
         clip_margin: pixels of a box that stay inside the image, and its least side; at least 1 is used.
+        size_update: share of the predicted width and height in those of the new box, in (0, 1], by the logarithm; the
+            rest is the last box's. The next search crop is as large as the box, so an error in size is an error in
+            the next crop's scale; below 1 such errors average out before they add up. 1 as published.
 
     Raises:
-        ValueError: a factor that is not positive, a negative margin.
+        ValueError: a factor that is not positive, a negative margin, a share outside (0, 1].
     """
 
-    def __init__(self, template_factor: float = 2.0, search_factor: float = 4.0, clip_margin: int = 10) -> None:
+    def __init__(
+        self,
+        template_factor: float = 2.0,
+        search_factor: float = 4.0,
+        clip_margin: int = 10,
+        size_update: float = 1.0,
+    ) -> None:
         for name, value in (("template_factor", template_factor), ("search_factor", search_factor)):
             if not value > 0:
                 raise ValueError(f"{name} must be > 0, got {value!r}")
         if clip_margin < 0:
             raise ValueError(f"clip_margin must be >= 0 pixels, got {clip_margin!r}")
+        if not 0 < size_update <= 1:
+            raise ValueError(f"size_update must lie in (0, 1], got {size_update!r}")
         self.template_factor, self.search_factor, self.clip_margin = template_factor, search_factor, max(clip_margin, 1)
+        self.size_update = size_update
 
 
 class Target:
@@ -124,6 +138,10 @@ class Target:
                 f"{predicted}); check the weights for NaN, and try fp32 if a lower precision is used"
             )
         *found, score = predicted
+        share = self._settings.size_update
+        if share < 1:
+            last = self.box[2:] * self._resize_factor / self._network.search_size
+            found[2:] = last ** (1 - share) * np.maximum(found[2:], SMALLEST) ** share
         box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
         self.box = clip_box(box, *self._shape[:2], margin=self._settings.clip_margin)
         self.frame_number += 1
@@ -172,7 +190,7 @@ class Tracker:
         model: a PATrack, of which a folded copy is made (`patrack.fused`); or what
             `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
             `streams` and PATrack's `forward`, which is put in eval mode.
-        template_factor, search_factor, clip_margin: see `CropSettings`.
+        template_factor, search_factor, clip_margin, size_update: see `CropSettings`.
         window: weigh the score map with a Hann window, against jumps to distant look-alikes.
         device: e.g. "cuda"; default: where the model is.
         precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
@@ -189,8 +207,9 @@ class Tracker:
         device: str | torch.device | None = None,
         precision: str | None = None,
         compile: bool = False,
+        size_update: float = 1.0,
     ) -> None:
-        self.settings = CropSettings(template_factor, search_factor, clip_margin)
+        self.settings = CropSettings(template_factor, search_factor, clip_margin, size_update)
         self.model, self.network = model, tracking_network(model, precision)
         tensor = next(self.network.parameters(), None)
         tensor = next(self.network.buffers()) if tensor is None else tensor

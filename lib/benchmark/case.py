@@ -140,6 +140,7 @@ class Case:
             test.clip_margin,
             device=self.device,
             compile=test.compile,
+            size_update=test.size_update,
         )
 
     @property

@@ -62,6 +62,7 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
         device=device,
         precision=config.test.precision,
         compile=config.test.compile,
+        size_update=config.test.size_update,
     )
 
 

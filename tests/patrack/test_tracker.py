@@ -78,6 +78,36 @@ def test_next_search_lies_around_the_last_box():
     assert first.tolist() != second.tolist()
 
 
+def test_size_update_mixes_the_last_size_by_the_logarithm_and_leaves_the_centre():
+    box, _ = started(window=False, size_update=0.25).track(frame())
+    # predicted 40 x 20 around (140, 80), as above; the last box is 40 x 40
+    assert (box[:2] + box[2:] / 2).tolist() == pytest.approx([140, 80])
+    assert box[2:].tolist() == pytest.approx([40, 40**0.75 * 20**0.25])
+
+
+def test_size_update_of_one_changes_no_bit():
+    runs = []
+    for settings in ({}, {"size_update": 1.0}):
+        tracker = started(window=False, **settings)
+        runs.append([tracker.track(frame())[0] for _ in range(3)])
+    assert np.array_equal(*runs)
+
+
+def test_size_update_survives_a_predicted_size_of_zero():
+    tracker = started(window=False, size_update=0.5)
+    tracker.model.size[:] = 0.0
+    for _ in range(5):
+        box, _ = tracker.track(frame())
+    assert np.isfinite(box).all()
+    assert (box[2:] >= 10).all()
+
+
+@pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])
+def test_impossible_size_update_is_refused(share):
+    with pytest.raises(ValueError, match=r"size_update must lie in \(0, 1\]"):
+        started(size_update=share)
+
+
 def test_template_is_cropped_once_from_the_first_frame():
     tracker = started()
     for value in (50, 200):
