@@ -14,6 +14,7 @@ from pathlib import Path
 from lib.config import load, project_path
 from lib.evaluation.build import find_checkpoint
 from patrack import adapter_parameters, build_model
+from patrack.named_tensors import read_tensors
 from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
 
 logger = logging.getLogger("export_weights")
@@ -21,6 +22,8 @@ logger = logging.getLogger("export_weights")
 
 def export(run: Path, output: Path) -> None:
     """Write the run's adapters, or its foundation if that was trained, to `output`.
+
+    A foundation that started from other weights goes on naming their source and licence.
 
     Raises:
         ValueError, OSError: the run is incomplete, its foundation is missing, or `output` can't be written.
@@ -36,6 +39,9 @@ def export(run: Path, output: Path) -> None:
     if adapters:
         save_adapters(model, output, header, half=True)
     else:
+        if config.model.foundation is not None:
+            start = read_tensors(project_path(config.model.foundation))[1]
+            header |= {f"start_{key}": start[key] for key in ("source", "license", "changes") if key in start}
         save_foundation(model, output, half=True, metadata=header)
 
 

@@ -21,7 +21,7 @@ RGB, X, BOTH = "RGB", "X", "RGB + X"
 OWN = (RGB, X, BOTH)
 """Names of ours: the foundation on either stream alone, and the whole tracker."""
 NANO, CSRT = "NanoTrack", "CSRT"
-SHIPPED = {modality: f"{modality}_tiny" for modality in ("rgb", "rgbt", "rgbd", "rgbe")}
+SHIPPED = {modality: f"{modality}_small" for modality in ("rgb", "rgbt", "rgbd", "rgbe")}
 """Experiment by modality that is compared unless another is named."""
 
 
