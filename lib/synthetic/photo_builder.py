@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from lib.synthetic.painter import Sprite
 from lib.synthetic.photo_backgrounds import make_film, make_photo_background
 from lib.synthetic.photo_sprites import adapted, cutout_sprite, photo_sprite
 from lib.synthetic.pictures import Cutout, Pictures
-from lib.synthetic.plan import Plan, Schedules, make_schedules
+from lib.synthetic.plan import Schedules, make_schedules
 from lib.synthetic.scene import Actor, Camera
 
 __all__ = ["TARGETS", "Look", "PhotoBuilder"]
@@ -55,7 +55,7 @@ class PhotoBuilder(Builder):
         if self.kind == "filmed" and not pictures.films:
             self.kind = "moving"
         if self.plan.rgb_failure and rng.random() < _GENTLE:
-            self.plan = Plan(None, self.plan.rgb_window, self.plan.x_failure, self.plan.x_window)
+            self.plan = replace(self.plan, rgb_failure=None)
             self.schedules = make_schedules(rng, self.plan, self.time)
         if self.kind == "filmed":
             self.film = self._film()
@@ -87,9 +87,7 @@ class PhotoBuilder(Builder):
         drift = rng.uniform(0, 0.22) * make_wave(rng, rng.uniform(15, 90))(self.time)
         if rng.random() < 0.1:
             drift = drift + rng.uniform(-0.4, 0.4) * (self.time > rng.uniform(0.2, 0.9) * self.length)
-        names = ("glare", "fog", "crossover", "holes", "range_noise")
-        gain = schedules.gain * 0.85 * level * np.exp(drift)
-        return Schedules(gain, *(getattr(schedules, name) for name in names))
+        return replace(schedules, gain=schedules.gain * 0.85 * level * np.exp(drift))
 
     def _shake(self) -> np.ndarray:
         """How a hand or a vehicle shakes the camera, (T, 2) pixels."""
