@@ -1,0 +1,38 @@
+"""A run's weights in 16 bits: what the file says of itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+
+from lib import config
+from lib.config import project_path
+from patrack import build_model
+from patrack.named_tensors import write_tensors
+from patrack.weights import save_foundation
+
+spec = importlib.util.spec_from_file_location("export_weights", project_path("scripts/export_weights.py"))
+export_weights = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(export_weights)
+
+SMALL = ["model.embed_dim=16", "model.num_heads=2", "model.depth=2", "model.head_channels=8", "train.frozen_blocks=1"]
+
+
+def test_a_foundation_goes_on_naming_where_it_started(tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    write_tensors({"weight": torch.ones(1)}, start, {"license": "Apache-2.0: somebody", "source": "somewhere"})
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = config.load("rgb_small", [*SMALL, f"model.foundation={start}"])
+    config.save(settings, run)
+    save_foundation(build_model(settings), run / "foundation.safetensors")
+    output = tmp_path / "small.safetensors"
+    assert export_weights.main([str(run), str(output)]) == 0
+    with safe_open(output, "pt") as file:
+        notes = file.metadata()
+    assert notes["start_license"] == "Apache-2.0: somebody"
+    assert notes["start_source"] == "somewhere"
+    assert notes["name"] == "rgb_small"
