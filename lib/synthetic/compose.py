@@ -273,14 +273,19 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
     target, camera, look = _target(b)
     others = _bystanders(b, camera, target, look["warm"]) + _distractors(b, camera, target, look)
     others += _occluders(b, camera, target, look["size"], look["warm"])
+    return finish_scene(b, camera, (target, *others))
+
+
+def finish_scene(b: Builder, camera: Camera, actors: tuple[Actor, ...], natural: bool = False) -> Scene:
+    """Put the background behind all actors, the target first, and note the planned failures; see `Scene`."""
     nearest = float(np.percentile(b.background.nearness[::4, ::4], 95))  # nothing stands behind its background
-    distance = float(target.distance.max() * max(rng.uniform(1.25, 2.4), 1.12 * nearest))
+    distance = float(actors[0].distance.max() * max(b.rng.uniform(1.25, 2.4), 1.12 * nearest))
     if b.plan.rgb_failure:
         b.attributes |= {b.plan.rgb_failure, "rgb_failure"}
     if b.plan.x_failure:
         b.attributes |= {b.plan.x_failure, "x_failure"}
-    return Scene(modality, width, height, length, b.background, camera, distance, (target, *others), b.plan,
-                 b.schedules, b.attributes, make_relief(b))  # fmt: skip
+    return Scene(b.modality, b.width, b.height, b.length, b.background, camera, distance, actors, b.plan,
+                 b.schedules, b.attributes, make_relief(b), natural)  # fmt: skip
 
 
 def make_relief(b: Builder) -> float | None:

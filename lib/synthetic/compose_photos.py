@@ -10,7 +10,7 @@ from dataclasses import replace
 import cv2
 import numpy as np
 
-from lib.synthetic.compose import make_relief
+from lib.synthetic.compose import finish_scene
 from lib.synthetic.motion import make_wave
 from lib.synthetic.painter import Sprite
 from lib.synthetic.photo_builder import Look, PhotoBuilder
@@ -156,11 +156,4 @@ def make_photo_scene(
     (target, *rest), camera, look = _target(b)
     others = [*rest, *make_others(b, camera, target, look)]
     camera = _rolling(b, camera)
-    nearest = float(np.percentile(b.background.nearness[::4, ::4], 95))  # nothing stands behind its background
-    distance = float(target.distance.max() * max(rng.uniform(1.25, 2.4), 1.12 * nearest))
-    if b.plan.rgb_failure:
-        b.attributes |= {b.plan.rgb_failure, "rgb_failure"}
-    if b.plan.x_failure:
-        b.attributes |= {b.plan.x_failure, "x_failure"}
-    return Scene(modality, width, height, length, b.background, camera, distance, (target, *others), b.plan,
-                 b.schedules, b.attributes, make_relief(b), natural=True)  # fmt: skip
+    return finish_scene(b, camera, (target, *others), natural=True)
