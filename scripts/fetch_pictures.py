@@ -347,6 +347,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--clips", type=Path, help="folder of .mp4 files under a free licence (demo/data/gallery of SAM 2)")
     add("--packages", nargs="+", choices=PACKAGES, default=list(PACKAGES), help="what to fetch (default: all)")
     add("--device", help="as for every command; this one uses the CPU")
+    add("--seed", help="as for every command; nothing here is random")
     args = parser.parse_args(argv)
     if args.output.exists() and any(args.output.iterdir()):
         parser.error(f"{args.output} (--output) is not empty; choose another folder or delete it")

@@ -13,6 +13,7 @@ SMALL = [
     "model.head_channels=8",
     "model.adapters.cea.layers=[1]",
     "model.elimination.layers=[]",
+    "test.size_update=1.0",
     "model.foundation=null",
 ]
 

@@ -81,12 +81,14 @@ def track_frames(
         for number in range(len(sequence)):
             try:
                 frame = frames.take().result()
+                present = sequence.streams_at(number)
+                missing = () if all(present) else (present,)  # other trackers may not know what this is
                 start = time.perf_counter()
                 if number == 0:
-                    tracker.initialize(frame, box_xywh, sequence.streams_at(0))
+                    tracker.initialize(frame, box_xywh, *missing)
                     boxes[0] = box_xywh
                 else:
-                    boxes[number], scores[number] = tracker.track(frame, sequence.streams_at(number))
+                    boxes[number], scores[number] = tracker.track(frame, *missing)
             except (ValueError, RuntimeError, cv2.error) as error:
                 raise failure(sequence, number, error) from error
             times[number] = time.perf_counter() - start

@@ -16,10 +16,11 @@ COMMANDS = sorted(
 )
 
 
-def load(command):
+def load(command, monkeypatch):
     path = project_path(command)
     spec = importlib.util.spec_from_file_location(f"command_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
@@ -28,7 +29,7 @@ def load(command):
 def test_every_command_explains_itself_and_takes_device_and_seed(command, capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", [command])
     with pytest.raises(SystemExit) as caught:
-        load(command).main(["--help"])
+        load(command, monkeypatch).main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert [flag for flag in ("--device", "--seed") if not re.search(rf"^  {flag}\b.*\S", text, re.MULTILINE)] == []
