@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lib.config import experiment_names, load, project_path
 from lib.evaluation import build
 from lib.schema import Config
 from patrack.weights import WeightsError, save_adapters, save_foundation, save_model
@@ -29,6 +30,21 @@ def _trained(folder, seed=1):
 
 def _with_foundation(path, **update):
     return CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"foundation": str(path), **update})})
+
+
+SHIPPED = [name for name in experiment_names() if project_path(f"weights/{name}.safetensors").is_file()]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_fit_their_experiment(name):
+    tracker = build.build_tracker(load(name))
+    assert tracker.network.streams == ("rgb" if name.startswith("rgb_") else "both")
+
+
+def test_both_sizes_are_shipped_for_every_pair_and_the_small_ones_stay_small():
+    pairs = ("rgb", "rgbt", "rgbd", "rgbe")
+    assert {f"{pair}_{size}" for pair in pairs for size in ("tiny", "small")} <= set(SHIPPED)
+    assert sum(project_path(f"weights/{pair}_small.safetensors").stat().st_size for pair in pairs) <= 30e6
 
 
 @pytest.mark.parametrize("given", ["adapters.safetensors", "."], ids=["file", "run-folder"])
