@@ -176,7 +176,8 @@ def _check_bytes(path: Path) -> None:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
         reason = f"the checksum of {damaged} is wrong" if damaged else ""
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
+        # a damaged header may hold a name that is no text
         reason = f"{path.stat().st_size} bytes; {error}"
     if reason:
         others = sorted(other.name for other in path.parent.glob("epoch_*.pt") if other != path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,10 +34,15 @@ def test_files_that_are_no_failed_start_are_not_deleted(train: Callable, tmp_pat
         train()
 
 
-def test_damaged_checkpoint_is_refused_with_a_remedy(train: Callable) -> None:
-    folder = train("train.epochs=1").parent / "checkpoints"
-    content = bytearray((folder / "last.pt").read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    (folder / "last.pt").write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"last\.pt .*checksum.*copy an older one over it \(epoch_0001\.pt\)"):
+@pytest.mark.parametrize("place", ["contents", "name"])
+def test_damaged_checkpoint_is_refused_with_a_remedy(train: Callable, place: str) -> None:
+    path = train("train.epochs=1").parent / "checkpoints" / "last.pt"
+    with zipfile.ZipFile(path) as file:
+        largest = max(file.infolist(), key=lambda item: item.file_size)
+    content = bytearray(path.read_bytes())
+    header = largest.header_offset  # of 30 bytes; name, padding and contents follow
+    content[{"contents": header + 200 + largest.file_size // 2, "name": header + 34}[place]] ^= 0xFF
+    path.write_bytes(content)
+    reason = "checksum" if place == "contents" else "damaged"
+    with pytest.raises(CheckpointError, match=rf"last\.pt .*{reason}.*copy an older one over it \(epoch_0001\.pt\)"):
         train("train.epochs=1", resume=True)
