@@ -82,9 +82,10 @@ def sequence_name(split: str, index: int) -> str:
 
 
 def _acceptable(scene: Scene) -> bool:
-    """Whether the first frame shows the target clearly and the target mostly stays in the image."""
-    if scene.natural:
-        return _acceptable_photos(scene)
+    """Whether the first frame shows the target and the target mostly stays in the image.
+
+    A drawn target must be clear to see; one of real pictures may be small, huge, and partly outside or hidden.
+    """
     position = scene.actors[0].position
     inside = ((position > 0) & (position < (scene.width, scene.height))).all(axis=1)
     if inside.mean() < 0.7:
@@ -92,19 +93,9 @@ def _acceptable(scene: Scene) -> bool:
     view = render(scene, 1)
     unit = min(1.0, (scene.width * scene.height / (320 * 240)) ** 0.5)
     sides = view.box[2:]
-    small, large = 12 * unit, 0.55 * min(scene.width, scene.height)
-    return bool(view.visible > 0.97 and sides.min() >= small and sides.max() <= large and view.contrast > 20)
-
-
-def _acceptable_photos(scene: Scene) -> bool:
-    """The same for real pictures, whose targets may be small, huge, and partly outside or hidden."""
-    position = scene.actors[0].position
-    inside = ((position > 0) & (position < (scene.width, scene.height))).all(axis=1)
-    if inside.mean() < 0.7:
-        return False
-    view = render(scene, 1)
-    unit = min(1.0, (scene.width * scene.height / (320 * 240)) ** 0.5)
-    sides = view.box[2:]
+    if not scene.natural:
+        small, large = 12 * unit, 0.55 * min(scene.width, scene.height)
+        return bool(view.visible > 0.97 and sides.min() >= small and sides.max() <= large and view.contrast > 20)
     covered = sides.prod() / (scene.width * scene.height)
     seen = view.inside > 0.6 and view.occluded < 0.35 and view.contrast > (9 if scene.actors[0].sensed else 16)
     return bool(seen and sides.max() >= 8 * unit and sides.min() >= 4 * unit and covered < 0.7)
