@@ -174,6 +174,9 @@ class CropConfig(Section):
 
     template_factor: float = Field(2.0, gt=0)
     search_factor: float = Field(4.0, gt=0)
+    template_outline: int = Field(
+        0, ge=0, description="pixels: width of the line that shows the box in the template; published: 0, none"
+    )
 
 
 class SourceConfig(Section):
@@ -220,6 +223,9 @@ class DataConfig(Section):
     template_scale_jitter: float = Field(0.0, ge=0)
     stretch_jitter: float = Field(
         0.0, ge=0, description="standard deviation of log(width / height) that both crops are stretched by, alike"
+    )
+    region_probability: Fraction = Field(
+        0.0, description="pairs that follow any part of the template's frame, in that frame, instead of its target"
     )
     gray_probability: Fraction = Field(
         0.05, description="RGB triple only; the published code's never acts (0 to repeat it)"
@@ -293,6 +299,9 @@ class TestConfig(Section):
     clip_margin: int = Field(10, ge=0, description="pixels of a box that stay inside the image")
     size_update: float = Field(
         1.0, gt=0, le=1, description="share of the predicted size in the new box's, by the logarithm; published: 1"
+    )
+    size_calibration: Fraction = Field(
+        0.0, description="share of the first frame's error in size that is taken off later sizes; published: 0"
     )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "clip_box",
     "crop_to_image",
     "crop_window",
+    "draw_outline",
     "forwards",
     "hann_window",
     "normalize",
@@ -33,6 +34,8 @@ MEAN = (0.485, 0.456, 0.406)
 """ImageNet mean per colour channel, in [0, 1]; used for every triple of channels."""
 STD = (0.229, 0.224, 0.225)
 """ImageNet standard deviation per colour channel, in [0, 1]."""
+OUTLINE_COLOR = (255, 0, 255)
+"""Of the line around a target in its template: rare in pictures."""
 
 Box = Sequence[float] | np.ndarray
 
@@ -163,6 +166,23 @@ def crop_to_image(box_cxcywh_normalized: Box, previous_box_xywh: Box, resize_fac
     previous = np.asarray(previous_box_xywh, np.float64)
     center = box[:2] + previous[:2] + 0.5 * previous[2:] - 0.5 * size / resize_factor
     return np.concatenate([center - 0.5 * box[2:], box[2:]])
+
+
+def draw_outline(patch: np.ndarray, box_xywh: Box, width: int) -> None:
+    """Shows a network which part of a crop is the target: a line around the box, drawn into all channels, in place.
+
+    Args:
+        patch: (size, size, C) uint8, C a multiple of 3.
+        box_xywh: (4,), normalized by the crop's side, as `box_to_crop` gives it.
+        width: of the line, pixels; it lies outside the box, and where the box leaves the crop there is none.
+    """
+    size, channels = patch.shape[0], patch.shape[2]
+    x, y, w, h = (float(value) * size + 0.5 for value in box_xywh)  # pixel k covers k - 0.5 to k + 0.5 in labels
+    left, top, right, bottom = (min(max(round(edge), 0), size) for edge in (x, y, x + w - 0.5, y + h - 0.5))
+    inside = patch[top:bottom, left:right].copy()
+    around = patch[max(top - width, 0) : bottom + width, max(left - width, 0) : right + width]
+    around[:] = np.tile(np.array(OUTLINE_COLOR, np.uint8), channels // 3)
+    patch[top:bottom, left:right] = inside
 
 
 def clip_box(box_xywh: Box, height: int, width: int, margin: int = 0) -> np.ndarray:

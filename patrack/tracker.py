@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
-from patrack.crop import Box, clip_box, crop_to_image, sample_crop
+from patrack.crop import Box, box_to_crop, clip_box, crop_to_image, draw_outline, sample_crop
 from patrack.predictor import Predictor, tracking_network
 
-__all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker"]
+__all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker", "begin"]
 
 Present = tuple[bool, bool]
 """Whether RGB and X are there in a frame."""
 SMALLEST = 1e-6
 """Least predicted side, in sides of the search crop, where its logarithm is needed."""
+TRIALS = ((1.0, 0.0, 0.0), (0.85, 0.25, 0.25), (0.85, -0.25, 0.25), (1.18, 0.25, -0.25), (1.18, -0.25, -0.25))
+"""Search crops of the first frame that a target's size is calibrated by: the scale of the box that they are cut around
+and by how much it is displaced, in widths and heights."""
+FOUND_WITHIN = 0.5
+"""Greatest distance, in widths and heights, of a predicted centre from the true one for the size to be counted."""
 
 
 class Frame(Protocol):
@@ -40,9 +46,13 @@ class CropSettings:
         size_update: share of the predicted width and height in those of the new box, in (0, 1], by the logarithm; the
             rest is the last box's. The next search crop is as large as the box, so an error in size is an error in
             the next crop's scale; below 1 such errors average out before they add up. 1 as published.
+        template_outline: width of a line around the box in the template, pixels of the crop, as in training; 0: none,
+            as published.
+        size_calibration: share, in [0, 1], of the error in size which the network makes in the first frame, where the
+            size is known, that is taken off its later sizes; see `begin`. 0 as published.
 
     Raises:
-        ValueError: a factor that is not positive, a negative margin, a share outside (0, 1].
+        ValueError: a factor that is not positive, a negative margin or width, a share outside its range.
     """
 
     def __init__(
@@ -51,6 +61,8 @@ class CropSettings:
         search_factor: float = 4.0,
         clip_margin: int = 10,
         size_update: float = 1.0,
+        template_outline: int = 0,
+        size_calibration: float = 0.0,
     ) -> None:
         for name, value in (("template_factor", template_factor), ("search_factor", search_factor)):
             if not value > 0:
@@ -59,8 +71,13 @@ class CropSettings:
             raise ValueError(f"clip_margin must be >= 0 pixels, got {clip_margin!r}")
         if not 0 < size_update <= 1:
             raise ValueError(f"size_update must lie in (0, 1], got {size_update!r}")
+        if template_outline < 0:
+            raise ValueError(f"template_outline must be >= 0 pixels, got {template_outline!r}")
+        if not 0 <= size_calibration <= 1:
+            raise ValueError(f"size_calibration must lie in [0, 1], got {size_calibration!r}")
         self.template_factor, self.search_factor, self.clip_margin = template_factor, search_factor, max(clip_margin, 1)
-        self.size_update = size_update
+        self.size_update, self.size_calibration = size_update, size_calibration
+        self.template_outline = template_outline
 
 
 class Target:
@@ -89,7 +106,7 @@ class Target:
         box_xywh: Box,
         present: Present = (True, True),
     ) -> None:
-        self._network, self._settings, self._shape = network, settings, ()
+        self._network, self.settings, self._shape = network, settings, ()
         self._check(frame)
         if not self._sees(present):
             raise ValueError(
@@ -99,9 +116,15 @@ class Target:
         self.box = _checked_box(box_xywh, *frame.shape[:2])
         self._shape = frame.shape
         self._resize_factor = 1.0
+        self._size_factor = np.ones(2)  # on predicted widths and heights
         self.frame_number = 0
-        template, _ = _cut(frame, self.box, settings.template_factor, network.template_size)
+        template, resize_factor = _cut(frame, self.box, settings.template_factor, network.template_size)
         self.template = _with_black(template, present)
+        if settings.template_outline:
+            if self.template is template:  # a view of the frame, maybe
+                self.template = template.copy()
+            target = box_to_crop(self.box, self.box, resize_factor, network.template_size)
+            draw_outline(self.template, target, settings.template_outline)
 
     def search_crop(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> np.ndarray | None:
         """Of the next frame: (size, size, C) uint8 around the last box; None if the network has nothing to look at.
@@ -115,8 +138,33 @@ class Target:
         self._check(frame)
         if not self._sees(present):
             return None
-        crop, self._resize_factor = _cut(frame, self.box, self._settings.search_factor, self._network.search_size)
+        crop, self._resize_factor = _cut(frame, self.box, self.settings.search_factor, self._network.search_size)
         return _with_black(crop, present)
+
+    def calibrate(
+        self, frame: np.ndarray | Frame, present: Present, predict: Callable[[np.ndarray], list[float]]
+    ) -> None:
+        """Finds the target in its first frame again, and corrects later sizes by what was wrong there.
+
+        Of an unusual target, such as a part of an object, a network may see the edges somewhere else all the time.
+
+        Args:
+            frame, present: as given at the start.
+            predict: search crop -> cx, cy, w, h normalised to it, and the score.
+        """
+        settings, size = self.settings, self._network.search_size
+        errors = []
+        for scale, right, down in TRIALS:
+            w, h = self.box[2:] * scale
+            center = self.box[:2] + self.box[2:] * (0.5 + right, 0.5 + down)
+            around = np.array([center[0] - 0.5 * w, center[1] - 0.5 * h, w, h])
+            crop, resize_factor = _cut(frame, around, settings.search_factor, size)
+            found = crop_to_image(predict(_with_black(crop, present))[:4], around, resize_factor, size)
+            missed = (found[:2] + 0.5 * found[2:] - self.box[:2] - 0.5 * self.box[2:]) / self.box[2:]
+            if (np.abs(missed) < FOUND_WITHIN).all() and (found[2:] > 0).all():  # no NaN passes
+                errors.append(np.log(found[2:] / self.box[2:]))
+        if errors:
+            self._size_factor = np.exp(-settings.size_calibration * np.median(errors, axis=0))
 
     def stay(self) -> tuple[np.ndarray, float]:
         """Moves on to the next frame without looking: the last box, score 0."""
@@ -138,12 +186,14 @@ class Target:
                 f"{predicted}); check the weights for NaN, and try fp32 if a lower precision is used"
             )
         *found, score = predicted
-        share = self._settings.size_update
+        if self.settings.size_calibration:
+            found[2:] = (found[2:] * self._size_factor).tolist()
+        share = self.settings.size_update
         if share < 1:
             last = self.box[2:] * self._resize_factor / self._network.search_size
             found[2:] = last ** (1 - share) * np.maximum(found[2:], SMALLEST) ** share
         box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
-        self.box = clip_box(box, *self._shape[:2], margin=self._settings.clip_margin)
+        self.box = clip_box(box, *self._shape[:2], margin=self.settings.clip_margin)
         self.frame_number += 1
         return self.box.copy(), score
 
@@ -177,6 +227,24 @@ def _with_black(crop: np.ndarray, present: Present) -> np.ndarray:
     return crop
 
 
+def begin(predictor: Predictor, slot: int, target: Target, frame: np.ndarray | Frame, present: Present) -> None:
+    """Gives a free slot of a predictor a new target: its template, and what calibrates its size, if that is asked for.
+
+    Args:
+        predictor: with no step under way.
+        slot: of it.
+        target: as made from frame and present.
+    """
+
+    def predict(crop: np.ndarray) -> list[float]:
+        predictor.launch({slot: crop})
+        return predictor.fetch()[slot]
+
+    predictor.set_template(slot, target.template)
+    if target.settings.size_calibration:
+        target.calibrate(frame, present, predict)
+
+
 class Tracker:
     """Follows one target through a video; deterministic, one frame at a time.
 
@@ -190,7 +258,8 @@ class Tracker:
         model: a PATrack, of which a folded copy is made (`patrack.fused`); or what
             `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
             `streams` and PATrack's `forward`, which is put in eval mode.
-        template_factor, search_factor, clip_margin, size_update: see `CropSettings`.
+        template_factor, search_factor, clip_margin, size_update, template_outline, size_calibration: see
+            `CropSettings`.
         window: weigh the score map with a Hann window, against jumps to distant look-alikes.
         device: e.g. "cuda"; default: where the model is.
         precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
@@ -208,8 +277,12 @@ class Tracker:
         precision: str | None = None,
         compile: bool = False,
         size_update: float = 1.0,
+        template_outline: int = 0,
+        size_calibration: float = 0.0,
     ) -> None:
-        self.settings = CropSettings(template_factor, search_factor, clip_margin, size_update)
+        self.settings = CropSettings(
+            template_factor, search_factor, clip_margin, size_update, template_outline, size_calibration
+        )
         self.model, self.network = model, tracking_network(model, precision)
         tensor = next(self.network.parameters(), None)
         tensor = next(self.network.buffers()) if tensor is None else tensor
@@ -235,7 +308,7 @@ class Tracker:
                 finite numbers, without area, or outside.
         """
         target = Target(self.network, self.settings, frame, box_xywh, present)
-        self._predictor.set_template(0, target.template)
+        begin(self._predictor, 0, target, frame, present)
         self._target = target
 
     def track(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> tuple[np.ndarray, float]:

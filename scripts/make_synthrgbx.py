@@ -15,6 +15,9 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from lib.datasets.frames import FrameError
+from lib.datasets.recordings import find_recordings
+from lib.datasets.sequence import DatasetError
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic.plan import MODALITIES
 from lib.synthetic.sheet import contact_sheet
@@ -41,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="decides the content (default 0)")
     add("--pictures", type=Path, help="folder filled by scripts/fetch_pictures.py: draw with real pictures")
     add("--sheet", type=Path, metavar="DIR", help="also draw a contact sheet per modality: DIR/synthrgbx_rgbt.jpg, …")
+    add("--beside", type=Path, metavar="RECORDINGS", help="folder of recordings with boxes to show below on the sheet")
     add("--device", help="as for every command; drawing uses the CPU")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     return parser
@@ -50,7 +54,12 @@ def _draw_sheet(args: argparse.Namespace, modality: str) -> None:
     args.sheet.mkdir(parents=True, exist_ok=True)
     path = args.sheet / f"synthrgbx_{modality}.jpg"
     shown = range(min(6, args.sequences))
-    sheet = contact_sheet(modality, args.split[0], shown, args.length, args.size, args.seed, pictures=args.pictures)
+    beside = [] if args.beside is None else [o for o in find_recordings(args.beside) if o.modality == modality]
+    if args.beside is not None and not beside:
+        print(f"{modality}: no recording of this pair in {args.beside}")
+    sheet = contact_sheet(
+        modality, args.split[0], shown, args.length, args.size, args.seed, pictures=args.pictures, beside=beside
+    )
     path.write_bytes(cv2.imencode(".jpg", sheet, [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
     print(f"{modality}: contact sheet {path}")
 
@@ -74,14 +83,17 @@ def _make(args: argparse.Namespace, modality: str, split: str) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when everything asked for is there."""
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.beside and not args.sheet:
+        parser.error("--beside needs --sheet DIR, where the picture goes")
     try:
         for modality in args.modality:
             for split in args.split:
                 _make(args, modality, split)
             if args.sheet:
                 _draw_sheet(args, modality)
-    except (SyntheticError, OSError) as error:
+    except (SyntheticError, DatasetError, FrameError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

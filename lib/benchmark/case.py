@@ -141,6 +141,8 @@ class Case:
             device=self.device,
             compile=test.compile,
             size_update=test.size_update,
+            template_outline=crop.template_outline,
+            size_calibration=test.size_calibration,
         )
 
     @property

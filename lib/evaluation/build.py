@@ -63,6 +63,8 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
         precision=config.test.precision,
         compile=config.test.compile,
         size_update=config.test.size_update,
+        template_outline=config.crop.template_outline,
+        size_calibration=config.test.size_calibration,
     )
 
 

@@ -24,7 +24,7 @@ from lib.evaluation.ahead import FramesAhead
 from lib.evaluation.outcome import Outcome, failure
 from lib.evaluation.result_folder import SequenceResult, write_result
 from patrack.predictor import Predictor
-from patrack.tracker import Present, Target, Tracker
+from patrack.tracker import Present, Target, Tracker, begin
 
 __all__ = ["run_in_lockstep"]
 
@@ -63,13 +63,13 @@ class _Follow:
         self.boxes = np.empty((len(sequence), 4))
         self.scores, self.times = np.ones(len(sequence)), np.zeros(len(sequence))
 
-    def start(self, tracker: Tracker) -> np.ndarray:
-        """First frame; returns the template crop."""
-        first, box = self.frames.take().result(), self.sequence.boxes[0]
-        self.target = Target(tracker.network, tracker.settings, first, box, self.sequence.streams_at(0))
+    def start(self, tracker: Tracker, predictor: Predictor, slot: int) -> None:
+        """First frame, whose target gets a slot of the predictor."""
+        first, box, present = self.frames.take().result(), self.sequence.boxes[0], self.sequence.streams_at(0)
+        self.target = Target(tracker.network, tracker.settings, first, box, present)
+        begin(predictor, slot, self.target, first, present)
         self.boxes[0] = box
         self.go_on()
-        return self.target.template
 
     def go_on(self) -> None:
         """To the next frame, whose crop another thread cuts."""
@@ -128,7 +128,7 @@ class _Group:
             while slot not in self.follows and jobs:
                 follow = self.follows[slot] = _Follow(jobs.popleft(), self.threads)
                 with self._ending(slot):
-                    self.predictor.set_template(slot, follow.start(self.tracker))
+                    follow.start(self.tracker, self.predictor, slot)
 
     def launch(self) -> int:
         """Starts a step for all targets; returns how many frames were passed by."""

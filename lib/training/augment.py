@@ -34,10 +34,14 @@ class Look(NamedTuple):
     Attributes:
         patch: colours still to be converted.
         brightness: factor on all channels.
+        outlined: (4,) xywh of the target, normalized by the side of the crop, to be shown by a line around it; or None.
+        outline: width of that line, pixels.
     """
 
     patch: DecodedFrame
     brightness: float = 1.0
+    outlined: np.ndarray | None = None
+    outline: int = 0
 
     def write(self, out: np.ndarray) -> np.ndarray:
         """The pixels, in a contiguous (C, size, size) uint8 array, which is returned."""
@@ -49,6 +53,8 @@ class Look(NamedTuple):
             if stored == 1:
                 out[first + 1 : first + 3] = out[first]
             first += max(stored, 3)
+        if self.outlined is not None:
+            crop.draw_outline(np.moveaxis(out, 0, -1), self.outlined, self.outline)
         return out
 
     @property
@@ -134,6 +140,7 @@ class PairAugmentation:
         template_size, search_size: sides of the crops, pixels.
         template_factor, search_factor: side of the cropped square in units of sqrt(w * h).
         template_jitter, search_jitter: (centre, scale) as in `jitter_box`.
+        template_outline: width of the line around the target's box in the template, pixels of the crop; 0: none.
         stretch_jitter: standard deviation of the logarithm of a factor on width / height of everything in both crops,
             which keep the area they show; 0 consumes no random number.
         gray_probability, flip_probability, crop_flip_probability: in [0, 1].
@@ -152,6 +159,7 @@ class PairAugmentation:
         search_factor: float = 4.0,
         template_jitter: tuple[float, float] = (0.0, 0.0),
         search_jitter: tuple[float, float] = (3.0, 0.25),
+        template_outline: int = 0,
         stretch_jitter: float = 0.0,
         gray_probability: float = 0.05,
         flip_probability: float = 0.5,
@@ -163,7 +171,7 @@ class PairAugmentation:
     ) -> None:
         self.template = (template_size, template_factor, template_jitter)
         self.search = (search_size, search_factor, search_jitter)
-        self.stretch_jitter = stretch_jitter
+        self.template_outline, self.stretch_jitter = template_outline, stretch_jitter
         self.gray_probability = gray_probability
         self.flip_probability, self.flip_shift = flip_probability, flip_shift
         self.crop_flip_probability = crop_flip_probability if training else 0.0
@@ -201,7 +209,9 @@ class PairAugmentation:
                 frame, box = frame.flipped(), flip_boxes(box, frame.shape[1] - self.flip_shift)
             patch, label = self._crop(frame, box.tolist(), size, factor, jitter, stretch, rng)
             crops.append(self._vary(patch.gray() if gray < self.gray_probability else patch, label, rng))
-        (template, _), (search, label) = crops
+        (template, target), (search, label) = crops
+        if self.template_outline:
+            template = template._replace(outlined=target, outline=self.template_outline)
         return PairCrops(template, search, label.astype(np.float32))
 
     @staticmethod

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.training.augment import InvalidCrop, Look, PairAugmentation, PairCrops
+from lib.training.regions import draw_region
 from lib.training.sampling import FramePair, PairSampler
 from lib.training.seeding import sample_generator
 from lib.training.whole_batch import share_of
@@ -87,6 +88,8 @@ class PairDataset(Dataset):
         read_frame: (sequence, frame number) -> the frame.
         seed: of the run.
         channels: 3 keeps the RGB triple only; 6 needs both modalities.
+        region_probability: share of the pairs that follow a part of the template's frame (`lib.training.regions`);
+            0 consumes no random number.
         redraw_on_error: a pair that cannot be read leads to another draw, as in the published code.
     """
 
@@ -98,9 +101,11 @@ class PairDataset(Dataset):
         seed: int,
         channels: int,
         redraw_on_error: bool = False,
+        region_probability: float = 0.0,
     ) -> None:
         self.sampler, self.augment, self.read_frame = sampler, augment, read_frame
         self.seed, self.channels, self.redraw_on_error = seed, channels, redraw_on_error
+        self.region_probability = region_probability
 
     def __getitem__(self, key: Key) -> tuple[PairCrops, FramePair]:
         """One sample.
@@ -134,6 +139,10 @@ class PairDataset(Dataset):
 
     def _crops(self, pair: FramePair, rng: np.random.Generator) -> PairCrops:
         sequence = self.sampler.sequence(pair)
+        if self.region_probability and rng.random() < self.region_probability:
+            frame = self._frame(sequence, pair.template)
+            region = draw_region(frame, rng)
+            return self.augment(frame, region, frame, region, rng)
         template, search = (self._frame(sequence, number) for number in (pair.template, pair.search))
         boxes = sequence.boxes
         return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng)

@@ -66,6 +66,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         search_factor=crop.search_factor,
         template_jitter=(data.template_center_jitter, data.template_scale_jitter),
         search_jitter=(data.search_center_jitter, data.search_scale_jitter),
+        template_outline=crop.template_outline,
         stretch_jitter=data.stretch_jitter if training else 0.0,
         gray_probability=data.gray_probability,
         flip_probability=data.flip_probability,
@@ -77,7 +78,15 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
     )
     channels = 3 if config.modality == "rgb" else 6
     sampler = PairSampler(sources, data.max_gap)
-    return PairDataset(sampler, augment, frames, config.seed, channels, data.redraw_on_error)
+    return PairDataset(
+        sampler,
+        augment,
+        frames,
+        config.seed,
+        channels,
+        data.redraw_on_error,
+        data.region_probability if training else 0.0,
+    )
 
 
 def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:

@@ -8,7 +8,7 @@ from torch import nn
 from lib.schema import Config
 from patrack import build_model
 from patrack.crop import hann_window
-from patrack.tracker import Tracker
+from patrack.tracker import Target, Tracker, begin
 
 GRID, SIZE = 4, 64
 
@@ -100,6 +100,77 @@ def test_size_update_survives_a_predicted_size_of_zero():
         box, _ = tracker.track(frame())
     assert np.isfinite(box).all()
     assert (box[2:] >= 10).all()
+
+
+def calibrated(share, **kwargs):
+    """A tracker whose network finds every target in the centre of the crop, 40 x 20 px for 40 x 40 at scale 1."""
+    tracker = Tracker(StubModel(peak=(2, 2), offset=(0.0, 0.0)), window=False, size_calibration=share, **kwargs)
+    tracker.initialize(frame(), (100, 80, 40, 40))
+    return tracker
+
+
+def test_size_calibration_takes_a_share_of_the_first_frames_error_off():
+    # trial crops are cut around boxes scaled by 1, 0.85 twice and 1.18 twice, in which the same share of the crop is
+    # found: the median is that of scale 1. Predicted 40 x 20 where 40 x 40 is right: twice as high, or sqrt(2) of it
+    for share, height in ((0.0, 20), (0.5, 20 * 2**0.5), (1.0, 40)):
+        box, _ = calibrated(share).track(frame())
+        assert box.tolist() == pytest.approx([100, 100 - height / 2, 40, height])
+
+
+def test_size_calibration_ignores_crops_in_which_something_else_is_found():
+    tracker = started(window=False, size_calibration=1.0)  # found 20 px to the right of the centre and 20 px above
+    assert len(tracker.model.inputs) == 5
+    # 0.5 widths away and more, but where the crop is displaced to the left and down
+    assert tracker._target._size_factor.tolist() == pytest.approx([1 / 0.85, 2 / 0.85], rel=0.02)
+
+
+def test_targets_of_several_slots_are_calibrated_one_by_one():
+    tracker = Tracker(StubModel(peak=(2, 2), offset=(0.0, 0.0)), window=False, size_calibration=1.0)
+    predictor = tracker.predictor(slots=2)
+    sizes = {}
+    for slot, box in enumerate([(100, 80, 40, 40), (20, 20, 30, 60)]):
+        target = Target(tracker.network, tracker.settings, frame(), box)
+        begin(predictor, slot, target, frame(), (True, True))
+        crop = target.search_crop(frame())
+        predictor.launch({slot: crop})
+        sizes[slot], _ = target.accept(predictor.fetch()[slot])
+    assert sizes[0][2:].tolist() == pytest.approx([40, 40])
+    assert sizes[1][2:].tolist() == pytest.approx([30, 60], rel=0.01)  # a crop of whole pixels
+
+
+def test_outline_lies_around_the_box_in_both_streams_of_the_template_and_nowhere_else():
+    plain, outlined = started(), started(template_outline=2)
+    for tracker in (plain, outlined):
+        tracker.track(frame())
+    before, after = (t.model.inputs[0][0][0].permute(1, 2, 0).numpy() for t in (plain, outlined))
+    changed = (before != after).any(axis=2)
+    # template: 80 px around the box of 40, as 32: the box is 16 on a side
+    rows, columns = np.nonzero(changed)
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 25, 6, 25)
+    assert not changed[8:24, 8:24].any()
+    assert changed.sum() == 20 * 20 - 16 * 16
+    assert np.array_equal(after[..., :3], after[..., 3:])
+    assert torch.equal(plain.model.inputs[0][1], outlined.model.inputs[0][1])  # the search crop
+
+
+def test_outline_does_not_touch_the_frame():
+    given = frame(50)
+    tracker = Tracker(StubModel(), template_outline=2)
+    tracker.initialize(given, (100, 80, 40, 40))
+    assert (given == 50).all()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size_calibration": 1.1}, r"size_calibration must lie in \[0, 1\]"),
+        ({"size_calibration": float("nan")}, r"size_calibration must lie in \[0, 1\]"),
+        ({"template_outline": -1}, "template_outline must be >= 0 pixels"),
+    ],
+)
+def test_impossible_calibration_and_outline_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        started(**settings)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.5, float("nan")])

@@ -74,6 +74,20 @@ def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch,
         assert len(np.loadtxt(tmp_path / "out" / f"{sequence.name}_times.txt", ndmin=1)) == len(sequence)
 
 
+def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequence):
+    settings = {"crop": {"template_outline": 1}, "test": {"size_calibration": 0.7, "size_update": 0.5}}
+    plain, calibrated = (
+        build_tracker(Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES, **more}), "none")
+        for more in ({}, settings)
+    )
+    sequences = [make_sequence(f"s{n}", frames=n + 3, box=(14, 15, 12 + 4 * n, 10)) for n in range(4)]
+    assert not any(outcome.error for outcome in run_in_lockstep(calibrated, sequences, tmp_path / "out", 2))
+    for sequence in sequences:
+        alone = track_frames(calibrated, sequence, sequence.boxes[0]).boxes
+        assert np.abs(boxes(tmp_path / "out", sequence.name) - alone).max() < 0.01
+        assert np.abs(track_frames(plain, sequence, sequence.boxes[0]).boxes - alone).max() > 0.5
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_sequence_that_fails_makes_room_and_the_others_go_on(tmp_path, tracker, make_sequence, monkeypatch, groups):
     monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)

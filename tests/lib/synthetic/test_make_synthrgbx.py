@@ -48,6 +48,36 @@ def test_sheet_shows_the_sequences(script: ModuleType, tmp_path: Path) -> None:
     assert sheet.std() > 10
 
 
+@pytest.mark.parametrize(("modality", "other"), [("rgbd", "rgbe"), ("rgbe", "rgbd"), ("rgbt", "rgbd")])
+def test_sheet_shows_recordings_of_the_same_pair_below(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], modality: str, other: str
+) -> None:
+    common = ["--modality", modality, "--split", "val", *OPTIONS]
+    assert script.main(["--output", str(tmp_path / "data"), *common, "--sheet", str(tmp_path)]) == 0
+    alone = cv2.imread(str(tmp_path / f"synthrgbx_{modality}.jpg"))
+    (recording,) = (tmp_path / "data" / modality).rglob("val_0000")
+    arguments = ["--output", str(tmp_path / "data"), *common, "--sheet", str(tmp_path), "--beside", str(recording)]
+    assert script.main(arguments) == 0
+    beside = cv2.imread(str(tmp_path / f"synthrgbx_{modality}.jpg"))
+    assert beside.shape == (2 * alone.shape[0], alone.shape[1], 3)  # the same sequence, read from its files
+    upper, lower = beside[: len(alone)], beside[len(alone) :]
+    assert np.abs(upper[14:].astype(float) - lower[14:]).mean() < 8  # JPEG, up to three times
+    arguments[arguments.index(modality)] = other
+    assert script.main(arguments) == 0
+    assert f"{other}: no recording of this pair in" in capsys.readouterr().out
+
+
+def test_recordings_without_a_sheet_and_a_wrong_folder_are_refused(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--output", str(tmp_path / "data"), "--modality", "rgbd", "--split", "val", *OPTIONS]
+    with pytest.raises(SystemExit):
+        script.main([*arguments, "--beside", str(tmp_path)])
+    assert "--beside needs --sheet DIR" in capsys.readouterr().err
+    assert script.main([*arguments, "--sheet", str(tmp_path), "--beside", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
 def test_repeating_says_that_all_is_there(
     script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -156,6 +156,22 @@ def test_stretched_target_lies_where_the_label_says_and_both_crops_are_stretched
     assert np.prod(pair.box[2:]) == pytest.approx(np.prod(search[2:]) / 96**2, rel=0.3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_outline_lies_around_the_target_in_the_template_whatever_is_flipped_and_jittered(seed: int) -> None:
+    settings = {"template_jitter": (0.2, 0.1), "flip_probability": 0.5, "crop_flip_probability": 0.5}
+    plain, outlined = (
+        augmentation(**settings, template_outline=width)(
+            marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0)
+        )
+        for width in (0, 2)
+    )
+    assert np.array_equal(plain.search, outlined.search)
+    target = extent(plain.template[..., :2].max(axis=2) > 125)
+    line = extent((plain.template != outlined.template).any(axis=2))
+    assert line == pytest.approx(target + np.array([-2, -2, 4, 4]), abs=2.5)
+    assert (outlined.template[..., [0, 2, 3, 5]] == 255).all(axis=2).sum() > 4 * target[2]
+
+
 def test_template_is_not_jittered_by_default() -> None:
     assert jitter_box(BOX, 0.0, 0.0, np.random.default_rng(0)) == pytest.approx(BOX)
 
