@@ -77,8 +77,9 @@ def is_training(metadata: Mapping[str, str]) -> bool:
 
 
 def reading_of(model: nn.Module) -> Reading:
-    """The settings of a model that no tensor's name or shape shows."""
+    """The settings of a model that no tensor's name or shape shows. One stream has nothing to fuse."""
     reading: Reading = {}
+    two = getattr(model, "streams", "both") == "both"
     for module in model.modules():
         if isinstance(module, ModalityDependentAdapter):
             reading[MDA_FORM] = module.form
@@ -86,7 +87,7 @@ def reading_of(model: nn.Module) -> Reading:
             reading[CEA_FORM] = module.form
         elif isinstance(module, TaskAdapter):
             reading[INIT] = "neutral" if module.skip else "published"
-        elif isinstance(module, Backbone):
+        elif isinstance(module, Backbone) and two:
             reading[FUSION] = module.fusion
     return reading
 

@@ -120,6 +120,14 @@ def test_weights_of_another_reading_are_refused_although_their_tensors_fit(tmp_p
     w.load_checkpoint(make(1, **_changed(change)), path)
 
 
+def test_fusion_means_nothing_to_one_stream(tmp_path):
+    source, path = make(1, streams="rgb", fusion="gate"), tmp_path / "last.pt"
+    torch.save({**_training_checkpoint(source, "all"), "config": {"model": {"streams": "rgb", "fusion": "gate"}}}, path)
+    model = make(2, streams="rgb", fusion="gate")
+    w.load_checkpoint(model, path)
+    assert same(state(model), state(source))
+
+
 @pytest.mark.parametrize(("change", "named"), OTHER)
 def test_published_weights_are_refused_by_a_model_of_another_reading(change, named):
     with pytest.raises(WeightsError, match=named):
