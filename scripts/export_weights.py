@@ -23,7 +23,7 @@ logger = logging.getLogger("export_weights")
 def export(run: Path, output: Path) -> None:
     """Write the run's adapters, or its foundation if that was trained, to `output`.
 
-    A foundation that started from other weights goes on naming their source and licence.
+    A foundation that started from other weights goes on naming their source and licence, through any number of runs.
 
     Raises:
         ValueError, OSError: the run is incomplete, its foundation is missing, or `output` can't be written.
@@ -35,13 +35,16 @@ def export(run: Path, output: Path) -> None:
         load_foundation(model, project_path(config.model.foundation))
     load_checkpoint(model, find_checkpoint(config, str(run), adapters))
     settings = config.model_dump(mode="json", include={"seed", "model", "crop", "data", "train"})
+    if config.model.foundation is not None:  # its file alone: the header is given away, the folders here are not
+        settings["model"]["foundation"] = Path(config.model.foundation).name
     header = {"name": config.name, "modality": config.modality, "config": json.dumps(settings, sort_keys=True)}
     if adapters:
         save_adapters(model, output, header, half=True)
     else:
         if config.model.foundation is not None:
             start = read_tensors(project_path(config.model.foundation))[1]
-            header |= {f"start_{key}": start[key] for key in ("source", "license", "changes") if key in start}
+            for key in ("source", "license", "changes"):  # its own, or those of what it started from
+                header |= {f"start_{key}": start[name] for name in (f"start_{key}", key) if name in start}
         save_foundation(model, output, half=True, metadata=header)
 
 

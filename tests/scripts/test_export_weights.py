@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 
 import torch
@@ -36,3 +37,14 @@ def test_a_foundation_goes_on_naming_where_it_started(tmp_path: Path) -> None:
     assert notes["start_license"] == "Apache-2.0: somebody"
     assert notes["start_source"] == "somewhere"
     assert notes["name"] == "rgb_small"
+    assert str(tmp_path) not in notes["config"]  # whose folders are nobody's business
+    assert json.loads(notes["config"])["model"]["foundation"] == "start.safetensors"
+
+    config.save(config.load("rgb_small", [*SMALL, f"model.foundation={output}"]), run)  # a second run, from its result
+    again = tmp_path / "again.safetensors"
+    assert export_weights.main([str(run), str(again)]) == 0
+    with safe_open(again, "pt") as file:
+        assert {key: file.metadata()[key] for key in ("start_license", "start_source")} == {
+            "start_license": "Apache-2.0: somebody",
+            "start_source": "somewhere",
+        }
