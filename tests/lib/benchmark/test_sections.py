@@ -34,10 +34,11 @@ def test_missing_timm_is_said_with_the_remedy(case, monkeypatch):
 
 
 def test_untrained_network_finds_boxes_of_the_targets_size():
-    model = untrained_model(config.load("rgbt_tiny", SMALL))
+    settings = config.load("rgbt_tiny", SMALL)
+    model = untrained_model(settings)
     with torch.inference_mode():
         size = model(torch.randn(1, 6, 48, 48), torch.randn(1, 6, 96, 96))["size_map"]
-    assert size.mean().item() == pytest.approx(0.25, abs=0.05)
+    assert size.mean().item() == pytest.approx(1 / settings.crop.search_factor, abs=0.05)
 
 
 def test_flops_without_adapters_are_those_counted_by_hand(case):
