@@ -177,8 +177,9 @@ def draw_outline(patch: np.ndarray, box_xywh: Box, width: int) -> None:
         width: of the line, pixels; it lies outside the box, and where the box leaves the crop there is none.
     """
     size, channels = patch.shape[0], patch.shape[2]
-    x, y, w, h = (float(value) * size + 0.5 for value in box_xywh)  # pixel k covers k - 0.5 to k + 0.5 in labels
-    left, top, right, bottom = (min(max(round(edge), 0), size) for edge in (x, y, x + w - 0.5, y + h - 0.5))
+    x, y, w, h = map(float, box_xywh)
+    edges = (edge * size + 0.5 for edge in (x, y, x + w, y + h))  # pixel k covers k - 0.5 to k + 0.5 in labels
+    left, top, right, bottom = (min(max(round(edge), 0), size) for edge in edges)
     inside = patch[top:bottom, left:right].copy()
     around = patch[max(top - width, 0) : bottom + width, max(left - width, 0) : right + width]
     around[:] = np.tile(np.array(OUTLINE_COLOR, np.uint8), channels // 3)

@@ -37,6 +37,8 @@ def export(run: Path, output: Path) -> None:
     settings = config.model_dump(mode="json", include={"seed", "model", "crop", "data", "train"})
     if config.model.foundation is not None:  # its file alone: the header is given away, the folders here are not
         settings["model"]["foundation"] = Path(config.model.foundation).name
+    for section in (settings["data"], *settings["data"]["train"], *settings["data"]["val"]):
+        section["root"] = None
     header = {"name": config.name, "modality": config.modality, "config": json.dumps(settings, sort_keys=True)}
     if adapters:
         save_adapters(model, output, header, half=True)

@@ -16,6 +16,7 @@ from lib import config as configs
 from lib import datasets
 from lib.benchmark.timing import Effort
 from lib.datasets.sequence import Sequence
+from lib.evaluation.build import tracker_of
 from lib.schema import Config
 from lib.synthetic import generate
 from lib.synthetic.plan import MODALITIES
@@ -131,19 +132,7 @@ class Case:
         Args:
             network: from `folded`, or another.
         """
-        crop, test = self.config.crop, self.config.test
-        return Tracker(
-            network,
-            crop.template_factor,
-            crop.search_factor,
-            test.window,
-            test.clip_margin,
-            device=self.device,
-            compile=test.compile,
-            size_update=test.size_update,
-            template_outline=crop.template_outline,
-            size_calibration=test.size_calibration,
-        )
+        return tracker_of(network, self.config, self.device)
 
     @property
     def synthetic_modality(self) -> str:

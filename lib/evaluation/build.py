@@ -16,7 +16,7 @@ from patrack import adapter_parameters, build_model
 from patrack.tracker import Tracker
 from patrack.weights import WeightsError, checkpoint_kind, load_checkpoint, load_foundation, model_hash
 
-__all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "weights_beside"]
+__all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "tracker_of", "weights_beside"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +53,29 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
     if path is not None:
         kind = load_checkpoint(model, path, config.model.resize_position_embeddings)
         logger.info("weights (%s) from %s", kind, path)
+    return tracker_of(model, config, device, config.test.precision)
+
+
+def tracker_of(network: nn.Module, config: Config, device: str | torch.device, precision: str | None = None) -> Tracker:
+    """A tracker with the experiment's settings around a network that has its weights.
+
+    Args:
+        network, device, precision: as `Tracker`.
+        config: crop and test settings.
+    """
+    crop, test = config.crop, config.test
     return Tracker(
-        model,
-        template_factor=config.crop.template_factor,
-        search_factor=config.crop.search_factor,
-        window=config.test.window,
-        clip_margin=config.test.clip_margin,
+        network,
+        template_factor=crop.template_factor,
+        search_factor=crop.search_factor,
+        window=test.window,
+        clip_margin=test.clip_margin,
         device=device,
-        precision=config.test.precision,
-        compile=config.test.compile,
-        size_update=config.test.size_update,
-        template_outline=config.crop.template_outline,
-        size_calibration=config.test.size_calibration,
+        precision=precision,
+        compile=test.compile,
+        size_update=test.size_update,
+        template_outline=crop.template_outline,
+        size_calibration=test.size_calibration,
     )
 
 

@@ -27,7 +27,9 @@ def test_a_foundation_goes_on_naming_where_it_started(tmp_path: Path) -> None:
     write_tensors({"weight": torch.ones(1)}, start, {"license": "Apache-2.0: somebody", "source": "somewhere"})
     run = tmp_path / "run"
     run.mkdir()
-    settings = config.load("rgb_small", [*SMALL, f"model.foundation={start}"])
+    settings = config.load(
+        "rgb_small", [*SMALL, f"model.foundation={start}", f"data.root={tmp_path}", f"data.train.0.root={tmp_path}"]
+    )
     config.save(settings, run)
     save_foundation(build_model(settings), run / "foundation.safetensors")
     output = tmp_path / "small.safetensors"
