@@ -6,6 +6,8 @@ RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT, and ends all processe
 
 from __future__ import annotations
 
+import gc
+import importlib
 import logging
 import os
 import warnings
@@ -190,9 +192,13 @@ def join_processes(device: str = "cpu") -> Iterator[Processes]:
             )
         torch.cuda.set_device(local)
         backend = "cpu:gloo,cuda:nccl"
+    # If DDP imports this later, default arguments of its functions (group=group.WORLD) keep the process group and its
+    # threads until the interpreter ends: a thread that then still frees a tensor aborts the process.
+    importlib.import_module("torch.distributed.nn.functional")
     store = _meet(world)
     dist.init_process_group(backend, store=dist.PrefixStore("group", store), rank=rank, world_size=world)
     yield Processes(rank, world, local, dist.PrefixStore("patrack", store))
+    gc.collect()  # a trainer in a reference cycle holds the group through its DDP
     dist.destroy_process_group()  # not after a failure: it would wait for the others, who wait for this one to end
 
 

@@ -138,6 +138,8 @@ def main() -> None:
                 os.kill(os.getpid(), 9)
             else:
                 run_case("adapters" if case == "die" else case, output, processes)
+    left = [thread for thread in Path("/proc/self/task").glob("*/comm") if "gloo" in thread.read_text()]
+    (output / f"threads_{processes.rank}").write_text(str(len(left)))
 
 
 if __name__ == "__main__":

@@ -135,6 +135,11 @@ def test_signal_to_one_process_stops_all_at_one_step_and_the_rest_is_bit_identic
         assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
+def test_no_thread_of_the_group_outlives_it(two_processes: Path) -> None:
+    """One that frees a tensor while the interpreter ends would abort a process that has done its work."""
+    assert [(two_processes / f"threads_{rank}").read_text() for rank in range(2)] == ["0", "0"]
+
+
 def test_processes_with_other_settings_or_data_are_told_so(two_processes: Path) -> None:
     for rank in range(2):
         said = (two_processes / f"disagree_{rank}").read_text()
