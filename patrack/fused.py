@@ -132,7 +132,7 @@ class FusedBlock(nn.Module):
 
 
 class FusedPatches(nn.Module):
-    """Bytes of a crop -> tokens, normalised as `patrack.crop.normalize` does; see `PatchEmbed`.
+    """Bytes of a crop -> tokens, normalised as `patrack.model.normalize` does; see `PatchEmbed`.
 
     Args:
         embed: what is folded.

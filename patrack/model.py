@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 
 from patrack.adapters import Adapter, TaskAdapter
 from patrack.backbone import Backbone
+from patrack.crop import MEAN, STD
 from patrack.head import CenterHead
 from patrack.vit import Block
 
@@ -20,6 +22,7 @@ __all__ = [
     "build_model",
     "foundation_names",
     "freeze_batchnorm",
+    "normalize",
     "trainable_parameters",
 ]
 
@@ -109,7 +112,7 @@ def build_model(config: Any) -> PATrack:
     """The network of an experiment, with initial weights.
 
     Args:
-        config: an object whose `model` has the fields of `lib.schema.ModelConfig`.
+        config: an object whose `model` has the fields of `patrack.config.schema.ModelConfig`.
     """
     m = config.model
     mda, cea, task = (getattr(m.adapters, family) for family in ("mda", "cea", "task"))
@@ -200,3 +203,21 @@ def freeze_batchnorm(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+def normalize(patch: np.ndarray | Tensor) -> Tensor:
+    """Pixels to network input: (v / 255 - mean) / std, mean and std repeated for every three channels.
+
+    Args:
+        patch: (..., H, W, C), values 0..255 (uint8 or float), C a multiple of 3.
+
+    Returns:
+        (..., C, H, W) float32, on the device of a tensor given, else on the CPU.
+    """
+    pixels = torch.as_tensor(patch)
+    channels = pixels.shape[-1]
+    if channels % 3:
+        raise ValueError(f"number of channels must be a multiple of 3, got {channels} in shape {tuple(pixels.shape)}")
+    mean = torch.tensor(MEAN * (channels // 3), device=pixels.device)
+    std = torch.tensor(STD * (channels // 3), device=pixels.device)
+    return ((pixels.float() / 255.0 - mean) / std).movedim(-1, -3).contiguous()

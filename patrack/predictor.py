@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from patrack.crop import hann_window, normalize
+from patrack.crop import hann_window
 from patrack.fused import FusedPATrack
 from patrack.head import decode_boxes
-from patrack.model import PATrack
+from patrack.model import PATrack, normalize
 
 __all__ = ["PRECISIONS", "PlainNetwork", "Predictor", "tracking_network"]
 

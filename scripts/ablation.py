@@ -21,7 +21,7 @@ from pathlib import Path
 
 from lib import datasets
 from lib.evaluation import Evaluation, evaluate
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 TOOLS = Path(__file__).resolve().parents[1] / "tracking"
 MODALITIES = ("rgbt", "rgbd", "rgbe")

@@ -2,7 +2,7 @@
 # Measures every row that needs a GPU, in one call of at most 8 minutes, and leaves a log per row in a folder:
 #   bash scripts/benchmark_gpu.sh OUT
 #   DEVICE=cpu CONFIG=rgbt_tiny bash scripts/benchmark_gpu.sh OUT    # the same at a tiny size, to see that it runs
-# Sections of tracking/benchmark.py; training from JPEG files with and without train.compile; tracking many sequences in
+# Sections of tracking/profile_speed.py; training from JPEG files with and without train.compile; tracking many sequences in
 # lock step and one after the other. Weights are untrained, all frames are drawn here. A row that fails or takes too
 # long doesn't stop the others; the exit code is then 1.
 set -euo pipefail
@@ -50,15 +50,15 @@ row draw_train 25 "$python" "${synth[@]}" --split train --sequences "$train_sequ
 row draw_test 45 "$python" "${synth[@]}" --split test --sequences "$test_sequences"
 row weights 25 "$python" -c '
 import sys
-from lib import config
-from lib.benchmark.case import untrained_model
+from patrack import config
+from lib.profiling.case import untrained_model
 from patrack.weights import save_foundation, save_model
 model = untrained_model(config.load(sys.argv[1]))
 save_model(model, sys.argv[2])
 save_foundation(model, sys.argv[3])
 ' "$config" "$out/untrained.safetensors" "$out/foundation.safetensors"
 
-bench=("$python" tracking/benchmark.py --config "$config" --device "$device" ${quick[@]+"${quick[@]}"})
+bench=("$python" tracking/profile_speed.py --config "$config" --device "$device" ${quick[@]+"${quick[@]}"})
 row bench_forward 50 "${bench[@]}" --only forward step --json "$out/bench_forward.json"
 row bench_endtoend 50 "${bench[@]}" --only endtoend roofline --json "$out/bench_endtoend.json"
 row bench_batch 80 "${bench[@]}" --only batch --json "$out/bench_batch.json" --plots "$out"

@@ -24,14 +24,14 @@ import cv2
 import numpy as np
 import torch
 
-from lib import config as config_files
 from lib.datasets import frames
 from lib.datasets.decoded import DecodedFrame
-from lib.files import atomic_write
 from lib.synthetic import generate
 from lib.training import loader
 from lib.training.augment import Look, PairAugmentation
 from lib.training.sources import build_dataset, frame_reader, load_sources
+from patrack import config as config_files
+from patrack.files import atomic_write
 
 BATCH, WARM_UP = 16, 3  # samples, batches
 

@@ -18,18 +18,18 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import config as configs
 from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.substitutes import SUBSTITUTES, black_rgb, substitute_x
 from lib.devices import usable_device
 from lib.evaluation import evaluate
-from lib.evaluation.build import build_tracker, identity, weights_beside
 from lib.evaluation.result_folder import claim
-from lib.evaluation.runner import run_sequences
 from lib.evaluation.scores import Evaluation
-from lib.files import atomic_write
-from lib.schema import Config
+from lib.inference.runner import run_sequences
+from patrack import config as configs
+from patrack.build import build_tracker, identity, weights_beside
+from patrack.config.schema import Config
+from patrack.files import atomic_write
 from patrack.tracker import Present, Tracker
 
 logger = logging.getLogger("check_fusion")

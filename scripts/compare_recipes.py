@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from lib import config as config_files
-from lib.files import atomic_write
 from lib.training.manifest import read_manifest
 from lib.training.run import run_training
+from patrack import config as config_files
+from patrack.files import atomic_write
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "ours": (),

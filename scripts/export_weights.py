@@ -11,9 +11,9 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.config import load, project_path
-from lib.evaluation.build import find_checkpoint
 from patrack import adapter_parameters, build_model
+from patrack.build import find_checkpoint
+from patrack.config import load, project_path
 from patrack.named_tensors import read_tensors
 from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
 

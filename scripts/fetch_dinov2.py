@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.config import project_path
+from patrack.config import project_path
 from patrack.named_tensors import write_tensors
 
 logger = logging.getLogger("fetch_dinov2")

@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lib import config as configs
 from lib import datasets
 from lib.datasets.missing import STREAMS, random_mask, write_masks
 from lib.devices import usable_device
 from lib.evaluation import evaluate
-from lib.evaluation.build import weights_beside
 from lib.evaluation.command import Weights, track_dataset
 from lib.evaluation.scores import Curve, Evaluation
-from lib.files import atomic_write
+from patrack import config as configs
+from patrack.build import weights_beside
+from patrack.files import atomic_write
 
 logger = logging.getLogger("missing_modality")
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lib.schema import AdapterConfig, CEAConfig, MDAConfig, ModelConfig, TaskAdapterConfig
 from patrack import Tracker, build_model, tracking_loss, trainable_parameters
 from patrack.adapters import TokenLayout
+from patrack.config.schema import AdapterConfig, CEAConfig, MDAConfig, ModelConfig, TaskAdapterConfig
 from patrack.crop import hann_window, sample_crop
 from patrack.weights import load_published, published_names
 

@@ -4,9 +4,9 @@ from collections import OrderedDict
 
 import torch
 
-from lib.schema import Config
 from patrack import adapter_parameters, build_model
 from patrack import weights as w
+from patrack.config.schema import Config
 
 ADAPTERS = {"cea": {"layers": [1], "hidden_dim": 4}, "mda": {"hidden_dim": 4}, "task": {"hidden_dim": 4}}
 SIZES = {

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from lib.config import load
-from lib.evaluation.build import build_tracker
-from lib.evaluation.vot_runner import run_workspace, workspace_stack
-from lib.evaluation.vot_server import channels_of, serve
+from lib.vot.runner import run_workspace, workspace_stack
+from lib.vot.server import channels_of, serve
+from patrack.build import build_tracker
+from patrack.config import load
 
 logger = logging.getLogger("vot")
 

@@ -119,7 +119,7 @@ def load_pair(
             is unknown then. None: no boxes.
         name: of the sequence; default: the folder that holds `rgb`.
         box_step: line k of `boxes` belongs to frame k * box_step.
-        clip_depth: see `lib.modality.x_to_three_channels`.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
 
     Raises:
         DatasetError: nothing at `rgb` or `x`, counts that differ, more boxes than frames, a bad line.

@@ -11,7 +11,7 @@ import numpy as np
 
 from lib.datasets.decoded import DecodedFrame, Plane
 from lib.datasets.sequence import Sequence, VideoFrame
-from lib.modality import DEPTH, EVENT, THERMAL, prepare_x
+from patrack.modality import DEPTH, EVENT, THERMAL, prepare_x
 
 __all__ = ["FrameError", "decode_frame", "jpeg_is_complete", "read_frame", "read_image"]
 
@@ -25,7 +25,7 @@ class FrameError(ValueError):
 def read_frame(sequence: Sequence, index: int) -> np.ndarray:
     """Frame `index` (from 0; negative counts from the end) of a sequence.
 
-    RGB: 8-bit R, G, B; a one-channel file becomes three equal channels. X: see `lib.modality.x_to_three_channels`.
+    RGB: 8-bit R, G, B; a one-channel file becomes three equal channels. X: see `patrack.modality.x_to_three_channels`.
     Both must have the same size: nothing is resized.
 
     Returns:

@@ -76,7 +76,7 @@ class Layout:
         box_step: line k of the annotation belongs to frame first + k * box_step; the frames between have no box.
         starts: file in `lib/datasets/splits/` with a number per sequence, 0 for others: the X frame of the first RGB
             frame (pairing "start"), or else the frame of the first line; frames before that are dropped.
-        clip_depth: see `lib.modality.x_to_three_channels`.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
         known: known defects by sequence, for the check.
     """
 

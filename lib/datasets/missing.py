@@ -20,7 +20,7 @@ import numpy as np
 
 from lib.datasets.boxes_file import read_text
 from lib.datasets.sequence import DatasetError, Sequence
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = ["STREAMS", "masks_digest", "random_mask", "read_masks", "with_masks", "write_masks"]
 

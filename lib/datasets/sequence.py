@@ -77,7 +77,7 @@ class Sequence:
         visible: (N,) bool: may be drawn for training, by the rule of the data set.
         absent: (N,) bool: annotated as not in view. A frame without annotation is neither visible nor absent.
         attributes: names of the challenges that the sequence shows.
-        clip_depth: see `lib.modality.x_to_three_channels`.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
         x_boxes: (N, 4) boxes of the X modality where it has an annotation of its own, as `boxes`.
         cut: number of frames before the first one that were dropped, because nothing can be tracked in them.
         still: one image, N = 1, that serves as template and as search frame.

@@ -1,6 +1,6 @@
 """Scoring trackers: box geometry, metrics, benchmark protocols, result files.
 
-`evaluate` is the way in; running a tracker over a data set is in `lib.evaluation.runner`.
+`evaluate` is the way in; running a tracker over a data set is in `lib.inference.runner`.
 """
 
 from lib.evaluation.evaluate import evaluate, parse_results, write_json

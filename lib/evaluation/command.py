@@ -15,20 +15,20 @@ import cv2
 import numpy as np
 import torch
 
-from lib import config as configs
 from lib import datasets
 from lib.datasets.folder import load_pair
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.sequence import Sequence
 from lib.devices import usable_device
-from lib.evaluation.build import build_tracker, identity, weights_beside
 from lib.evaluation.outcome import Summary, merge
-from lib.evaluation.recording import RecordingSummary, track_recording
 from lib.evaluation.result_folder import claim
-from lib.evaluation.runner import run_sequences, share_of_sequences
+from lib.inference.recording import RecordingSummary, track_recording
+from lib.inference.runner import run_sequences, share_of_sequences
 from lib.processes import Processes, device_of, join_processes, rank_and_world
-from lib.schema import Config
 from lib.training.manifest import environment
+from patrack import config as configs
+from patrack.build import build_tracker, identity, weights_beside
+from patrack.config.schema import Config
 
 __all__ = ["Weights", "parse_box", "run", "track_dataset", "track_pair"]
 
@@ -112,7 +112,7 @@ class Weights:
     """Where the weights come from, where they run, and what may be deleted.
 
     Attributes:
-        checkpoint: see `lib.evaluation.build.build_tracker`.
+        checkpoint: see `patrack.build.build_tracker`.
         device: a torch device.
         overwrite: delete the results of another run in the output folder.
     """
@@ -143,7 +143,7 @@ def track_dataset(
         weights: see there.
         dataset, split, root, data_root, sequences: see `lib.datasets.load`.
         output: folder for the results.
-        workers, slots: see `lib.evaluation.runner.run_sequences`.
+        workers, slots: see `lib.inference.runner.run_sequences`.
         missing: file of masks that say which frames lack a stream (`lib.datasets.missing`); None: none does.
 
     Raises:
@@ -211,7 +211,7 @@ def track_pair(
 
     Raises:
         ValueError: nothing there, counts or sizes that differ, a bad box, weights or folder.
-        TrackingError: see `lib.evaluation.recording.track_recording`.
+        TrackingError: see `lib.inference.recording.track_recording`.
         OSError: results can't be written.
     """
     if x is None:

@@ -18,7 +18,7 @@ from lib.datasets.recordings import shows_target
 from lib.datasets.rgb import rgb_only
 from lib.datasets.sequence import Sequence
 from lib.evaluation.boxes import iou
-from lib.evaluation.runner import track_frames
+from lib.inference.runner import track_frames
 from patrack.tracker import Tracker
 
 __all__ = [

@@ -17,7 +17,7 @@ from lib.evaluation.onepass import perfect_scores, score_one_pass, to_boxes
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, get_protocol
 from lib.evaluation.results import BoxFormat, Longer, ResultFiles, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, Scored, TrackerScores
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = ["evaluate", "parse_results", "write_json"]
 

@@ -30,7 +30,7 @@ from lib.evaluation.longterm import read_long_term
 from lib.evaluation.protocols import PROTOCOLS, LongTerm, OnePass, Protocol
 from lib.evaluation.results import BoxFormat, read_results
 from lib.evaluation.scores import EvaluationError
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = ["SEPARATORS", "TOOLKITS", "Toolkit", "export_results"]
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lib.evaluation.results import write_boxes
-from lib.files import atomic_write, remove_leftovers
+from patrack.files import atomic_write, remove_leftovers
 
 __all__ = ["MANIFEST", "ResultFolderError", "SequenceResult", "claim", "is_complete", "run_key", "write_result"]
 

@@ -22,7 +22,7 @@ from lib.evaluation.filetree import FileTree
 from lib.evaluation.fitting import Longer, fit_length
 from lib.evaluation.protocols import OnePass
 from lib.evaluation.rows import parse_rows
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = ["BoxFormat", "Longer", "ResultFiles", "read_results", "write_boxes"]
 

@@ -18,13 +18,13 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lib.evaluation import Evaluation, TrackerScores, write_json
-from lib.files import atomic_write
 from lib.report.analysis import AGAIN, GRACE, LOST, Losses, find_losses, overlaps, read_speed
 from lib.report.charts import LineChart, Radar, line_chart, looks, radar
 from lib.report.compare import compare, primary_metric
 from lib.report.images import LoadSequence
 from lib.report.strips import Strip, clear_pictures, film_strip
 from lib.report.style import PLOTS
+from patrack.files import atomic_write
 
 __all__ = ["write_report"]
 

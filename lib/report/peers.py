@@ -20,8 +20,8 @@ from lib.datasets.frames import read_frame
 from lib.datasets.recordings import shows_target
 from lib.datasets.sequence import Sequence
 from lib.evaluation.comparison import RecordingScores, mean_scores
-from lib.files import atomic_write
 from lib.report.style import COLOURS
+from patrack.files import atomic_write
 
 __all__ = ["markdown", "strip_name", "to_dict", "write_json", "write_markdown", "write_strip"]
 

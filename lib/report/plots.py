@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.evaluation.scores import Curve, Evaluation
-from lib.files import atomic_write
 from lib.report.style import COLOURS, PLOTS
+from patrack.files import atomic_write
 
 __all__ = ["plot_curves", "write_plots"]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import datasets
-from lib.config import load as load_config
-from lib.config import project_path
 from lib.evaluation import Evaluation, EvaluationError, evaluate, write_json
 from lib.evaluation.command import Weights, track_dataset
-from lib.files import atomic_write
 from lib.report.compare import compare
 from lib.report.formats import render
+from patrack.config import load as load_config
+from patrack.config import project_path
+from patrack.files import atomic_write
 from patrack.weights import checkpoint_kind
 
 __all__ = ["TABLES", "Reproduction", "Request", "reproduce"]

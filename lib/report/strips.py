@@ -13,7 +13,7 @@ import numpy as np
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import Sequence
 from lib.evaluation.annotations import GroundTruth
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = ["Picture", "Strip", "clear_pictures", "film_strip"]
 

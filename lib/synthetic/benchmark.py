@@ -15,7 +15,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.files import atomic_write
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
 from lib.synthetic.depth import DepthSensor
@@ -28,6 +27,7 @@ from lib.synthetic.scene import Scene
 from lib.synthetic.sensing import drop_out
 from lib.synthetic.sensors import RgbSensor, ThermalSensor
 from lib.synthetic.writers import LAYOUTS, SPLITS, write_annotations, write_attributes, write_frame, write_lists
+from patrack.files import atomic_write
 
 __all__ = [
     "META_NAME",

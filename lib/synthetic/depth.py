@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lib.modality import DEPTH_LIMIT
 from lib.synthetic.render import View
 from lib.synthetic.scene import Scene
 from lib.synthetic.sensing import enlarge, misalignment, noise
+from patrack.modality import DEPTH_LIMIT
 
 __all__ = ["DepthSensor"]
 

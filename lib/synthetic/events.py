@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lib.modality import OFF_COLOUR, ON_COLOUR
 from lib.synthetic.render import View
 from lib.synthetic.scene import Scene
 from lib.synthetic.sensing import misalignment, noise
+from patrack.modality import OFF_COLOUR, ON_COLOUR
 
 __all__ = ["EVENT_COLORS", "EventSensor"]
 

@@ -10,9 +10,9 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from lib.modality import DEPTH_LIMIT
 from lib.synthetic.plan import Outage
 from lib.synthetic.scene import Scene
+from patrack.modality import DEPTH_LIMIT
 
 __all__ = ["drop_out", "enlarge", "misalignment", "noise"]
 

@@ -11,8 +11,8 @@ import numpy as np
 from lib.datasets.frames import read_frame
 from lib.datasets.recordings import shows_target
 from lib.datasets.sequence import Sequence
-from lib.modality import DEPTH, x_to_three_channels
 from lib.synthetic.benchmark import Job, draw_scene, frames
+from patrack.modality import DEPTH, x_to_three_channels
 
 __all__ = ["contact_sheet"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = ["LAYOUTS", "SPLITS", "Layout", "write_annotations", "write_attributes", "write_frame", "write_lists"]
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence, VideoFrame
-from lib.files import remove_leftovers
+from patrack.files import remove_leftovers
 
 __all__ = ["FrameCache", "cache_folder"]
 

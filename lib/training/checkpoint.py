@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lib.files import atomic_write
 from patrack import adapter_parameters
+from patrack.files import atomic_write
 
 __all__ = [
     "FORMAT",

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from lib import config as config_files
 from lib.processes import Processes, join_processes, reason_of, set_up_logging
 from lib.training.folder import check_free
 from lib.training.interrupt import Interrupted
@@ -19,6 +18,7 @@ from lib.training.manifest import MANIFEST, read_manifest
 from lib.training.repeat import read_run
 from lib.training.run import run_training
 from lib.training.summary import describe, write_summary
+from patrack import config as config_files
 
 __all__ = ["run"]
 

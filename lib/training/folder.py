@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib import config as config_files
 from lib.processes import Processes, reason_of
-from lib.schema import Config
 from lib.training.checkpoint import CheckpointError, TrainingState, config_differences, load_state
 from lib.training.interrupt import Interrupted
 from lib.training.manifest import MANIFEST, read_manifest, update_manifest
 from lib.training.trainer import LAST
+from patrack import config as config_files
+from patrack.config.schema import Config
 
 __all__ = [
     "ADAPTERS",
@@ -40,7 +40,7 @@ ADAPTERS, FOUNDATION, MODEL = "adapters.safetensors", "foundation.safetensors", 
 LOCK = ".lock"
 WRITTEN = ("checkpoints", "tensorboard", "train.csv", "validation.csv", "train.log", config_files.SAVED_NAME, MANIFEST)
 LEFTOVERS = (".tmp-*", ".*.tmp")
-"""Names that half-written files have: of `lib.files.atomic_write` and of `patrack.weights`."""
+"""Names that half-written files have: of `patrack.files.atomic_write` and of `patrack.weights`."""
 
 
 class RunFolderError(ValueError):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lib.files import atomic_write
+from patrack.files import atomic_write
 
 __all__ = [
     "DATA_WAIT_LIMIT",

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.config import project_path
 from lib.datasets.sequence import FileList, Sequence, VideoFrame
-from lib.files import atomic_write
 from lib.training.sampling import Source, usable_frames
+from patrack.config import project_path
+from patrack.files import atomic_write
 
 __all__ = [
     "MANIFEST",

@@ -9,10 +9,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from lib import config as config_files
-from lib.schema import Config
 from lib.training.checkpoint import config_differences
 from lib.training.manifest import MANIFEST, read_manifest
+from patrack import config as config_files
+from patrack.config.schema import Config
 
 __all__ = ["RepeatError", "Repetition", "check_data", "check_same", "compare_weights", "read_run"]
 

@@ -11,10 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from lib import config as config_files
 from lib import datasets
 from lib.processes import Processes, device_of
-from lib.schema import Config
 from lib.training import log
 from lib.training.agreement import check_agreement
 from lib.training.checkpoint import CheckpointError, TrainingState
@@ -43,6 +41,8 @@ from lib.training.seeding import seed_everything
 from lib.training.sources import build_dataset, frame_reader, load_sources
 from lib.training.trainer import Trainer
 from patrack import build_model
+from patrack import config as config_files
+from patrack.config.schema import Config
 from patrack.model import adapter_names
 from patrack.weights import (
     WeightsError,

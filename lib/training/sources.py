@@ -7,12 +7,12 @@ from pathlib import Path
 
 from lib import datasets
 from lib.datasets.frames import decode_frame
-from lib.schema import Config, SourceConfig
 from lib.training.augment import PairAugmentation
 from lib.training.cache import FrameCache
 from lib.training.dropout import ModalityDropout
 from lib.training.loader import PairDataset, ReadFrame
 from lib.training.sampling import PairSampler, Source
+from patrack.config.schema import Config, SourceConfig
 
 __all__ = ["build_dataset", "frame_reader", "load_sources"]
 

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.processes import Processes
-from lib.schema import TrainConfig
 from lib.training.loader import Batch
 from lib.training.log import LOSS_COLUMNS
 from lib.training.optim import build_optimizer, clipped_step, make_scaler
 from lib.training.whole_batch import Part, WholeBatch, part_bounds
 from patrack import tracking_loss, trainable_parameters
+from patrack.config.schema import TrainConfig
 from patrack.losses import count_positives
 
 __all__ = ["BatchStep", "NotFiniteError"]

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.files import atomic_write
 from lib.training.checkpoint import config_differences
 from lib.training.log import LOSS_COLUMNS
 from lib.training.manifest import read_manifest
+from patrack.files import atomic_write
 
 __all__ = ["SummaryError", "describe", "metrics", "read_runs", "summarise", "write_summary"]
 

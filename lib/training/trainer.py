@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from lib.processes import Processes
-from lib.schema import Config
 from lib.training import log
 from lib.training.checkpoint import Position, TrainingState, model_state, restore_model, save_state
 from lib.training.interrupt import Interrupted, StopSignal
@@ -23,6 +22,7 @@ from lib.training.optim import keep_ratio_at, learning_rate_factor, set_learning
 from lib.training.seeding import rng_state, set_rng_state
 from lib.training.step import BatchStep, NotFiniteError
 from patrack import freeze_batchnorm
+from patrack.config.schema import Config
 
 __all__ = ["LAST", "NotFiniteError", "Trainer"]
 

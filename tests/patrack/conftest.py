@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lib.schema import ModelConfig
 from patrack import PATrack, build_model
+from patrack.config.schema import ModelConfig
 
 SMALL = {
     "embed_dim": 16,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from patrack import crop
+from patrack.model import normalize
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "crops.json").read_text())
 
@@ -83,7 +84,7 @@ def test_crop_window_refuses_a_box_without_area(box):
 def test_normalize_uses_imagenet_statistics_for_every_triple():
     patch = np.zeros((2, 3, 6), np.uint8)
     patch[..., 4] = 255
-    out = crop.normalize(patch)
+    out = normalize(patch)
     assert out.shape == (6, 2, 3)
     assert out.dtype == torch.float32
     expected = [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225, -0.485 / 0.229, (1 - 0.456) / 0.224, -0.406 / 0.225]
@@ -92,12 +93,12 @@ def test_normalize_uses_imagenet_statistics_for_every_triple():
 
 def test_normalize_of_a_batch_is_that_of_its_images():
     batch = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    assert torch.equal(crop.normalize(batch), torch.stack([crop.normalize(image) for image in batch]))
+    assert torch.equal(normalize(batch), torch.stack([normalize(image) for image in batch]))
 
 
 def test_normalize_refuses_channels_that_are_no_triples():
     with pytest.raises(ValueError, match="multiple of 3, got 4"):
-        crop.normalize(np.zeros((2, 2, 4), np.uint8))
+        normalize(np.zeros((2, 2, 4), np.uint8))
 
 
 def test_box_to_crop_puts_the_crop_box_in_the_middle():

@@ -48,7 +48,7 @@ def crops(size: int, count: int = 3) -> torch.Tensor:
 
 
 def normalized(pixels: torch.Tensor) -> torch.Tensor:
-    """`patrack.crop.normalize` in fp64."""
+    """`patrack.model.normalize` in fp64."""
     mean, std = (torch.tensor(values * 2, dtype=torch.float64) for values in (MEAN, STD))
     return ((pixels.double() / 255 - mean) / std).movedim(-1, -3)
 

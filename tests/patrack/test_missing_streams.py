@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from lib.schema import Config
 from patrack import build_model
-from patrack.crop import normalize
+from patrack.config.schema import Config
+from patrack.model import normalize
 from patrack.tracker import Tracker
 
 GRID, SIZE = 4, 64

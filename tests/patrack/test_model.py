@@ -8,9 +8,9 @@ import json
 import pytest
 import torch
 
-from lib.config import load
 from patrack import adapter_parameters, build_model, freeze_batchnorm, tracking_loss, trainable_parameters
 from patrack.adapters import Adapter, TokenLayout
+from patrack.config import load
 from patrack.vit import eliminate_candidates
 
 GT = torch.tensor([[0.4, 0.35, 0.2, 0.3], [0.1, 0.5, 0.25, 0.2]])

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from lib.schema import Config
 from patrack import build_model
+from patrack.config.schema import Config
 from patrack.crop import hann_window
 from patrack.tracker import Target, Tracker, begin
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 
-from lib import config
-from lib.config import project_path
-from patrack import build_model
+from patrack import build_model, config
+from patrack.config import project_path
 from patrack.named_tensors import write_tensors
 from patrack.weights import save_foundation
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lib.config import project_path
+from patrack.config import project_path
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the script is for bash")
 

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from lib.config import project_path
 from lib.devices import usable_device
+from patrack.config import project_path
 
 COMMANDS = sorted(
     str(path.relative_to(project_path()))

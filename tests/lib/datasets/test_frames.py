@@ -11,7 +11,7 @@ import pytest
 
 from lib.datasets.folder import load_pair
 from lib.datasets.frames import FrameError, jpeg_is_complete, read_frame
-from lib.modality import DEPTH, x_to_three_channels
+from patrack.modality import DEPTH, x_to_three_channels
 
 SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples"
 COLOUR = np.tile(np.array([10, 20, 30], dtype=np.uint8), (24, 32, 1))  # B, G, R

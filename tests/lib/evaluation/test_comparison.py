@@ -8,8 +8,8 @@ import torch
 
 from lib.datasets.recordings import read_recording
 from lib.evaluation.comparison import Contestant, compare, mean_ious, mean_scores, measure
-from lib.schema import Config
 from patrack import build_model
+from patrack.config.schema import Config
 from patrack.tracker import Tracker
 from recording_data import boxes, text, write_recording
 

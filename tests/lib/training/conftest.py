@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from lib import config as config_files
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
-from lib.schema import Config
 from lib.training.augment import PairAugmentation
 from lib.training.loader import PairDataset
 from lib.training.run import run_training
 from lib.training.sampling import PairSampler, Source
 from lib.training.trainer import Trainer
 from patrack import build_model
+from patrack import config as config_files
+from patrack.config.schema import Config
 from patrack.weights import save_foundation
 
 WIDTH, HEIGHT = 64, 48

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib import config as config_files
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.processes import Processes, join_processes
@@ -23,6 +22,7 @@ from lib.training.loader import PairDataset
 from lib.training.sampling import PairSampler, Source
 from lib.training.trainer import LAST, Trainer
 from patrack import build_model
+from patrack import config as config_files
 
 SETTINGS = (
     "model.embed_dim=16",

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lib.config import ConfigError
 from lib.datasets.decoded import DecodedFrame
-from lib.schema import ModalityDropoutConfig
 from lib.training.augment import PairAugmentation
 from lib.training.dropout import ModalityDropout
 from lib.training.loader import collate
 from lib.training.seeding import sample_generator
 from lib.training.sources import build_dataset
+from patrack.config import ConfigError
+from patrack.config.schema import ModalityDropoutConfig
 
 BOX = np.array([20.0, 12.0, 16.0, 12.0])
 DRAWS = 400

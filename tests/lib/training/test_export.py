@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib.evaluation.build import build_tracker
 from lib.training.checkpoint import load_state
 from lib.training.run import run_training
 from patrack import build_model
+from patrack.build import build_tracker
 from patrack.weights import WeightsError, checkpoint_kind, save_foundation
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from lib.processes import Processes
-from lib.schema import Config
 from lib.training.checkpoint import CheckpointError, load_state, save_state
 from lib.training.folder import locked
 from lib.training.loader import SampleError
@@ -20,6 +19,7 @@ from lib.training.manifest import read_manifest
 from lib.training.run import RunFolderError, run_training
 from lib.training.trainer import Trainer
 from patrack import build_model
+from patrack.config.schema import Config
 from patrack.weights import WeightsError, load_adapters, load_checkpoint, load_foundation, save_foundation
 
 
@@ -63,7 +63,7 @@ def test_manifest_says_what_was_trained_on_and_how_it_went(train: Callable, tmp_
 
 
 def test_saved_config_repeats_the_run(train: Callable, tmp_path: Path, data_root: Path) -> None:
-    from lib import config
+    from patrack import config
 
     path = train("train.epochs=1")
     again = run_training(config.load(path.parent), data_root=str(data_root), output=str(tmp_path / "again"))

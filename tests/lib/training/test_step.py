@@ -7,12 +7,12 @@ import functools
 import pytest
 import torch
 
-from lib import config as config_files
 from lib.processes import Processes
 from lib.training.loader import Batch
 from lib.training.step import BatchStep
 from lib.training.whole_batch import Part
 from patrack import build_model, freeze_batchnorm, tracking_loss, trainable_parameters
+from patrack import config as config_files
 
 SMALL = ("model.depth=3", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
 

@@ -1,1 +1,0 @@
-"""How fast this machine tracks and trains, beside what it could do at best; `tracking/benchmark.py` runs it."""

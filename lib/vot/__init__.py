@@ -1,0 +1,1 @@
+"""The official VOT toolkit: workspaces, the registry entry, and the process that it talks to."""

@@ -1,0 +1,16 @@
+"""Experiments: their schema, and loading them from YAML."""
+
+from patrack.config.errors import ConfigError
+from patrack.config.loading import SAVED_NAME, experiment_names, experiments_dir, load, project_path, save
+from patrack.config.schema import Config
+
+__all__ = [
+    "SAVED_NAME",
+    "Config",
+    "ConfigError",
+    "experiment_names",
+    "experiments_dir",
+    "load",
+    "project_path",
+    "save",
+]

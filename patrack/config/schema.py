@@ -1,0 +1,340 @@
+"""The typed schema of an experiment: every key, its type, unit, range and default, written down once.
+
+`patrack.config` loads YAML into these classes; nothing else in the project has defaults of its own.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "MODALITIES",
+    "AdapterConfig",
+    "CEAConfig",
+    "Config",
+    "CropConfig",
+    "DataConfig",
+    "EliminationConfig",
+    "Impossible",
+    "MDAConfig",
+    "ModalityDropoutConfig",
+    "ModelConfig",
+    "SourceConfig",
+    "TaskAdapterConfig",
+    "TestConfig",
+    "TrainConfig",
+]
+
+Modality = Literal["rgbt", "rgbd", "rgbe", "rgb"]
+MODALITIES: tuple[str, ...] = ("rgbt", "rgbd", "rgbe", "rgb")
+Positive = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Impossible(ValueError):
+    """Values that do not go together: per mistake a key (relative to its group), its value and the broken rule."""
+
+    def __init__(self, mistakes: list[tuple[str, object, str]]) -> None:
+        self.mistakes = mistakes
+        super().__init__("; ".join(f"{key} = {value!r}: {rule}" for key, value, rule in mistakes))
+
+
+class Section(BaseModel):
+    """A group of keys; an unknown key is an error, a value is never converted silently (but 1 serves as 1.0)."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class MDAConfig(Section):
+    """Modality-dependent adapters (paper, section 3.2)."""
+
+    enabled: bool = True
+    layers: list[int] | None = Field(None, description="block numbers, from 0; null: every block without a CEA")
+    hidden_dim: Positive = Field(8, description="width of the bottleneck; a multiple of 4")
+    form: Literal["published", "paper"] = Field(
+        "published", description="published: output goes to the other stream; paper: to the stream it came from"
+    )
+
+
+class CEAConfig(Section):
+    """Modality-entangled adapters (paper, section 3.3)."""
+
+    enabled: bool = True
+    layers: list[int] = Field([3, 6, 9], description="block numbers, from 0")
+    hidden_dim: Positive = 192
+    form: Literal["published", "paper"] = Field(
+        "published",
+        description="published: attends within a stream, residual crossed; paper: keys and values of the other stream",
+    )
+
+
+class TaskAdapterConfig(Section):
+    """Task adapter in front of the frozen head (paper, section 3.4)."""
+
+    enabled: bool = True
+    hidden_dim: Positive = 192
+    dropout: Fraction = 0.1
+
+
+class AdapterConfig(Section):
+    """The three families and how they start."""
+
+    mda: MDAConfig = MDAConfig()
+    cea: CEAConfig = CEAConfig()
+    task: TaskAdapterConfig = TaskAdapterConfig()
+    init: Literal["published", "neutral"] = Field(
+        "published",
+        description="published: the release's values; neutral: zero output at step 0, a skip around the task adapter",
+    )
+
+
+class EliminationConfig(Section):
+    """Candidate elimination: search tokens dropped inside the ViT (OSTrack, section 3.2)."""
+
+    layers: list[int] = Field([3, 6, 9], description="block numbers, from 0")
+    keep_ratio: float = Field(1.0, gt=0.0, le=1.0, description="share kept at each of these blocks; 1: no elimination")
+    start_epoch: int = Field(4, ge=0, description="training keeps everything before this epoch (1-based)")
+    warmup_epochs: int = Field(16, ge=0, description="epochs of cosine descent from 1 to keep_ratio")
+
+
+class ModelConfig(Section):
+    """Network sizes. Grids follow from template_size, search_size and patch_size."""
+
+    embed_dim: Positive = 768
+    depth: Positive = 12
+    num_heads: Positive = 12
+    mlp_ratio: float = Field(4.0, gt=0)
+    patch_size: Positive = 16
+    template_size: Positive = Field(128, description="pixels, a multiple of patch_size")
+    search_size: Positive = Field(256, description="pixels, a multiple of patch_size")
+    head_channels: Positive = Field(256, description="first width of the centre head; a multiple of 8")
+    drop_path: Fraction = Field(0.1, description="stochastic depth of the last block, linear from 0")
+    streams: Literal["both", "rgb", "x"] = Field(
+        "both", description="both: two streams; rgb or x: the foundation alone on that one (no adapters are built)"
+    )
+    fusion: Literal["sum", "mean", "gate"] = Field(
+        "sum",
+        description="how the two streams meet before the head: sum as published, or mean; gate: weighed, learnt",
+    )
+    adapters: AdapterConfig = AdapterConfig()
+    elimination: EliminationConfig = EliminationConfig()
+    foundation: str | None = Field(
+        None, description="weights file of the frozen foundation; relative to the project root"
+    )
+    resize_position_embeddings: bool = Field(
+        False, description="weights of another token grid: interpolate their position embeddings instead of refusing"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        mistakes = self._impossible_sizes() + self._impossible_layers()
+        if mistakes:
+            raise Impossible(mistakes)
+        return self
+
+    def _impossible_sizes(self) -> list[tuple[str, object, str]]:
+        mda = self.adapters.mda
+        with_mda = self.streams == "both" and mda.enabled
+        mistakes: list[tuple[str, object, str]] = []
+        if self.embed_dim % self.num_heads:
+            rule = f"must be a multiple of model.num_heads ({self.num_heads})"
+            mistakes.append(("embed_dim", self.embed_dim, rule))
+        for key, size in (("template_size", self.template_size), ("search_size", self.search_size)):
+            if size % self.patch_size:
+                mistakes.append((key, size, f"must be a multiple of model.patch_size ({self.patch_size})"))
+            elif with_mda and size // self.patch_size % 2:
+                rule = f"must be an even multiple of model.patch_size ({self.patch_size}) for model.adapters.mda"
+                mistakes.append((key, size, rule))
+        if self.head_channels % 8:
+            mistakes.append(("head_channels", self.head_channels, "must be a multiple of 8"))
+        if with_mda and mda.hidden_dim % 4:
+            mistakes.append(("adapters.mda.hidden_dim", mda.hidden_dim, "must be a multiple of 4"))
+        return mistakes
+
+    def _impossible_layers(self) -> list[tuple[str, object, str]]:
+        layers: dict[str, list[int]] = {}
+        if self.elimination.keep_ratio < 1.0:
+            layers["elimination.layers"] = self.elimination.layers
+        if self.streams == "both" and self.adapters.cea.enabled:
+            layers["adapters.cea.layers"] = self.adapters.cea.layers
+        if self.streams == "both" and self.adapters.mda.enabled:
+            layers["adapters.mda.layers"] = self.adapters.mda.layers or []
+        rule = f"must be different block numbers from 0 to {self.depth - 1} (model.depth is {self.depth})"
+        return [
+            (key, numbers, rule)
+            for key, numbers in layers.items()
+            if len(set(numbers)) != len(numbers) or any(not 0 <= number < self.depth for number in numbers)
+        ]
+
+
+class CropConfig(Section):
+    """Side of the square crop = ceil(factor * sqrt(w * h)) of the box."""
+
+    template_factor: float = Field(2.0, gt=0)
+    search_factor: float = Field(4.0, gt=0)
+    template_outline: int = Field(
+        0, ge=0, description="pixels: width of the line that shows the box in the template; published: 0, none"
+    )
+
+
+class SourceConfig(Section):
+    """One training or validation set."""
+
+    name: str = Field(description="a data set known to lib.datasets, e.g. lasher, depthtrack, visevent, folder")
+    split: str = "train"
+    weight: float = Field(1.0, gt=0, description="share of the samples drawn from it, relative to the others")
+    root: str | None = Field(None, description="folder of this data set; default: <data.root>/<its usual folder name>")
+    exclude_attributes: list[str] = Field([], description="leave out sequences that carry one of these attributes")
+
+
+class ModalityDropoutConfig(Section):
+    """Training pairs of which one stream is missing; never both."""
+
+    rgb: Fraction = Field(0.0, description="share of the pairs whose RGB is black")
+    x: Fraction = Field(0.0, description="share of the pairs whose X tells nothing, see x_shows")
+    one_frame: Fraction = Field(
+        0.5, description="share of these in which the stream is missing in one frame only, template or search evenly"
+    )
+    x_shows: list[Literal["black", "constant", "noise", "copy", "frozen"]] = Field(
+        ["black", "constant", "noise", "copy", "frozen"],
+        min_length=1,
+        description="what a missing X shows, drawn evenly (a name given twice counts twice); copy: RGB once more; "
+        "frozen: in the search frame, X of the template's frame",
+    )
+
+
+class DataConfig(Section):
+    """What is read and how a (template, search) pair is drawn (OSTrack's sampler and augmentation)."""
+
+    root: str | None = Field(
+        None, description="folder that holds the data sets; --data-root and PATRACK_DATA come first"
+    )
+    train: list[SourceConfig] = []
+    val: list[SourceConfig] = []
+    samples_per_epoch: Positive = 60000
+    val_samples: int = Field(10000, ge=0)
+    max_gap: Positive = Field(200, description="frames between template and search")
+    num_workers: int = Field(8, ge=0, description="loader processes; 0: load in the training process")
+    search_center_jitter: float = Field(3.0, ge=0, description="uniform, in half sides sqrt(w * h) / 2 of the box")
+    search_scale_jitter: float = Field(0.25, ge=0, description="standard deviation of log(size)")
+    template_center_jitter: float = Field(0.0, ge=0)
+    template_scale_jitter: float = Field(0.0, ge=0)
+    stretch_jitter: float = Field(
+        0.0, ge=0, description="standard deviation of log(width / height) that both crops are stretched by, alike"
+    )
+    region_probability: Fraction = Field(
+        0.0, description="pairs that follow any part of the template's frame, in that frame, instead of its target"
+    )
+    gray_probability: Fraction = Field(
+        0.05, description="RGB triple only; the published code's never acts (0 to repeat it)"
+    )
+    flip_probability: Fraction = Field(0.5, description="template and search together, in the image")
+    crop_flip_probability: Fraction = Field(0.5, description="each crop on its own")
+    brightness_jitter: float = Field(0.2, ge=0, lt=1, description="factor uniform in 1 +- this")
+    modality_dropout: ModalityDropoutConfig = ModalityDropoutConfig()
+    flip_label: Literal["published", "exact"] = Field(
+        "published", description="box after flip_probability's flip: published: one pixel too far left; exact: in place"
+    )
+    redraw_on_error: bool = Field(
+        False, description="published: true, a sample that cannot be made is replaced by another one; false: an error"
+    )
+    cache_frames: bool = Field(False, description="keep decoded frames in memory: for sets that fit in it")
+
+
+class TrainConfig(Section):
+    """Optimiser and schedule."""
+
+    trainable: Literal["adapters", "all"] = Field(
+        "adapters", description="all: foundation pretraining or full fine-tuning"
+    )
+    frozen_blocks: int = Field(
+        0,
+        ge=0,
+        description="with all: blocks from the first that keep their values, and so do the embeddings if any does",
+    )
+    total_batch_size: Positive = Field(32, description="pairs per optimiser step over all processes")
+    max_batch_per_process: Positive | None = Field(
+        None, description="pairs a process computes at once, by its memory; more are accumulated; null: no limit"
+    )
+    epochs: Positive = 60
+    optimizer: Literal["adamw"] = "adamw"
+    lr: float = Field(4e-4, gt=0)
+    backbone_lr_scale: float = Field(1.0, gt=0, description="factor on lr for the ViT when trainable is all")
+    weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    lr_drop_epoch: Positive = Field(48, description="step schedule: last epoch at full rate")
+    lr_drop_factor: float = Field(0.1, gt=0, le=1)
+    lr_drop_repeats: bool = Field(False, description="published: true, the rate drops after every lr_drop_epoch epochs")
+    warmup_steps: int = Field(0, ge=0, description="linear, from 0")
+    grad_clip: float = Field(0.1, ge=0, description="largest total gradient norm; 0: off")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = Field(False, description="torch.compile the network: minutes at the start, faster steps on a GPU")
+    giou_weight: float = Field(2.0, ge=0)
+    l1_weight: float = Field(5.0, ge=0)
+    focal_weight: float = Field(1.0, ge=0)
+    dense_radius: float = Field(
+        0.0, ge=0, description="cells around the true centre that learn the box as well; 0: only the score map's peak"
+    )
+    freeze_batchnorm: bool = Field(
+        True, description="head BatchNorm keeps its statistics (published); false for pretraining"
+    )
+    checkpoint_every: Positive = Field(10, description="epochs between kept checkpoints; the last one is always kept")
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="longest time between checkpoints to resume from; 0: at the end of epochs only"
+    )
+    val_every: Positive = Field(10, description="epochs between validations")
+    print_every: Positive = Field(50, description="steps between log lines")
+
+
+class TestConfig(Section):
+    """Tracking."""
+
+    window: bool = Field(True, description="Hann window on the score map")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="of weights and activations; see docs/speed.md"
+    )
+    compile: bool = Field(False, description="torch.compile the network: a minute at the start, fewer small operations")
+    clip_margin: int = Field(10, ge=0, description="pixels of a box that stay inside the image")
+    size_update: float = Field(
+        1.0, gt=0, le=1, description="share of the predicted size in the new box's, by the logarithm; published: 1"
+    )
+    size_calibration: Fraction = Field(
+        0.0, description="share of the first frame's error in size that is taken off later sizes; published: 0"
+    )
+
+
+class Config(Section):
+    """A whole experiment."""
+
+    name: str = Field(description="run folder and result key; the file's name unless given")
+    modality: Modality
+    seed: int = Field(0, ge=0, lt=2**32)
+    model: ModelConfig = ModelConfig()
+    crop: CropConfig = CropConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+    test: TestConfig = TestConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        mistakes: list[tuple[str, object, str]] = []
+        if self.modality == "rgb" and self.model.streams != "rgb":
+            mistakes.append(("model.streams", self.model.streams, "must be 'rgb' for modality rgb"))
+        if self.train.frozen_blocks > self.model.depth:
+            rule = f"must be at most model.depth ({self.model.depth})"
+            mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
+        if self.train.frozen_blocks and self.train.trainable != "all":
+            rule = "needs train.trainable=all: with adapters every block is frozen anyway"
+            mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
+        dropout = self.data.modality_dropout
+        if dropout.rgb + dropout.x > 1:
+            rule = f"with data.modality_dropout.rgb ({dropout.rgb}) must add up to at most 1: never are both missing"
+            mistakes.append(("data.modality_dropout.x", dropout.x, rule))
+        if self.data.samples_per_epoch < self.train.total_batch_size:
+            rule = f"must be at least train.total_batch_size ({self.train.total_batch_size})"
+            mistakes.append(("data.samples_per_epoch", self.data.samples_per_epoch, rule))
+        if mistakes:
+            raise Impossible(mistakes)
+        return self

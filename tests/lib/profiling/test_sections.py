@@ -1,0 +1,101 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lib.profiling import batch, forward, roofline, training
+from lib.profiling.case import Case, untrained_model
+from lib.profiling.plots import write_plots
+from lib.profiling.rows import exact, median
+from lib.profiling.timing import Effort
+from patrack import config
+
+SMALL = ("model.depth=1", "model.adapters.cea.layers=[]", "model.elimination.layers=[]", "model.foundation=null")
+
+
+@pytest.fixture
+def case(tmp_path):
+    return Case("rgbt_tiny", SMALL, torch.device("cpu"), Effort(1, 0, 1.0), tmp_path, (160, 120), quick=True)
+
+
+def test_floor_is_as_large_as_the_foundation_blocks(case):
+    blocks = forward.floor_blocks(case.config.model)
+    ours = [parameter.numel() for name, parameter in case.model.backbone.named_parameters() if "blocks" in name]
+    floor = [parameter.numel() for parameter in blocks.parameters()]
+    assert sum(floor) <= sum(ours)
+    assert blocks(torch.zeros(2, case.tokens, 128)).shape == (2, 180, 128)
+
+
+def test_missing_timm_is_said_with_the_remedy(case, monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm.models", None)
+    with pytest.raises(RuntimeError, match="pip install timm"):
+        forward.floor_blocks(case.config.model)
+
+
+def test_untrained_network_finds_boxes_of_the_targets_size():
+    settings = config.load("rgbt_tiny", SMALL)
+    model = untrained_model(settings)
+    with torch.inference_mode():
+        size = model(torch.randn(1, 6, 48, 48), torch.randn(1, 6, 96, 96))["size_map"]
+    assert size.mean().item() == pytest.approx(1 / settings.crop.search_factor, abs=0.05)
+
+
+def test_flops_without_adapters_are_those_counted_by_hand(case):
+    case = case.changed("model.adapters.mda.enabled=false", "model.adapters.task.enabled=false")
+    width, tokens, search = 128, 180, 144
+    linear = tokens * width * 3 * width + search * width * (width + 2 * 4 * width)  # the last block: search tokens only
+    attention, patches = 2 * search * tokens * width, search * 192 * width
+    convolutions = 9 * (width * 192 + 3 * (64 * 32 + 32 * 16 + 16 * 8)) + 24 * 5  # three branches side by side
+    by_hand = 2 * (2 * (linear + attention + patches) + search * convolutions)
+    assert roofline.count_flops(case, case.folded("fp32")) == by_hand
+
+
+def test_flops_are_counted_of_packed_weights_too(case, monkeypatch):
+    network = case.folded("fp32")
+    expected = roofline.count_flops(case, network)
+    monkeypatch.setattr("patrack.packed.LEAST_WIDTH", 1)
+    network.pack()
+    with torch.inference_mode():
+        network(*roofline._inputs(case, network))
+    assert roofline.count_flops(case, network) == expected > 0
+
+
+def test_search_sizes_are_even_numbers_of_patches():
+    assert batch.search_sizes(16) == list(range(128, 385, 32))
+    assert all(size % 48 == 0 for size in batch.search_sizes(24))
+    assert batch.search_sizes(16, quick=True) == [128, 160]
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 4), (9, 9)], ids=["default", "asked for"])
+def test_batch_of_a_cpu_is_small_unless_asked_for(case, asked, expected):
+    case.batch = asked
+    assert training.batch_size(case) == expected
+
+
+def test_made_up_batch_looks_like_the_loaders(case):
+    made = training.made_up_batch(case, 3)
+    assert (made.template.shape, made.search.shape) == ((3, 6, 48, 48), (3, 6, 96, 96))
+    assert made.template.dtype == torch.uint8
+    assert len(made) == 3
+
+
+def test_plots_are_drawn_from_the_rows_of_the_curves(tmp_path):
+    values = np.array([1.0, 2.0])
+    rows = [
+        median(f"batch.{kind}_{precision}_{at}", "", at * values, precision=precision, at=at)
+        for kind in ("size", "rate", "step")
+        for precision in ("fp32", "bf16")
+        for at in (1, 2, 4)
+    ]
+    written = write_plots(rows, tmp_path / "new", "title")
+    assert [path.name for path in written] == ["tokens.png", "targets.png"]
+    lockstep = [median(f"endtoend.lockstep_bf16_{at}", "", at * values, precision="bf16", at=at) for at in (2, 4)]
+    written = write_plots(rows + lockstep, tmp_path / "more", "title")
+    assert [path.name for path in written] == ["tokens.png", "targets.png", "sequences.png"]
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written)
+
+
+def test_plots_without_curves_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="section batch"):
+        write_plots([exact("step.crop", "", 1.0)], tmp_path, "title")

@@ -1,0 +1,96 @@
+"""Running a VOT workspace without the toolkit: which frames in which order, which files, and going on."""
+
+import numpy as np
+import pytest
+
+from lib.evaluation import evaluate
+from lib.evaluation.outcome import TrackingError
+from lib.vot.runner import run_workspace, workspace_stack
+from lib.vot.workspace import STACKS, WorkspaceError, find_sequences, write_workspace
+from vot_data import Follower, truth_of, write_data
+
+CHANNELS = ("color", "depth")
+
+
+def workspace(tmp_path, dataset, count=6, **more):
+    root = write_data(tmp_path / "data", count=count, **more)
+    write_workspace(tmp_path / "ws", STACKS[dataset], find_sequences("synthrgbd", "test", root), anchors=4)
+    return tmp_path / "ws"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_long_term_workspace_gets_one_run_per_sequence(tmp_path):
+    place, tracker = workspace(tmp_path, "depthtrack"), Follower()
+    assert run_workspace(tracker, place, "ours", CHANNELS) == 2
+    assert tracker.given == [truth_of(0, 1)[0].tolist(), truth_of(1, 1)[0].tolist()]
+    results = place / "results" / "ours" / "rgbd-unsupervised"
+    assert names(results / "one") == ["one_001.txt", "one_001_confidence.value", "one_001_time.value"]
+
+
+def test_a_multi_start_workspace_gets_a_run_per_anchor_in_its_direction(tmp_path):
+    place, tracker = workspace(tmp_path, "votrgbd2022"), Follower(drift=0)
+    assert run_workspace(tracker, place, "ours", CHANNELS) == 6  # anchors 0 (to the end), 4 and 5 (back to 0)
+    results = place / "results" / "ours" / "baseline" / "one"
+    runs = {path.stem: len(path.read_text().splitlines()) for path in results.glob("*.txt")}
+    assert runs == {"one_00000000": 6, "one_00000004": 5, "one_00000005": 6}
+    assert tracker.given[1] == truth_of(0, 5)[4].tolist()
+
+
+def test_runs_that_are_there_are_kept(tmp_path):
+    place = workspace(tmp_path, "depthtrack")
+    run_workspace(Follower(), place, "ours", CHANNELS)
+    one, two = (place / "results" / "ours" / "rgbd-unsupervised" / name / f"{name}_001.txt" for name in ("one", "two"))
+    one.write_text("kept")
+    two.unlink()
+    assert run_workspace(Follower(), place, "ours", CHANNELS) == 1
+    assert one.read_text() == "kept"
+    assert two.is_file()
+
+
+@pytest.mark.parametrize(("dataset", "metrics"), [("depthtrack", "F"), ("votrgbd2022", "A")])
+def test_the_files_are_scored_by_our_own_evaluation(tmp_path, dataset, metrics):
+    place = workspace(tmp_path, dataset, absent=[2])
+    run_workspace(Follower(), place, "ours", CHANNELS)
+    folder = place / "results" / "ours" / STACKS[dataset].experiment
+    scored = evaluate(dataset, {"ours": folder}, ground_truth=place / "sequences").trackers["ours"]
+    assert 0.1 < scored.metrics[metrics] < 1
+
+
+def test_a_color_tracker_reads_no_depth(tmp_path):
+    place = workspace(tmp_path, "depthtrack")
+    for path in (tmp_path / "data").rglob("*.png"):
+        path.write_bytes(b"")
+    assert run_workspace(Follower(), place, "ours", ("color",)) == 2
+    with pytest.raises(TrackingError, match=r"one_001, frame 0 .*00000001.png: not a readable image"):
+        run_workspace(Follower(), place, "other", CHANNELS)
+
+
+def test_a_channel_that_the_workspace_lacks_is_named(tmp_path):
+    with pytest.raises(TrackingError, match=r"one/sequence: no line channels.ir="):
+        run_workspace(Follower(), workspace(tmp_path, "depthtrack"), "ours", ("color", "ir"))
+
+
+def test_a_multi_start_workspace_without_any_anchor_is_an_error(tmp_path):
+    place = workspace(tmp_path, "votrgbd2022")
+    (place / "sequences" / "two" / "anchor.value").write_text("0\n" * 6)
+    with pytest.raises(WorkspaceError, match="sequence two: no anchors"):
+        run_workspace(Follower(), place, "ours", CHANNELS)
+
+
+def test_a_folder_that_is_no_workspace_says_what_makes_one(tmp_path):
+    with pytest.raises(WorkspaceError, match=r"no config.yaml; expected .*vot2021/rgbd or vot2022/rgbd.*prepare_vot"):
+        workspace_stack(tmp_path)
+    (tmp_path / "config.yaml").write_text("stack: vots2023\n")
+    with pytest.raises(WorkspaceError, match="stack 'vots2023'"):
+        workspace_stack(tmp_path)
+
+
+def test_the_written_numbers_are_the_trackers(tmp_path):
+    place = workspace(tmp_path, "depthtrack", count=3)
+    run_workspace(Follower(), place, "ours", CHANNELS)
+    rows = (place / "results" / "ours" / "rgbd-unsupervised" / "one" / "one_001.txt").read_text().splitlines()
+    assert rows[0] == "1"
+    np.testing.assert_allclose([float(v) for v in rows[2].split(",")], truth_of(0, 1)[0] + [0.7, 0.4, 0, 0], atol=1e-4)

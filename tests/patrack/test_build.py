@@ -1,0 +1,135 @@
+"""From an experiment and weights files to a tracker: which weights are taken, refused, asked for."""
+
+import pytest
+import torch
+
+from patrack import build
+from patrack.config import experiment_names, load, project_path
+from patrack.config.schema import Config
+from patrack.weights import WeightsError, save_adapters, save_foundation, save_model
+
+SIZES = {
+    "embed_dim": 8,
+    "depth": 2,
+    "num_heads": 2,
+    "patch_size": 8,
+    "template_size": 16,
+    "search_size": 32,
+    "head_channels": 8,
+    "adapters": {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}},
+}
+CONFIG = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES})
+
+
+def _trained(folder, seed=1):
+    tracker = build.build_tracker(CONFIG.model_copy(update={"seed": seed}), build.UNTRAINED)
+    save_foundation(tracker.model, folder / "foundation.safetensors", half=False)
+    save_adapters(tracker.model, folder / "adapters.safetensors")
+    return tracker.model
+
+
+def _with_foundation(path, **update):
+    return CONFIG.model_copy(update={"model": CONFIG.model.model_copy(update={"foundation": str(path), **update})})
+
+
+SHIPPED = [name for name in experiment_names() if project_path(f"weights/{name}.safetensors").is_file()]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_fit_their_experiment(name):
+    tracker = build.build_tracker(load(name))
+    assert tracker.network.streams == ("rgb" if name.startswith("rgb_") else "both")
+
+
+def test_both_sizes_are_shipped_for_every_pair_and_the_small_ones_stay_small():
+    pairs = ("rgb", "rgbt", "rgbd", "rgbe")
+    assert {f"{pair}_{size}" for pair in pairs for size in ("tiny", "small")} <= set(SHIPPED)
+    assert sum(project_path(f"weights/{pair}_small.safetensors").stat().st_size for pair in pairs) <= 30e6
+
+
+@pytest.mark.parametrize("given", ["adapters.safetensors", "."], ids=["file", "run-folder"])
+def test_foundation_and_adapters_make_the_trained_tracker(tmp_path, given):
+    model = _trained(tmp_path)
+    tracker = build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"), str(tmp_path / given))
+    loaded = tracker.model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
+
+
+def test_folder_of_full_fine_tuning_makes_the_whole_tracker(tmp_path):
+    model = build.build_tracker(CONFIG.model_copy(update={"seed": 1}), build.UNTRAINED).model
+    save_model(model, tmp_path / "model.safetensors", half=False)
+    loaded = build.build_tracker(CONFIG, str(tmp_path)).model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
+
+
+def test_foundation_of_another_grid_is_resized_on_request_only(tmp_path):
+    _trained(tmp_path)
+    config = _with_foundation(tmp_path / "foundation.safetensors", search_size=48, streams="x")
+    with pytest.raises(WeightsError, match="resize_position_embeddings"):
+        build.build_tracker(config)
+    config = _with_foundation(
+        tmp_path / "foundation.safetensors", search_size=48, streams="x", resize_position_embeddings=True
+    )
+    assert build.build_tracker(config).model.search_grid == 6
+
+
+def test_an_experiment_that_trains_everything_is_not_its_starting_point(tmp_path, monkeypatch):
+    _trained(tmp_path)
+    monkeypatch.setattr(build, "project_path", lambda name: tmp_path / name)
+    config = _with_foundation(tmp_path / "foundation.safetensors", streams="rgb")
+    config = config.model_copy(update={"train": config.train.model_copy(update={"trainable": "all"})})
+    with pytest.raises(WeightsError, match="no weights for tiny"):
+        build.find_checkpoint(config, None, has_adapters=False)
+    (tmp_path / "weights").mkdir()
+    shipped = tmp_path / "weights" / "tiny.safetensors"
+    shipped.touch()
+    assert build.find_checkpoint(config, None, has_adapters=False) == shipped
+
+
+def test_foundation_alone_needs_no_checkpoint(tmp_path):
+    _trained(tmp_path)
+    config = _with_foundation(tmp_path / "foundation.safetensors", streams="x")
+    tracker = build.build_tracker(config)
+    assert tracker.model.streams == "x"
+
+
+def test_foundation_alone_leaves_given_adapters_out(tmp_path, caplog):
+    _trained(tmp_path)
+    config = _with_foundation(tmp_path / "foundation.safetensors", streams="rgb")
+    tracker = build.build_tracker(config, str(tmp_path / "adapters.safetensors"))
+    assert "is not used: with model.streams=rgb the foundation runs alone" in caplog.text
+    assert tracker.model.streams == "rgb"
+
+
+def test_untrained_adapters_must_be_asked_for(tmp_path):
+    _trained(tmp_path)
+    with pytest.raises(WeightsError, match=r"no weights for tiny: .*weights/tiny\.safetensors; give --checkpoint"):
+        build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"))
+
+
+def test_missing_foundation_is_an_error_that_names_key_and_file(tmp_path):
+    _trained(tmp_path)
+    with pytest.raises(WeightsError, match=r"model\.foundation: .*nowhere\.safetensors not found"):
+        build.build_tracker(_with_foundation(tmp_path / "nowhere.safetensors"), str(tmp_path))
+
+
+def test_folder_without_weights_is_an_error_that_says_what_was_looked_for(tmp_path):
+    with pytest.raises(WeightsError, match=r"no weights in this folder; looked for adapters\.safetensors"):
+        build.build_tracker(CONFIG, str(tmp_path))
+
+
+def test_identity_changes_with_weights_and_settings_but_not_with_paths(tmp_path):
+    one, two = (build.build_tracker(CONFIG.model_copy(update={"seed": seed}), "none") for seed in (1, 2))
+    base = build.identity(CONFIG, one, dataset="d")
+    assert base == build.identity(_with_foundation(tmp_path), one, dataset="d")
+    assert base != build.identity(CONFIG, two, dataset="d")
+    assert base != build.identity(CONFIG, one, dataset="e")
+    test = CONFIG.test.model_copy(update={"window": False})
+    assert base != build.identity(CONFIG.model_copy(update={"test": test}), one, dataset="d")
+
+
+def test_config_of_a_run_brings_its_weights(tmp_path):
+    _trained(tmp_path)
+    assert build.weights_beside(str(tmp_path)) == str(tmp_path)
+    assert build.weights_beside(str(tmp_path / "config.yaml")) == str(tmp_path)
+    assert build.weights_beside("rgbt_tiny") is None

@@ -1,0 +1,176 @@
+"""A file is written whole or not at all."""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from patrack.config import project_path
+from patrack.files import LEFT_ALONE, atomic_write, remove_leftovers
+
+
+@pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
+def test_content_arrives_unchanged(tmp_path, mode, content):
+    path = tmp_path / "file"
+    with atomic_write(path, mode) as file:
+        file.write(content)
+    assert path.read_bytes() == (content.encode() if mode == "w" else content)
+
+
+def test_parent_folders_are_made(tmp_path):
+    path = tmp_path / "a" / "b" / "file.txt"
+    with atomic_write(path) as file:
+        file.write("x")
+    assert path.read_text() == "x"
+
+
+def test_nothing_is_visible_before_the_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with atomic_write(path) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt], ids=["exception", "ctrl-c"])
+def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_half():
+        with atomic_write(path) as file:
+            file.write("half")
+            raise failure
+
+    with pytest.raises(failure):
+        write_half()
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_temporary_file_lies_in_the_same_folder(tmp_path):
+    path = tmp_path / "file"
+    with atomic_write(path) as file:
+        assert Path(file.name).parent == tmp_path
+
+
+def test_a_name_of_greatest_length_can_be_written(tmp_path):
+    path = tmp_path / ("n" * 255)
+    with atomic_write(path) as file:
+        file.write("x")
+    assert path.read_text() == "x"
+
+
+def test_new_file_is_readable_by_others_as_the_umask_says(tmp_path):
+    umask = os.umask(0o022)
+    try:
+        with atomic_write(tmp_path / "file"):
+            pass
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_replaced_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    with atomic_write(path) as file:
+        file.write("#!/bin/sh\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def test_link_stays_and_its_target_is_replaced(tmp_path):
+    target = tmp_path / "target"
+    target.write_text("old")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write("new")
+    assert link.is_symlink()
+    assert target.read_text() == "new"
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "blocked").write_text("a file where a folder is wanted")
+    path = tmp_path / "blocked" / "sub" / "file.txt"
+    with pytest.raises(OSError, match=r"cannot write .*blocked/sub/file\.txt: Not a directory"), atomic_write(path):
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the administrator may write anywhere")
+def test_folder_without_permission_is_named(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(PermissionError, match=r"cannot write .*file\.txt"), atomic_write(tmp_path / "file.txt"):
+            pass
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_missing_permission_is_explained(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("patrack.files.tempfile.mkstemp", refuse)
+    with pytest.raises(PermissionError, match=r"cannot write .*file\.txt: Permission denied .*another output folder"):
+        atomic_write(tmp_path / "file.txt").__enter__()
+
+
+def test_folder_in_place_of_a_file_is_refused(tmp_path):
+    with pytest.raises(IsADirectoryError, match="it is a folder"), atomic_write(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("mode", ["a", "r", "w+", ""])
+def test_other_modes_are_refused(tmp_path, mode):
+    with pytest.raises(ValueError, match="mode must be 'w' or 'wb'"), atomic_write(tmp_path / "file", mode):
+        pass
+
+
+# --- what killed processes leave behind
+
+
+@pytest.fixture
+def dead_process():
+    """Number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_file_of_a_killed_writer_is_deleted_at_the_next_start(tmp_path):
+    program = (
+        "import os, signal\n"
+        "from patrack.files import atomic_write\n"
+        f"with atomic_write({str(tmp_path / 'file')!r}) as file:\n"
+        "    file.write('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=project_path(), check=False)
+    (left,) = tmp_path.iterdir()
+    assert remove_leftovers(tmp_path) == [left]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_temporary_files_and_folders_of_ended_processes_are_deleted(tmp_path, dead_process):
+    running = tmp_path / f".tmp-{os.getppid()}-mine.txt"
+    foreign = [running, tmp_path / ".tmp-notes", tmp_path / "file.txt", tmp_path / f"x.tmp-{dead_process}-y"]
+    for path in (*foreign, tmp_path / f".tmp-{dead_process}-a.txt"):
+        path.write_text("x")
+    (tmp_path / f".tmp-{dead_process}-folder" / "inside").mkdir(parents=True)
+    assert len(remove_leftovers(tmp_path)) == 2
+    assert sorted(tmp_path.iterdir()) == sorted(foreign)
+    old = time.time() - 2 * LEFT_ALONE
+    os.utime(running, (old, old))
+    assert remove_leftovers(tmp_path) == [running]
+
+
+def test_folder_that_is_not_there_has_no_leftovers(tmp_path):
+    assert remove_leftovers(tmp_path / "nowhere") == []

@@ -1,0 +1,62 @@
+"""The speed measurement as it is called."""
+
+import importlib.util
+import json
+
+import cv2
+import pytest
+import torch
+
+from lib.profiling.command import SECTIONS
+from patrack.config import project_path
+
+SMALL = ("model.depth=2", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
+
+
+@pytest.fixture
+def main():
+    spec = importlib.util.spec_from_file_location("benchmark_command", project_path("tracking/profile_speed.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield module.main
+    torch.set_num_threads(threads[0])
+    cv2.setNumThreads(threads[1])
+
+
+def test_every_section_gives_numbers_with_units_in_one_report(main, tmp_path, capsys):
+    sizes = ["--quick", "--repeats", "1", "--image-size", "160x120", "--batch", "2", "--threads", "1"]
+    files = ["--json", str(tmp_path / "speed.json"), "--plots", str(tmp_path)]
+    assert main(["--config", "rgbt_tiny", "--device", "cpu", *sizes, *files, *SMALL]) == 0
+    text = capsys.readouterr().out
+    content = json.loads((tmp_path / "speed.json").read_text())
+    assert {row["key"].split(".")[0] for row in content["rows"]} == set(SECTIONS)
+    assert len({row["key"] for row in content["rows"]}) == len(content["rows"])
+    assert all(row["text"] in text for row in content["rows"])
+    assert content["conditions"]["threads"] == 1
+    assert "rgbt_tiny model.depth=2" in content["conditions"]["config"]
+    assert (tmp_path / "targets.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "backwards"], "--only takes forward, step"),
+        (["--only", "step", "--plots", "DIR"], "add it to --only"),
+        (["--batch", "0"], "whole number from 1, got '0'"),
+        (["--image-size", "640"], "WIDTHxHEIGHT"),
+    ],
+    ids=["section", "plots", "batch", "size"],
+)
+def test_wrong_command_line_is_refused_before_anything_is_measured(main, capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        main(["--config", "rgbt_tiny", *arguments])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_experiment_and_unchecked_check_end_in_an_error(main, capsys, monkeypatch):
+    assert main(["--config", "nothing", "--device", "cpu"]) == 1
+    monkeypatch.setattr("lib.profiling.command.SECTIONS", {"step": lambda case: []})
+    assert main(["--config", "rgbt_tiny", "--device", "cpu", "--check"]) == 1
+    assert "no bound was measured" in capsys.readouterr().out
