@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from patrack.losses import tracking_loss
-    from patrack.model import PATrack, adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
+    from patrack.methods.patrack import PATrack
+    from patrack.network import adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
     from patrack.tracker import Tracker
 
 __version__ = "0.1.0"
@@ -20,11 +21,11 @@ __all__ = [
     "trainable_parameters",
 ]
 
-_HOME = {"tracking_loss": "patrack.losses", "Tracker": "patrack.tracker"}
+_HOME = {"PATrack": "patrack.methods.patrack", "tracking_loss": "patrack.losses", "Tracker": "patrack.tracker"}
 
 
 def __getattr__(name: str) -> Any:
     """Imports a public name at its first use: `patrack.crop` and `patrack.modality` need no PyTorch, and load none."""
     if name not in __all__:
         raise AttributeError(f"module 'patrack' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOME.get(name, "patrack.model")), name)
+    return getattr(importlib.import_module(_HOME.get(name, "patrack.network")), name)

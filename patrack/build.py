@@ -11,7 +11,7 @@ from torch import nn
 
 from patrack.config import SAVED_NAME, experiment_names, project_path
 from patrack.config.schema import Config
-from patrack.model import adapter_parameters, build_model
+from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
 from patrack.weights import WeightsError, checkpoint_kind, load_checkpoint, load_foundation, model_hash
 

@@ -1,67 +1,111 @@
-"""The network in the form that tracks: what `PATrack` computes in eval mode, folded as far as algebra allows.
+"""The network in the form that tracks: the trained one in eval mode, folded as far as algebra allows.
 
 Nothing is approximated; only the rounding differs (tests: 1e-10 in fp64). What is folded:
 
-- the norms' scale and shift into the layers behind them, so that a block normalises each half once for all of them;
+- the norms' scale and shift into the layers behind them, so that a block normalizes each half once for all of them;
+- LoRA's updates into their layers, BAT's three layers into two;
 - convolutions and pools of the modality-dependent adapters into two small products (`patrack.fused_adapters`);
 - the projections of a modality-entangled adapter into one batched product for both streams;
 - task adapter and BatchNorm into the head's first convolutions, of which there is one for all three branches;
 - (v / 255 - mean) / std into the patch embedding, which thus takes the crops' bytes.
 
 The template's tokens are embedded once, and the last block computes the search tokens only, since nothing reads the
-others. Legend: B sequences, R rows (2B with two streams, RGB first), N tokens, C channels, D hidden channels.
+others. A network is folded only if it is known to the last module: see `unfoldable`. Every other one tracks as it is.
+Legend: B sequences, R rows (2B with two streams, RGB first), N tokens, C channels, D hidden channels.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter, TokenLayout
-from patrack.attention import attend
 from patrack.crop import MEAN, STD
-from patrack.fused_adapters import FusedCEA, FusedMDA, Neighbours, NeighbourTables
+from patrack.fused_adapters import Branch, FusedBottleneck, FusedCEA, FusedMDA, Neighbours, NeighbourTables
 from patrack.head import CenterHead, fold_batchnorm, maps_and_boxes
-from patrack.model import PATrack
+from patrack.methods.bat import BAT, BATBlock
+from patrack.methods.lora import LoRA, LoRALinear
+from patrack.methods.patrack import PATrack, PATrackBlock, TaskAdapter
+from patrack.network import Network, normalize
 from patrack.packed import Affine
-from patrack.vit import Block, PatchEmbed, attention_row, eliminate_candidates
+from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
-__all__ = ["FusedPATrack"]
+__all__ = ["FusedNetwork", "unfoldable"]
+
+
+def _patrack_branches(block: PATrackBlock, half: int, bias: Tensor) -> list[Branch]:
+    mda, cea = (block.mda1, block.cea1) if half == 1 else (block.mda2, block.cea2)
+    norm, cea_norm = (block.norm1, block.cea_norm1) if half == 1 else (block.norm2, block.cea_norm2)
+    branches: list[Branch] = []
+    if mda is not None:
+        branches.append(FusedMDA(mda, norm, bias))
+        bias = torch.zeros_like(bias)
+    if cea is not None and cea_norm is not None:
+        branches.append(FusedCEA(cea, cea_norm, norm, bias))
+    return branches
+
+
+def _bat_branches(block: BATBlock, half: int, bias: Tensor) -> list[Branch]:
+    adapter, norm = (block.bat1, block.norm1) if half == 1 else (block.bat2, block.norm2)
+    return [FusedBottleneck(adapter, norm, bias)]
+
+
+FOLDED_NETWORKS: tuple[type[Network], ...] = (Network, PATrack, BAT, LoRA)
+BRANCHES: dict[type[Block], Callable[..., list[Branch]]] = {PATrackBlock: _patrack_branches, BATBlock: _bat_branches}
+"""Fold what stands beside half 1 or 2 of a block of exactly this type; the first branch takes the half's bias along."""
+
+
+def unfoldable(model: Network) -> str:
+    """Say what keeps a network from being folded; empty if nothing does.
+
+    A network can be folded if it is exactly of a known class, and has just the modules and tensors that its class
+    builds from its configuration, each of exactly that type and without forward hooks. Whatever else was put into it
+    (an adapter of another project, a subclass, a parametrization, a hook) would be lost.
+    """
+    if type(model) not in FOLDED_NETWORKS:
+        return f"{type(model).__name__} is no network that can be folded"
+    if nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks:
+        return "there are forward hooks on all modules"
+    with torch.device("meta"):
+        built = type(model)(model.config)
+    expected = {name: type(module) for name, module in built.named_modules()}
+    for name, module in model.named_modules():
+        place = name or "the network"
+        if type(module) is not expected.pop(name, None):
+            return f"{place} is a {type(module).__name__}, which its class doesn't build there"
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return f"{place} has a forward hook"
+    tensors = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    if expected or tensors != {name: tensor.shape for name, tensor in built.state_dict().items()}:
+        return "it lacks modules that its class builds, or has other tensors"
+    return ""
 
 
 class FusedHalf(nn.Module):
-    """One half of a block: norm, first layer, (attention or GELU in between), last layer, adapters.
+    """One half of a block: norm, first layer, (attention or GELU in between), last layer, branches beside them.
 
     Args:
-        norm: the foundation's.
+        norm: the frozen one.
         first: the layer behind it: query, key and value, or the MLP's first.
         last: the projection, or the MLP's second layer.
-        mda: modality-dependent adapter of this half, or None.
-        cea: modality-entangled adapter of this half, or None.
-        cea_norm: in front of it.
+        fold: makes the branches, given the bias of the last layer.
     """
 
     def __init__(
-        self,
-        norm: nn.LayerNorm,
-        first: nn.Linear,
-        last: nn.Linear,
-        mda: ModalityDependentAdapter | None,
-        cea: ModalityEntangledAdapter | None,
-        cea_norm: nn.LayerNorm | None,
+        self, norm: nn.LayerNorm, first: nn.Linear, last: nn.Linear, fold: Callable[[Tensor], list[Branch]]
     ) -> None:
         super().__init__()
-        bias, none = last.bias, torch.zeros_like(last.bias)
-        self.first = Affine.behind(norm, first)
-        self.last = Affine(last.weight, bias if mda is None and cea is None else None)
-        self.mda = None if mda is None else FusedMDA(mda, norm, bias)
-        self.cea = None if cea is None else FusedCEA(cea, cea_norm, norm, bias if mda is None else none)
+        branches = fold(last.bias)
+        self.branches = nn.ModuleList(branches)
+        self.first = Affine.behind(norm, first.weight if type(first) is nn.Linear else _merged(first), first.bias)
+        self.last = Affine(last.weight if type(last) is nn.Linear else _merged(last), None if branches else last.bias)
         self.eps = norm.eps
-        self.register_buffer("ones", torch.ones_like(bias).detach())  # without a scale, the norm is slower on a CPU
-        self.register_buffer("zeros", none.detach())
+        zeros = torch.zeros_like(last.bias).detach()
+        self.register_buffer("ones", zeros + 1.0)  # without a scale, the norm is slower on a CPU
+        self.register_buffer("zeros", zeros)
 
     def norm(self, tokens: Tensor) -> Tensor:
         """(R, N, C) -> what the first layer and the adapters read (R, N, C)."""
@@ -70,28 +114,33 @@ class FusedHalf(nn.Module):
     def finish(
         self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None
     ) -> Tensor:
-        """The last layer and the adapters.
+        """Compute the last layer and the branches.
 
         Args:
             inner: what the last layer reads (R, N, H).
             tokens: this half's input (R, N, C).
-            normed: the same, normalised.
+            normed: the same, normalized.
             layout: of the tokens.
             around: their neighbours; see `FusedBlock.forward`.
 
         Returns:
             This half's output (R, N, C).
         """
-        out = self.last(inner, tokens)
-        if self.mda is not None:
-            self.mda.add_to(out, normed, layout, around)
-        if self.cea is not None:
-            self.cea.add_to(out, normed, layout)
+        out: Tensor = self.last(inner, tokens)
+        for branch in self.branches:
+            branch.add_to(out, normed, layout, around)
         return out
 
 
+def _merged(layer: nn.Module) -> Tensor:
+    """Return the weight of the plain layer that an updated one is in eval mode."""
+    if type(layer) is not LoRALinear:
+        raise TypeError(f"a {type(layer).__name__} can't be folded")
+    return layer.merged_weight()
+
+
 class FusedBlock(nn.Module):
-    """A block of the foundation with its adapters; see `Block`.
+    """A block with what a method put beside it; see `Block`.
 
     Args:
         block: what is folded.
@@ -103,8 +152,9 @@ class FusedBlock(nn.Module):
         super().__init__()
         attn, mlp = block.attn, block.mlp
         self.num_heads, self.keep_ratio, self.search_only = attn.num_heads, keep_ratio, search_only
-        self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, block.mda1, block.cea1, block.cea_norm1)
-        self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, block.mda2, block.cea2, block.cea_norm2)
+        branches = BRANCHES.get(type(block), lambda *_: [])
+        self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, lambda bias: branches(block, 1, bias))
+        self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, lambda bias: branches(block, 2, bias))
 
     def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbours | None) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.
@@ -132,7 +182,7 @@ class FusedBlock(nn.Module):
 
 
 class FusedPatches(nn.Module):
-    """Bytes of a crop -> tokens, normalised as `patrack.model.normalize` does; see `PatchEmbed`.
+    """Bytes of a crop -> tokens, normalized as `patrack.network.normalize` does; see `PatchEmbed`.
 
     Args:
         embed: what is folded.
@@ -158,7 +208,7 @@ class FusedPatches(nn.Module):
 
 
 class FusedHead(nn.Module):
-    """Centre head with the task adapter in front of it; see `CenterHead`.
+    """Center head with the task adapter in front of it; see `CenterHead`.
 
     The three branches travel side by side as groups. The zero padding of the first convolution cuts off a task
     adapter's constant part, so that part becomes a map that is added behind this convolution.
@@ -173,7 +223,11 @@ class FusedHead(nn.Module):
         biases = [torch.cat([bias for _, bias in level]) for level in folded]
         constant = biases[0].view(1, -1, 1, 1).repeat(1, 1, grid, grid)
         if task_adapter is not None:
-            matrix, offset = task_adapter.affine_map()
+            # three layers without anything between them in eval mode
+            down, mid, up = task_adapter.down, task_adapter.mid, task_adapter.up
+            matrix, offset = up.weight @ mid.weight @ down.weight, up(mid(down.bias))  # (C, C), (C,)
+            if task_adapter.skip:
+                matrix = matrix + torch.eye(len(matrix)).to(matrix)
             offset = offset.view(1, -1, 1, 1).expand(-1, -1, grid, grid)
             constant += F.conv2d(offset, weights[0], padding=1)
             weights[0] = torch.einsum("oiyx,ij->ojyx", weights[0], matrix)
@@ -195,16 +249,22 @@ class FusedHead(nn.Module):
         return maps_and_boxes(*maps.split((1, 2, 2), dim=1))
 
 
-class FusedPATrack(nn.Module):
+class FusedNetwork(nn.Module):
     """The tracking form of a network. It takes crops as bytes, and the template once.
 
     Args:
         model: stays as it is; its weights are copied.
         dtype: of weights and activations: float32, float64, bfloat16 or float16. What is folded is computed in float64.
+
+    Raises:
+        ValueError: the network isn't known to the last module; see `unfoldable`.
     """
 
-    def __init__(self, model: PATrack, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Network, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
+        reason = unfoldable(model)
+        if reason:
+            raise ValueError(f"the network can't be folded: {reason}")
         device = next(model.parameters()).device
         wide = copy.deepcopy(model).cpu().double().eval()
         backbone = wide.backbone
@@ -232,7 +292,7 @@ class FusedPATrack(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and activations."""
+        """Type of weights and activations."""
         return self.scale.dtype
 
     def pack(self) -> None:
@@ -267,3 +327,39 @@ class FusedPATrack(nn.Module):
         grid = self.search_grid
         full = TokenLayout(0, grid, 1, layout.kept).to_full_search(tokens)
         return self.head(full.transpose(1, 2).unflatten(2, (grid, grid)))
+
+    def difference(self, model: Network, template: Tensor, search: Tensor) -> float:
+        """Compare the maps of this network with those of the one it was made from.
+
+        Candidate elimination is switched off in both: where tokens are equally good, rounding decides which ones stay.
+        Packed weights are left alone, since they are packed for the number of rows of their first call.
+
+        Args:
+            model: stays as it is; computes on its device, in its type.
+            template: a crop, (Hz, Wz, C) uint8.
+            search: likewise.
+
+        Returns:
+            The largest mean difference of a map.
+        """
+        parameter, own = next(model.parameters()), self.scale.device
+        training, keep_ratio = model.training, model.backbone.keep_ratio
+        affine = [module for module in self.modules() if isinstance(module, Affine)]
+        settings = [block.keep_ratio for block in self.blocks], [layer.library for layer in affine]
+        try:
+            model.eval().backbone.keep_ratio = 1.0
+            images = [normalize(crop.to(parameter.device)).unsqueeze(0) for crop in (template, search)]
+            plain = model(*(image.to(parameter.dtype) for image in images))
+            for block in self.blocks:
+                block.keep_ratio = 1.0
+            for layer in affine:
+                layer.library = None
+            folded = self(self.embed_template(template.to(own).unsqueeze(0)), search.to(own).unsqueeze(0))
+        finally:
+            model.train(training).backbone.keep_ratio = keep_ratio
+            for block, keep in zip(self.blocks, settings[0], strict=True):
+                block.keep_ratio = keep
+            for layer, library in zip(affine, settings[1], strict=True):
+                layer.library = library
+        names = ("score_map", "size_map", "offset_map")
+        return max(float((plain[name].cpu().double() - folded[name].cpu().double()).abs().mean()) for name in names)

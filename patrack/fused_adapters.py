@@ -14,11 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
-from patrack.attention import attend
+from patrack.methods.bat import Bottleneck
+from patrack.methods.patrack import ModalityDependentAdapter, ModalityEntangledAdapter
 from patrack.packed import Affine
+from patrack.vit import TokenLayout, attend
 
-__all__ = ["FusedCEA", "FusedMDA", "NeighbourTables", "Neighbours"]
+__all__ = ["Branch", "FusedBottleneck", "FusedCEA", "FusedMDA", "NeighbourTables", "Neighbours"]
 
 AROUND, CELL = 9, 4
 """Tokens of a 3x3 neighbourhood, row-major, and of a 2x2 cell."""
@@ -74,7 +75,15 @@ class NeighbourTables(nn.Module):
         return Neighbours(high.flatten(0, 1), pool.flatten(1), mix.flatten(0, 1), other.flatten(0, 1))
 
 
-class FusedMDA(nn.Module):
+class Branch(nn.Module):
+    """Something beside one half of a block, folded."""
+
+    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
+        """Add its output for normalized tokens (R, N, C), and the half's bias, to `out` (R, N, C)."""
+        raise NotImplementedError
+
+
+class FusedMDA(Branch):
     """A modality-dependent adapter; see `ModalityDependentAdapter`.
 
     Args:
@@ -85,7 +94,7 @@ class FusedMDA(nn.Module):
 
     def __init__(self, adapter: ModalityDependentAdapter, norm: nn.LayerNorm, bias: Tensor) -> None:
         super().__init__()
-        self.reduce = Affine.behind(norm, adapter.reduce)
+        self.reduce = Affine.behind(norm, adapter.reduce.weight, adapter.reduce.bias)
         self.exchanges = adapter.form == "published"
         quarter, _, half = adapter.widths
         conv, pool, low = torch.arange(4 * quarter).split(adapter.widths)  # which hidden channels go which way
@@ -111,8 +120,9 @@ class FusedMDA(nn.Module):
             self.register_buffer(name, value.detach().clone())
         self.num_high = 2 * half
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours) -> None:
-        """Adds the adapter's output for normalised tokens (R, N, C), and the bias, to `out` (R, N, C)."""
+    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
+        """Add the adapter's output; see `Branch.add_to`."""
+        assert around is not None
         reduced = self.reduce(normed)
         if layout.kept is None:
             mixed = self._mix(reduced, around)
@@ -137,7 +147,7 @@ class FusedMDA(nn.Module):
         return torch.addmm(self.ones, near, self.mix).unflatten(0, (rows, count))
 
 
-class FusedCEA(nn.Module):
+class FusedCEA(Branch):
     """A modality-entangled adapter; see `ModalityEntangledAdapter`.
 
     Args:
@@ -152,7 +162,7 @@ class FusedCEA(nn.Module):
     ) -> None:
         super().__init__()
         self.published = adapter.form == "published"
-        self.down = Affine.behind(norm_before, adapter.down)
+        self.down = Affine.behind(norm_before, adapter.down.weight)
         own = adapter.shared.weight.chunk(2, dim=1)
         rgb = torch.cat((adapter.rgb_match.weight, adapter.rgb_value.weight, own[0]))
         x = torch.cat((adapter.x_match.weight, adapter.x_value.weight, own[1]))
@@ -163,8 +173,8 @@ class FusedCEA(nn.Module):
         self.register_buffer("shift", (norm_after.bias * gate + bias).detach().clone())
         self.eps = norm_after.eps
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout) -> None:
-        """Adds the adapter's output for normalised tokens (2B, N, C), and the bias, to `out` (2B, N, C)."""
+    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
+        """Add the adapter's output; see `Branch.add_to`."""
         down = self.down(normed)
         rows, count, dim = down.shape
         projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, 3 * dim)
@@ -181,3 +191,22 @@ class FusedCEA(nn.Module):
         if self.published:
             attended += other
         out += F.layer_norm(self.up(attended), self.scale.shape, self.scale, self.shift, self.eps)
+
+
+class FusedBottleneck(Branch):
+    """BAT's adapter: its three layers are two in eval mode; see `Bottleneck`.
+
+    Args:
+        adapter: what is folded.
+        norm: in front of it.
+        bias: (C,), as in `FusedMDA`.
+    """
+
+    def __init__(self, adapter: Bottleneck, norm: nn.LayerNorm, bias: Tensor) -> None:
+        super().__init__()
+        self.down = Affine.behind(norm, adapter.mid.weight @ adapter.down.weight, adapter.mid(adapter.down.bias))
+        self.up = Affine(adapter.up.weight, adapter.up.bias + bias)
+
+    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
+        """Add what each stream gets from the other one; see `Branch.add_to`."""
+        out += self.up(self.down(normed).roll(len(normed) // 2, dims=0))

@@ -6,11 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter
-from patrack.backbone import Backbone
 from patrack.named_tensors import WeightsError
+from patrack.network import Network
 
 __all__ = [
     "ADAPTER_FORMAT",
@@ -34,12 +33,16 @@ VERSION = "1"
 Reading = dict[str, str]
 """Settings that change what the same tensors compute: config key -> value."""
 
-MDA_FORM, CEA_FORM = "model.adapters.mda.form", "model.adapters.cea.form"
-INIT, FUSION = "model.adapters.init", "model.fusion"
-PUBLISHED_READING: Reading = {MDA_FORM: "published", CEA_FORM: "published", INIT: "published", FUSION: "sum"}
+PUBLISHED_READING: Reading = {
+    "model.method": "patrack",
+    "model.adapters.mda.form": "published",
+    "model.adapters.cea.form": "published",
+    "model.adapters.init": "published",
+    "model.fusion": "sum",
+}
 
 
-def header(kind: str, model: nn.Module, fixed: Mapping[str, str], more: Mapping[str, str] | None) -> dict[str, str]:
+def header(kind: str, model: Network, fixed: Mapping[str, str], more: Mapping[str, str] | None) -> dict[str, str]:
     """The header of a file of ours.
 
     Args:
@@ -76,28 +79,18 @@ def is_training(metadata: Mapping[str, str]) -> bool:
     return metadata.get("kind") == TRAINING_KIND
 
 
-def reading_of(model: nn.Module) -> Reading:
-    """The settings of a model that no tensor's name or shape shows. One stream has nothing to fuse."""
-    reading: Reading = {}
-    two = getattr(model, "streams", "both") == "both"
-    for module in model.modules():
-        if isinstance(module, ModalityDependentAdapter):
-            reading[MDA_FORM] = module.form
-        elif isinstance(module, ModalityEntangledAdapter):
-            reading[CEA_FORM] = module.form
-        elif isinstance(module, TaskAdapter):
-            reading[INIT] = "neutral" if module.skip else "published"
-        elif isinstance(module, Backbone) and two:
-            reading[FUSION] = module.fusion
-    return reading
+def reading_of(model: Network) -> Reading:
+    """List the settings of a model that no tensor's name or shape shows."""
+    method = {"model.method": model.config.method} if model.streams == "both" else {}
+    return {**method, **model.reading()}
 
 
-def stated_reading(metadata: Mapping[str, str]) -> Reading:
-    """The settings that a file's header states, by itself or in the configuration of its training; may be empty."""
+def stated_reading(metadata: Mapping[str, str], model: Network) -> Reading:
+    """List the settings that a header states, by itself or in the configuration of its training; may be empty."""
     if "reading" in metadata:
         return dict(json.loads(metadata["reading"]))
     config = json.loads(metadata.get("config", "{}"))
-    found = {key: _at(config, key) for key in PUBLISHED_READING}
+    found = {key: _at(config, key) for key in reading_of(model)}
     return {key: value for key, value in found.items() if isinstance(value, str)}
 
 
@@ -107,7 +100,7 @@ def _at(config: Any, key: str) -> Any:
     return config
 
 
-def refuse_other_reading(model: nn.Module, stated: Mapping[str, str], source: str) -> None:
+def refuse_other_reading(model: Network, stated: Mapping[str, str], source: str) -> None:
     """Stop where a file's tensors would fit, but compute something else than in their training.
 
     Raises:

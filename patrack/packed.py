@@ -49,26 +49,26 @@ class Affine(nn.Module):
         super().__init__()
         self.register_buffer("weight", weight.detach().clone())
         self.register_buffer("bias", None if bias is None else bias.detach().clone())
-        self._library: str | None = None
+        self.library: str | None = None
         self._packed: Tensor | None = None
         self._rows = 0
 
     @classmethod
-    def behind(cls, norm: nn.LayerNorm, layer: nn.Linear) -> Affine:
-        """A layer that reads what a norm gives, with the norm's scale and shift folded in."""
-        shift = layer.weight @ norm.bias
-        return cls(layer.weight * norm.weight, shift if layer.bias is None else shift + layer.bias)
+    def behind(cls, norm: nn.LayerNorm, weight: Tensor, bias: Tensor | None = None) -> Affine:
+        """Make a layer that reads what a norm gives, with the norm's scale and shift folded in."""
+        shift = weight @ norm.bias
+        return cls(weight * norm.weight, shift if bias is None else shift + bias)
 
     def pack(self) -> None:
         """Packs the weights at the next call, for as many rows as it has; calls with others stay right, but slower.
 
         Takes as much memory again as the weights do. A copy, or a move to another device or dtype, isn't packed.
         """
-        self._library, self._packed = packing_library(self.weight), None
+        self.library, self._packed = packing_library(self.weight), None
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (R, N, in), and what is added to the output, (R, N, out) or None -> (R, N, out)."""
-        if self._library is not None:
+        if self.library is not None:
             return self._with_packed_weights(x, residual)
         if residual is None:
             return F.linear(x, self.weight, self.bias)
@@ -76,7 +76,7 @@ class Affine(nn.Module):
         return out if self.bias is None else out.add_(self.bias)
 
     def _with_packed_weights(self, x: Tensor, residual: Tensor | None) -> Tensor:
-        mkl = self._library == "mkl"
+        mkl = self.library == "mkl"
         if self._packed is None:
             self._rows = x.shape[:-1].numel()
             reorder = torch.ops.mkl._mkl_reorder_linear_weight if mkl else torch.ops.mkldnn._reorder_linear_weight
@@ -88,8 +88,8 @@ class Affine(nn.Module):
         return out if residual is None else out.add_(residual)
 
     def _apply(self, *args: Any, **kwargs: Any) -> Affine:
-        self._library = self._packed = None  # of the weights as they were
+        self.library = self._packed = None  # of the weights as they were
         return super()._apply(*args, **kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_library": None, "_packed": None}
+        return self.__dict__ | {"library": None, "_packed": None}

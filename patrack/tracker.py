@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from patrack.crop import Box, box_to_crop, clip_box, crop_to_image, draw_outline, sample_crop
+from patrack.fused import FusedNetwork
 from patrack.predictor import Predictor, tracking_network
 
 __all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker", "begin"]
@@ -22,6 +23,10 @@ SMALLEST = 1e-6
 TRIALS = ((1.0, 0.0, 0.0), (0.85, 0.25, 0.25), (0.85, -0.25, 0.25), (1.18, 0.25, -0.25), (1.18, -0.25, -0.25))
 """Search crops of the first frame that a target's size is calibrated by: the scale of the box that they are cut around
 and by how much it is displaced, in widths and heights."""
+FOLDING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
+"""Greatest mean difference between the maps of a folded network and those of its model, by the folded one's type."""
+TF32_TOLERANCE = 0.02
+"""The same on a GPU, whose convolutions round fp32."""
 FOUND_WITHIN = 0.5
 """Greatest distance, in widths and heights, of a predicted centre from the true one for the size to be counted."""
 
@@ -241,6 +246,10 @@ def begin(predictor: Predictor, slot: int, target: Target, frame: np.ndarray | F
         return predictor.fetch()[slot]
 
     predictor.set_template(slot, target.template)
+    if predictor.check is not None:
+        first = target.search_crop(frame, present)
+        assert first is not None  # a target has a stream to look at in its first frame
+        predictor.check(target.template, first)
     if target.settings.size_calibration:
         target.calibrate(frame, present, predict)
 
@@ -287,13 +296,32 @@ class Tracker:
         tensor = next(self.network.parameters(), None)
         tensor = next(self.network.buffers()) if tensor is None else tensor
         self.device = tensor.device if device is None else torch.device(device)
-        self._window, self._compile = window, compile
+        self._window, self._compile, self._checked = window, compile, self.network is model
         self._predictor = self.predictor()
         self._target: Target | None = None
 
     def predictor(self, slots: int = 1) -> Predictor:
         """What finds several targets in one step, with this tracker's network and settings."""
-        return Predictor(self.network, self.device, slots, self._window, self._compile)
+        return Predictor(self.network, self.device, slots, self._window, self._compile, self._check_folding)
+
+    @torch.inference_mode()
+    def _check_folding(self, template: np.ndarray, search: np.ndarray) -> None:
+        """Compare the folded network with the model it was made from, once, on a target's own crops.
+
+        Raises:
+            RuntimeError: they find something else, so that something in the model was lost.
+        """
+        if self._checked or not isinstance(self.network, FusedNetwork):
+            return
+        difference = self.network.difference(self.model, torch.from_numpy(template), torch.from_numpy(search))
+        allowed = max(FOLDING_TOLERANCE[self.network.dtype], TF32_TOLERANCE if self.device.type == "cuda" else 0.0)
+        if difference > allowed:  # not NaN: what isn't finite is said with the frame where it happens
+            raise RuntimeError(
+                f"the folded network isn't the model that it was made from: their maps differ by {difference:.2g} on "
+                f"average (allowed: {allowed:g}). Something in the model's forward is unknown to folding, or its "
+                "weights have changed since; track with Tracker(PlainNetwork(model))"
+            )
+        self._checked = True
 
     def initialize(self, frame: np.ndarray | Frame, box_xywh: Box, present: Present = (True, True)) -> None:
         """Start on a new target.

@@ -1,25 +1,113 @@
-"""The foundation ViT: patch embedding, attention, block, candidate elimination (OSTrack, arXiv 2203.11991, section 3).
+"""A plain ViT for tracking: tokens, attention, block, candidate elimination (OSTrack, arXiv 2203.11991, section 3).
 
-Names follow timm's vision transformer, from which the pretrained weights descend. A block may carry adapters; without
-them it is a plain pre-norm transformer block. Legend: R rows (B, or 2B with two streams), N tokens, C channels.
+Names follow timm's vision transformer, from which the pretrained weights descend. No method is known here: what a
+method adds to a block is said in `Block.beside`. Legend: B samples, R rows (B, or 2B with two streams, RGB first),
+N tokens (Nz of the template, then n of the search image), C channels.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from patrack.adapters import ModalityDependentAdapter, ModalityEntangledAdapter, TokenLayout
-from patrack.attention import attend
+__all__ = [
+    "Attention",
+    "Block",
+    "DropPath",
+    "Mlp",
+    "PatchEmbed",
+    "TokenLayout",
+    "attend",
+    "attention_row",
+    "eliminate_candidates",
+]
 
-__all__ = ["Attention", "Block", "DropPath", "Mlp", "PatchEmbed", "attention_row", "eliminate_candidates"]
+
+class TokenLayout:
+    """Says where the tokens of a sequence come from, and of which sensor.
+
+    Args:
+        template_grid: template tokens a side.
+        search_grid: search tokens a side.
+        streams: 1, or 2 when RGB and X are stacked along the batch.
+        kept: (B, n) int64, positions (row-major, ascending) of the search tokens still there; None: all of them.
+        modality: (B,) int64, number of each sample's X modality, for methods that treat them apart; None: not known.
+    """
+
+    __slots__ = ("kept", "modality", "search_grid", "streams", "template_grid")
+
+    def __init__(
+        self,
+        template_grid: int,
+        search_grid: int,
+        streams: int = 2,
+        kept: Tensor | None = None,
+        modality: Tensor | None = None,
+    ) -> None:
+        self.template_grid, self.search_grid, self.streams = template_grid, search_grid, streams
+        self.kept, self.modality = kept, modality
+
+    @property
+    def num_template(self) -> int:
+        """Number Nz of template tokens."""
+        return self.template_grid**2
+
+    @property
+    def num_search(self) -> int:
+        """Number n of search tokens that are still there."""
+        return self.search_grid**2 if self.kept is None else self.kept.shape[1]
+
+    def keeping(self, kept: Tensor) -> TokenLayout:
+        """Return the layout with fewer search tokens; `kept` (B, n') as in the constructor."""
+        return TokenLayout(self.template_grid, self.search_grid, self.streams, kept, self.modality)
+
+    def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Split tokens (R, N, C) into template (R, Nz, C) and search (R, n, C)."""
+        template, search = tokens.split((self.num_template, tokens.shape[1] - self.num_template), dim=1)
+        return template, search
+
+    def to_full_search(self, search: Tensor) -> Tensor:
+        """Put search tokens (R, n, C) on the full grid (R, Nx, C), zeros where tokens were eliminated."""
+        if self.kept is None:
+            return search
+        full = search.new_zeros(search.shape[0], self.search_grid**2, search.shape[2])
+        return full.scatter(1, self._index(self.kept, search), search)
+
+    def to_kept_search(self, full: Tensor) -> Tensor:
+        """Take the kept search tokens (R, n, C) from the full grid (R, Nx, C)."""
+        return full if self.kept is None else full.gather(1, self._index(self.kept, full))
+
+    def _index(self, kept: Tensor, tokens: Tensor) -> Tensor:
+        return kept.repeat(self.streams, 1).unsqueeze(2).expand(-1, -1, tokens.shape[2])
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
+    """Compute softmax(scale * q k^T) v, in the form that is fast on each device.
+
+    Args:
+        q: (B, N, D) or (B, heads, N, D).
+        k: (B, M, D) or (B, heads, M, D).
+        v: as k.
+        scale: factor on the logits; None: 1 / sqrt(D).
+
+    Returns:
+        The shape of q.
+    """
+    if q.ndim == 3:  # the fused kernels of a GPU want heads
+        return attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), scale).squeeze(1)
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        # PyTorch's bf16 backward of fused attention is several times slower than the fp32 one on a CPU
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=scale).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, scale=scale)
 
 
 class PatchEmbed(nn.Module):
-    """Image (R, 3, H, W) -> tokens (R, H/p * W/p, C), row by row."""
+    """Turn an image (R, 3, H, W) into tokens (R, H/p * W/p, C), row by row."""
 
     def __init__(self, patch_size: int = 16, embed_dim: int = 768) -> None:
         super().__init__()
@@ -54,7 +142,7 @@ class Attention(nn.Module):
 
 
 def attention_row(q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
-    """What the template's centre token attends to: (R, heads, N, d) each -> (R, N), mean over heads, sums of 1."""
+    """Attention of the template's center token: q and k (R, heads, N, d) -> (R, N), mean over heads, sums of 1."""
     center = (layout.template_grid - 1) // 2 * (layout.template_grid + 1)
     logits = (q[:, :, center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
     return logits.float().softmax(dim=2).mean(dim=1)
@@ -73,7 +161,7 @@ class Mlp(nn.Module):
 
 
 def cast_once(tokens: Tensor) -> Tensor:
-    """What autocast makes of `tokens` for a linear layer: done here once for all layers that read them."""
+    """Cast tokens as autocast would for a linear layer: once, for all layers that read them."""
     device = tokens.device.type
     if tokens.dtype == torch.float32 and torch.is_autocast_enabled(device):
         return tokens.to(torch.get_autocast_dtype(device))
@@ -105,13 +193,13 @@ class DropPath(nn.Module):
 def eliminate_candidates(
     tokens: Tensor, row: Tensor, layout: TokenLayout, keep_ratio: float
 ) -> tuple[Tensor, TokenLayout]:
-    """Drop the search tokens that the template's centre attends to least (OSTrack, section 3.2).
+    """Drop the search tokens that the template's center attends to least (OSTrack, section 3.2).
 
     Both streams drop the same positions, chosen by the sum of their attention, so that they stay aligned.
 
     Args:
         tokens: (R, N, C), template first; R is B or, with two streams, 2B.
-        row: (R, N) attention of the centre template token.
+        row: (R, N) attention of the center template token.
         layout: which search tokens the input holds.
         keep_ratio: share to keep, in (0, 1]; the number is rounded up.
 
@@ -126,64 +214,53 @@ def eliminate_candidates(
     template, search = layout.split(tokens)
     index = best.repeat(layout.streams, 1).unsqueeze(2).expand(-1, -1, tokens.shape[2])
     kept = best if layout.kept is None else layout.kept.gather(1, best)
-    shorter = torch.cat((template, search.gather(1, index)), dim=1)
-    return shorter, TokenLayout(layout.template_grid, layout.search_grid, layout.streams, kept)
+    return torch.cat((template, search.gather(1, index)), dim=1), layout.keeping(kept)
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block for one or two streams, with room for adapters beside both halves.
+    """A pre-norm transformer block for one or two streams.
+
+    A method extends it in two ways: it overrides `beside`, or it replaces a linear layer (`attn.qkv`, `mlp.fc1`, ...)
+    by one of its own.
 
     Args:
         dim: channels C.
         num_heads: attention heads.
         mlp_ratio: hidden width of the MLP over C.
         drop_path: probability of stochastic depth, per row and branch.
-        mda: two modality-dependent adapters (attention half, MLP half), or None.
-        cea: two modality-entangled adapters, or None.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        drop_path: float = 0.0,
-        mda: tuple[ModalityDependentAdapter, ModalityDependentAdapter] | None = None,
-        cea: tuple[ModalityEntangledAdapter, ModalityEntangledAdapter] | None = None,
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0, drop_path: float = 0.0) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
-        self.mda1, self.mda2 = mda or (None, None)
-        self.cea1, self.cea2 = cea or (None, None)
-        self.cea_norm1 = nn.LayerNorm(dim, eps=1e-6) if cea else None
-        self.cea_norm2 = nn.LayerNorm(dim, eps=1e-6) if cea else None
+
+    def beside(self, half: int, tokens: Tensor, normed: Tensor, layout: TokenLayout) -> Iterable[Tensor]:
+        """Compute the branches (R, N, C) that a method adds beside one half of the block; here: none.
+
+        Args:
+            half: 1 for attention, 2 for the MLP.
+            tokens: that half's input (R, N, C), both streams as they were before it.
+            normed: the same behind `norm1` or `norm2`.
+            layout: of these tokens.
+        """
+        return ()
 
     def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C) and their layout; N' < N where candidates are eliminated."""
         normed = cast_once(self.norm1(tokens))
         attended, row = self.attn(normed, layout if keep_ratio < 1.0 else None)
-        half = tokens + self.drop_path(attended)
-        half = self._adapt(half, tokens, normed, layout, (self.mda1, self.cea1, self.cea_norm1, self.norm1))
+        out = tokens + self.drop_path(attended)
+        for branch in self.beside(1, tokens, normed, layout):
+            out = out + self.drop_path(branch)
         if row is not None:
-            half, layout = eliminate_candidates(half, row, layout, keep_ratio)
-        normed = cast_once(self.norm2(half))
-        out = half + self.drop_path(self.mlp(normed))
-        out = self._adapt(out, half, normed, layout, (self.mda2, self.cea2, self.cea_norm2, self.norm2))
+            out, layout = eliminate_candidates(out, row, layout, keep_ratio)
+
+        tokens, normed = out, cast_once(self.norm2(out))
+        out = tokens + self.drop_path(self.mlp(normed))
+        for branch in self.beside(2, tokens, normed, layout):
+            out = out + self.drop_path(branch)
         return out, layout
-
-    def _adapt(self, out: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, parts: tuple) -> Tensor:
-        """Add what the adapters make of one half's input, `tokens` and `normed` (2B, N, C), to its output `out`.
-
-        Both streams read the values from before that half, so the order of the updates doesn't matter.
-        """
-        mda, cea, cea_norm, norm = parts
-        if mda is not None:
-            out = out + self.drop_path(mda.exchange(normed, layout))
-        if cea is not None:
-            entangled = norm(cea(cea_norm(tokens), layout))
-            out = out + self.drop_path(entangled if cea.gate is None else entangled * cea.gate)
-        return out

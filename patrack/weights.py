@@ -23,7 +23,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from patrack.headers import (
     ADAPTER_FORMAT,
@@ -36,9 +36,9 @@ from patrack.headers import (
     refuse_other_reading,
     stated_reading,
 )
-from patrack.model import adapter_names, foundation_names
+from patrack.methods.patrack import PATrackBlock
 from patrack.named_tensors import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
-from patrack.vit import Block
+from patrack.network import Network, adapter_names, adapter_parameters, foundation_names
 
 __all__ = [
     "WeightsError",
@@ -87,7 +87,7 @@ _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"deco
 
 
 def load_published(
-    model: nn.Module,
+    model: Network,
     state_dict: Mapping[str, Tensor],
     source: str = "published weights",
     resize_position_embeddings: bool = False,
@@ -104,7 +104,9 @@ def load_published(
     refuse_other_reading(model, PUBLISHED_READING, source)
     names = published_names(model)
     unused = [*_UNUSED_PUBLISHED]
-    for number, block in enumerate(_blocks(model)):
+    for number, block in enumerate(model.backbone.blocks):
+        if not isinstance(block, PATrackBlock):
+            continue
         if block.cea1 is not None and block.mda1 is None:
             unused.append(rf"backbone\.blocks\.{number}\.adap2?_t\..*")
         if block.mda1 is not None and block.cea1 is None:
@@ -112,7 +114,7 @@ def load_published(
     fill(model, names, state_dict, source, unused, resize_position_embeddings)
 
 
-def published_names(model: nn.Module) -> dict[str, str]:
+def published_names(model: Network) -> dict[str, str]:
     """Our name -> the release's name, for every tensor of the model (a gate keeps ours: the release has none)."""
     return {name: _to_published(name) for name in model.state_dict()}
 
@@ -126,7 +128,7 @@ def _to_published(name: str) -> str:
 
 
 def load_foundation(
-    model: nn.Module,
+    model: Network,
     path: str | os.PathLike[str],
     resize_position_embeddings: bool = False,
     backbone_only: bool = False,
@@ -165,7 +167,7 @@ def load_foundation(
         )
     if backbone_only:
         names = {ours: theirs for ours, theirs in names.items() if ours.startswith("backbone.")}
-        depth = len(_blocks(model))
+        depth = len(model.backbone.blocks)
         deeper = {name for name in tensors if (block := _BLOCK.match(name)) and int(block[1]) >= depth}
         unused = (*unused, r"(box_)?head\..*", *map(re.escape, deeper))
     fill(model, names, tensors, str(path), unused, resize_position_embeddings)
@@ -183,7 +185,7 @@ def _from_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save_foundation(
-    model: nn.Module, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
+    model: Network, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write everything outside the adapters, atomically.
 
@@ -202,7 +204,7 @@ def save_foundation(
 
 
 def save_model(
-    model: nn.Module, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
+    model: Network, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write everything, adapters included, atomically: after full fine-tuning. Arguments as in `save_foundation`."""
     chosen = _chosen(model, model.state_dict(), half)
@@ -210,7 +212,7 @@ def save_model(
 
 
 def save_adapters(
-    model: nn.Module, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None, half: bool = False
+    model: Network, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None, half: bool = False
 ) -> None:
     """Write the adapters, with the hash of the foundation they were trained on, atomically.
 
@@ -230,7 +232,7 @@ def save_adapters(
     write_tensors(_chosen(model, names, half), Path(path), header(ADAPTER_FORMAT, model, fixed, metadata))
 
 
-def load_adapters(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, str]:
+def load_adapters(model: Network, path: str | os.PathLike[str]) -> dict[str, str]:
     """Fill the adapters from a file written by `save_adapters`, or from a checkpoint of adapter training.
 
     Returns:
@@ -246,14 +248,15 @@ def load_adapters(model: nn.Module, path: str | os.PathLike[str]) -> dict[str, s
     return metadata
 
 
-def _load_adapters(model: nn.Module, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> None:
+def _load_adapters(model: Network, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], source: str) -> None:
     names = {name: name for name in adapter_names(model)}
     if not names:
         raise WeightsError(f"{source} holds adapters, but the model has none: set model.streams=both")
-    refuse_other_reading(model, stated_reading(metadata), source)
+    refuse_other_reading(model, stated_reading(metadata, model), source)
     wanted, present = metadata.get("foundation_sha256", ""), foundation_hash(model)
-    if is_training(metadata):  # holds what trains, which the norms in front of entangled adapters don't
-        names = {name: name for name in names if ".cea_norm" not in name}
+    if is_training(metadata):  # holds what trains, not what a method adds and leaves as it is
+        frozen = {name for name, _ in model.named_parameters()} - adapter_parameters(model).keys()
+        names = {name: name for name in names if name not in frozen}
         wanted = metadata["foundation"]
     if wanted != present and not problems(model, names, tensors):
         raise WeightsError(
@@ -264,7 +267,7 @@ def _load_adapters(model: nn.Module, tensors: Mapping[str, Tensor], metadata: Ma
     fill(model, names, tensors, source)
 
 
-def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], resize_position_embeddings: bool = False) -> str:
+def load_checkpoint(model: Network, path: str | os.PathLike[str], resize_position_embeddings: bool = False) -> str:
     """Fill a model from any file that this module knows; the format is detected.
 
     Args:
@@ -285,7 +288,7 @@ def load_checkpoint(model: nn.Module, path: str | os.PathLike[str], resize_posit
     elif kind == "published":
         load_published(model, tensors, str(path), resize_position_embeddings)
     elif kind == "full":
-        refuse_other_reading(model, stated_reading(metadata), str(path))
+        refuse_other_reading(model, stated_reading(metadata, model), str(path))
         names = {name: name for name in model.state_dict()}
         fill(model, names, tensors, str(path), resize_position_embeddings=resize_position_embeddings)
     elif adapter_names(model):
@@ -304,21 +307,17 @@ def checkpoint_kind(path: str | os.PathLike[str]) -> str:
     return kind_of(*read_tensors(Path(path)))
 
 
-def foundation_hash(model: nn.Module) -> str:
+def foundation_hash(model: Network) -> str:
     """SHA-256 of everything outside the adapters: names, shapes and values (floating-point ones as 32 bits), sorted."""
     state = model.state_dict()
     return hash_tensors({name: state[name] for name in foundation_names(model)})
 
 
-def model_hash(model: nn.Module) -> str:
+def model_hash(model: Network) -> str:
     """SHA-256 of the whole model, in the same way: what a result was computed with."""
     return hash_tensors(model.state_dict())
 
 
-def _chosen(model: nn.Module, names: Iterable[str], half: bool) -> dict[str, Tensor]:
+def _chosen(model: Network, names: Iterable[str], half: bool) -> dict[str, Tensor]:
     state = model.state_dict()
     return {name: state[name].half() if half and state[name].is_floating_point() else state[name] for name in names}
-
-
-def _blocks(model: nn.Module) -> list[Block]:
-    return [module for module in model.modules() if isinstance(module, Block)]

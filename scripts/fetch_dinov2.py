@@ -146,7 +146,7 @@ def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: in
         template_grid, search_grid: tokens a side.
 
     Returns:
-        Names as in `patrack.backbone.Backbone`, with "backbone." before them; pos_embed_z (1, Nz, C) and pos_embed_x
+        Names as in `patrack.network.Network`, with "backbone." before them; pos_embed_z (1, Nz, C) and pos_embed_x
         (1, Nx, C) are the search crop at the left and the template at the right of one picture, both at mid-height.
     """
     side = template_grid + search_grid

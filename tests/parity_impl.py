@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from patrack import Tracker, build_model, tracking_loss, trainable_parameters
-from patrack.adapters import TokenLayout
-from patrack.config.schema import AdapterConfig, CEAConfig, MDAConfig, ModelConfig, TaskAdapterConfig
+from patrack.config.schema import ModelConfig
 from patrack.crop import hann_window, sample_crop
+from patrack.methods.patrack import CEAConfig, MDAConfig, PATrackConfig, TaskAdapterConfig
+from patrack.vit import TokenLayout
 from patrack.weights import load_published, published_names
 
 Spec = dict[str, Any]
@@ -24,7 +25,7 @@ Tensors = dict[str, Tensor]
 
 def build(spec: Spec) -> nn.Module:
     """The network of a spec, in eval mode."""
-    adapters = AdapterConfig(
+    adapters = PATrackConfig(
         mda=MDAConfig(hidden_dim=spec["mda_hidden"]),
         cea=CEAConfig(layers=spec["cea_layers"], hidden_dim=spec["cea_hidden"]),
         task=TaskAdapterConfig(hidden_dim=spec["ha_hidden"]),

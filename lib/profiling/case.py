@@ -22,7 +22,7 @@ from patrack import Tracker, build_model
 from patrack import config as configs
 from patrack.build import tracker_of
 from patrack.config.schema import Config
-from patrack.model import PATrack
+from patrack.network import Network
 from patrack.predictor import PRECISIONS, Predictor, tracking_network
 
 __all__ = ["Case", "untrained_model"]
@@ -31,7 +31,7 @@ __all__ = ["Case", "untrained_model"]
 FRAMES, QUICK_FRAMES = 40, 6
 
 
-def untrained_model(config: Config) -> PATrack:
+def untrained_model(config: Config) -> Network:
     """An experiment's network with initial weights, whose boxes keep their size.
 
     Any untrained network finds some box, but usually one twice as large as the last, and soon crops would be far larger
@@ -79,7 +79,7 @@ class Case:
         return replace(self, overrides=(*self.overrides, *overrides), _folded={})
 
     @cached_property
-    def model(self) -> PATrack:
+    def model(self) -> Network:
         """The network as it is trained, fp32, in eval mode."""
         return untrained_model(self.config).to(self.device)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from lib.profiling.case import Case
 from lib.profiling.rows import Row, median
 from lib.profiling.timing import in_turns
-from patrack.model import PATrack
+from patrack.network import Network
 from patrack.predictor import PlainNetwork, Predictor
 from patrack.tracker import Target
 
@@ -29,7 +29,7 @@ class StillAnswer(PlainNetwork):
         search_factor: side of a search crop in units of the target's size.
     """
 
-    def __init__(self, model: PATrack, search_factor: float) -> None:
+    def __init__(self, model: Network, search_factor: float) -> None:
         super().__init__(model)
         grid, device = model.search_grid, next(model.parameters()).device
         score = torch.zeros(1, 1, grid, grid, device=device)

@@ -20,7 +20,7 @@ from lib.training.regions import draw_region
 from lib.training.sampling import FramePair, PairSampler
 from lib.training.seeding import sample_generator
 from lib.training.whole_batch import share_of
-from patrack.model import normalize
+from patrack.network import normalize
 
 __all__ = ["MAX_DRAWS", "Batch", "EpochBatches", "PairDataset", "SampleError", "make_loader"]
 

@@ -43,7 +43,7 @@ from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack import config as config_files
 from patrack.config.schema import Config
-from patrack.model import adapter_names
+from patrack.network import adapter_names
 from patrack.weights import (
     WeightsError,
     foundation_hash,

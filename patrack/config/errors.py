@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from patrack.config.schema import Config, Impossible
+from patrack.config.schema import Config, Impossible, MethodConfig
 from patrack.config.yamlfile import KeyPath, Mistake, YamlFile
 
 __all__ = ["ConfigError", "explain"]
@@ -48,8 +48,9 @@ def explain(error: ValidationError, file: YamlFile, path: Path, *, complete: boo
 
 def _translate(error: ValidationError, file: YamlFile, path: Path, complete: bool) -> list[Mistake]:
     mistakes: list[Mistake] = []
-    for item in error.errors(include_url=False):
-        key: KeyPath = tuple(item["loc"])
+    model = file.data.get("model")
+    method = str(model.get("method", "patrack")) if isinstance(model, dict) else "patrack"
+    for key, item in _entries(error):
         impossible = item.get("ctx", {}).get("error")
         if isinstance(impossible, Impossible):
             if complete:
@@ -58,13 +59,23 @@ def _translate(error: ValidationError, file: YamlFile, path: Path, complete: boo
         elif item["type"] == "missing":
             if complete:
                 mistakes.append(
-                    Mistake(_origin(file, key, path), f"{_dotted(key)}: required key is missing{_about(key)}")
+                    Mistake(_origin(file, key, path), f"{_dotted(key)}: required key is missing{_about(key, method)}")
                 )
         elif item["type"] == "extra_forbidden":
-            mistakes.append(_mistake(key, item["input"], f"unknown key; {_nearest(key)}", file, path))
+            mistakes.append(_mistake(key, item["input"], f"unknown key; {_nearest(key, method)}", file, path))
         else:
-            mistakes.append(_mistake(key, item["input"], _allowed(item) + _about(key), file, path))
+            mistakes.append(_mistake(key, item["input"], _allowed(item) + _about(key, method), file, path))
     return mistakes
+
+
+def _entries(error: ValidationError, prefix: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Pydantic's entries with their keys; those of a method's settings, which are validated apart, among them."""
+    for item in error.errors(include_url=False):
+        key, inner = (*prefix, *item["loc"]), item.get("ctx", {}).get("error")
+        if isinstance(inner, ValidationError):
+            yield from _entries(inner, key)
+        else:
+            yield key, item
 
 
 def _mistake(key: KeyPath, value: Any, rule: str, file: YamlFile, path: Path) -> Mistake:
@@ -99,7 +110,7 @@ def _origin(file: YamlFile, key: KeyPath, path: Path) -> str:
 
 def _without_unknown(data: dict[str, Any], error: ValidationError) -> dict[str, Any]:
     """A copy of the data without the keys the schema does not know."""
-    unknown = {tuple(item["loc"]) for item in error.errors(include_url=False) if item["type"] == "extra_forbidden"}
+    unknown = {key for key, item in _entries(error) if item["type"] == "extra_forbidden"}
 
     def copy(node: Any, key: KeyPath) -> Any:
         if isinstance(node, dict):
@@ -111,50 +122,52 @@ def _without_unknown(data: dict[str, Any], error: ValidationError) -> dict[str, 
     return copy(data, ())
 
 
-def _nearest(key: KeyPath) -> str:
+def _nearest(key: KeyPath, method: str) -> str:
     """The most likely meaning of an unknown key, and what its group knows."""
-    section = _section(key[:-1])
+    section = _section(key[:-1], method)
     known = list(section.model_fields) if section else []
     near = difflib.get_close_matches(str(key[-1]), known, n=1)
     if near:
         return f"did you mean {_dotted((*key[:-1], near[0]))}?"
-    everywhere = {dotted.rpartition(".")[2]: dotted for dotted in reversed(_all_keys(Config))}
+    everywhere = {dotted.rpartition(".")[2]: dotted for dotted in reversed(_all_keys(Config, method))}
     near = difflib.get_close_matches(str(key[-1]), list(everywhere), n=1, cutoff=0.8)
     hint = f"did you mean {everywhere[near[0]]}? " if near else ""
     return f"{hint}known here: {', '.join(known)}"
 
 
-def _about(key: KeyPath) -> str:
+def _about(key: KeyPath, method: str) -> str:
     """The schema's remark on a key, in brackets."""
-    section = _section(key[:-1])
+    section = _section(key[:-1], method)
     field = section.model_fields.get(str(key[-1])) if section else None
     return f" ({field.description})" if field is not None and field.description else ""
 
 
-def _section(key: KeyPath) -> type[BaseModel] | None:
+def _section(key: KeyPath, method: str) -> type[BaseModel] | None:
     """The schema class of the group at a key."""
     section: type[BaseModel] | None = Config
     for word in key:
         if isinstance(word, int):
             continue
         field = section.model_fields.get(word) if section else None
-        section = _class_of(field) if field is not None else None
+        section = _class_of(field, method) if field is not None else None
     return section
 
 
-def _class_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The group a field holds, directly or in a list."""
+def _class_of(field: FieldInfo, method: str) -> type[BaseModel] | None:
+    """The group a field holds, directly or in a list; that of the method's settings is the method's own."""
+    from patrack.methods import METHODS
+
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
+            return METHODS[method].Config if kind is MethodConfig and method in METHODS else kind
     return None
 
 
-def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
+def _all_keys(section: type[BaseModel], method: str, prefix: str = "") -> list[str]:
     """Dotted names of every key that is not a group."""
     keys: list[str] = []
     for name, field in section.model_fields.items():
-        below = _class_of(field)
+        below = _class_of(field, method)
         in_list = below is not None and field.annotation is not below
-        keys += _all_keys(below, f"{prefix}{name}.{'0.' if in_list else ''}") if below else [prefix + name]
+        keys += _all_keys(below, method, f"{prefix}{name}.{'0.' if in_list else ''}") if below else [prefix + name]
     return keys

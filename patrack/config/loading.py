@@ -67,7 +67,7 @@ def load(name_or_path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
     file = _read_with_bases(path, ())
     reading = list(file.mistakes)
     file.data.setdefault("name", path.stem)
-    for override in overrides:
+    for override in sorted(overrides, key=lambda text: not text.startswith("model.method=")):  # settings belong to it
         reading.extend(_apply(file, override))
     try:
         config = Config.model_validate(file.data)
@@ -150,7 +150,11 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> YamlFile:
 
 
 def _merge(below: YamlFile, above: YamlFile) -> None:
-    """Put `above` on top of `below`, in place: groups of keys are joined, all else (lists too) is replaced."""
+    """Put `above` on top of `below`, in place: groups of keys are joined, all else (lists too) is replaced.
+
+    A file that names another method starts from that method's own settings: those below it belong to the other one.
+    """
+    _forget_settings_of_another_method(below.data, above.data)
     below.data = _merged(below.data, above.data)
     below.origins.update(above.origins)
     below.mistakes.extend(mistake for mistake in above.mistakes if mistake not in below.mistakes)
@@ -160,6 +164,16 @@ def _merged(below: Any, above: Any) -> Any:
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
     return below | {key: _merged(below.get(key), value) for key, value in above.items()}
+
+
+def _forget_settings_of_another_method(below: dict[str, Any], above: dict[str, Any]) -> None:
+    old, new = below.get("model"), above.get("model")
+    if (
+        isinstance(old, dict)
+        and isinstance(new, dict)
+        and new.get("method", "") not in ("", old.get("method", "patrack"))
+    ):
+        old.pop("adapters", None)
 
 
 def _apply(file: YamlFile, override: str) -> list[Mistake]:
@@ -173,6 +187,8 @@ def _apply(file: YamlFile, override: str) -> list[Mistake]:
         value = yamlfile.parse_value(text)
     except ValueError as error:
         return [Mistake(place, f"{dotted}: the value {error}", dotted)]
+    if words == ["model", "method"]:
+        _forget_settings_of_another_method(file.data, {"model": {"method": value}})
     mistake = _set(file.data, words, value)
     if mistake:
         return [Mistake(place, mistake, dotted)]

@@ -5,24 +5,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 __all__ = [
     "MODALITIES",
-    "AdapterConfig",
-    "CEAConfig",
     "Config",
     "CropConfig",
     "DataConfig",
     "EliminationConfig",
     "Impossible",
-    "MDAConfig",
+    "MethodConfig",
     "ModalityDropoutConfig",
     "ModelConfig",
     "SourceConfig",
-    "TaskAdapterConfig",
     "TestConfig",
     "TrainConfig",
 ]
@@ -47,47 +52,16 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_default=True, allow_inf_nan=False)
 
 
-class MDAConfig(Section):
-    """Modality-dependent adapters (paper, section 3.2)."""
+class MethodConfig(Section):
+    """Settings of a method. Each method defines its own beside its code: see `patrack.methods`."""
 
-    enabled: bool = True
-    layers: list[int] | None = Field(None, description="block numbers, from 0; null: every block without a CEA")
-    hidden_dim: Positive = Field(8, description="width of the bottleneck; a multiple of 4")
-    form: Literal["published", "paper"] = Field(
-        "published", description="published: output goes to the other stream; paper: to the stream it came from"
-    )
+    def mistakes(self, model: ModelConfig) -> list[tuple[str, object, str]]:
+        """Find settings that don't go with the sizes of the network.
 
-
-class CEAConfig(Section):
-    """Modality-entangled adapters (paper, section 3.3)."""
-
-    enabled: bool = True
-    layers: list[int] = Field([3, 6, 9], description="block numbers, from 0")
-    hidden_dim: Positive = 192
-    form: Literal["published", "paper"] = Field(
-        "published",
-        description="published: attends within a stream, residual crossed; paper: keys and values of the other stream",
-    )
-
-
-class TaskAdapterConfig(Section):
-    """Task adapter in front of the frozen head (paper, section 3.4)."""
-
-    enabled: bool = True
-    hidden_dim: Positive = 192
-    dropout: Fraction = 0.1
-
-
-class AdapterConfig(Section):
-    """The three families and how they start."""
-
-    mda: MDAConfig = MDAConfig()
-    cea: CEAConfig = CEAConfig()
-    task: TaskAdapterConfig = TaskAdapterConfig()
-    init: Literal["published", "neutral"] = Field(
-        "published",
-        description="published: the release's values; neutral: zero output at step 0, a skip around the task adapter",
-    )
+        Returns:
+            Per mistake a key (relative to `model`), its value and the broken rule.
+        """
+        return []
 
 
 class EliminationConfig(Section):
@@ -118,7 +92,10 @@ class ModelConfig(Section):
         "sum",
         description="how the two streams meet before the head: sum as published, or mean; gate: weighed, learnt",
     )
-    adapters: AdapterConfig = AdapterConfig()
+    method: str = Field("patrack", description="what is added to the frozen network: a name in patrack.methods.METHODS")
+    adapters: SerializeAsAny[MethodConfig] = Field(
+        default_factory=lambda: cast(MethodConfig, {}), description="the method's settings; other methods have others"
+    )
     elimination: EliminationConfig = EliminationConfig()
     foundation: str | None = Field(
         None, description="weights file of the frozen foundation; relative to the project root"
@@ -127,16 +104,25 @@ class ModelConfig(Section):
         False, description="weights of another token grid: interpolate their position embeddings instead of refusing"
     )
 
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        from patrack.methods import METHODS  # only here, since they need PyTorch
+
+        if method not in METHODS:
+            raise ValueError(f"must be one of {', '.join(METHODS)}")
+        return method
+
+    @field_validator("adapters", mode="before")
+    @classmethod
+    def _of_the_method(cls, settings: object, info: ValidationInfo) -> MethodConfig:
+        from patrack.methods import METHODS
+
+        kind: type[MethodConfig] = METHODS[info.data.get("method", "patrack")].Config
+        return settings if isinstance(settings, kind) else kind.model_validate(settings)
+
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
-        mistakes = self._impossible_sizes() + self._impossible_layers()
-        if mistakes:
-            raise Impossible(mistakes)
-        return self
-
-    def _impossible_sizes(self) -> list[tuple[str, object, str]]:
-        mda = self.adapters.mda
-        with_mda = self.streams == "both" and mda.enabled
         mistakes: list[tuple[str, object, str]] = []
         if self.embed_dim % self.num_heads:
             rule = f"must be a multiple of model.num_heads ({self.num_heads})"
@@ -144,28 +130,22 @@ class ModelConfig(Section):
         for key, size in (("template_size", self.template_size), ("search_size", self.search_size)):
             if size % self.patch_size:
                 mistakes.append((key, size, f"must be a multiple of model.patch_size ({self.patch_size})"))
-            elif with_mda and size // self.patch_size % 2:
-                rule = f"must be an even multiple of model.patch_size ({self.patch_size}) for model.adapters.mda"
-                mistakes.append((key, size, rule))
         if self.head_channels % 8:
             mistakes.append(("head_channels", self.head_channels, "must be a multiple of 8"))
-        if with_mda and mda.hidden_dim % 4:
-            mistakes.append(("adapters.mda.hidden_dim", mda.hidden_dim, "must be a multiple of 4"))
-        return mistakes
-
-    def _impossible_layers(self) -> list[tuple[str, object, str]]:
-        layers: dict[str, list[int]] = {}
         if self.elimination.keep_ratio < 1.0:
-            layers["elimination.layers"] = self.elimination.layers
-        if self.streams == "both" and self.adapters.cea.enabled:
-            layers["adapters.cea.layers"] = self.adapters.cea.layers
-        if self.streams == "both" and self.adapters.mda.enabled:
-            layers["adapters.mda.layers"] = self.adapters.mda.layers or []
-        rule = f"must be different block numbers from 0 to {self.depth - 1} (model.depth is {self.depth})"
+            mistakes += self.wrong_layers("elimination.layers", self.elimination.layers)
+        if self.streams == "both":
+            mistakes += self.adapters.mistakes(self)
+        if mistakes:
+            raise Impossible(mistakes)
+        return self
+
+    def wrong_layers(self, key: str, numbers: list[int]) -> list[tuple[str, object, str]]:
+        """Find out whether a list names blocks that exist, each once; see `MethodConfig.mistakes`."""
+        if len(set(numbers)) == len(numbers) and all(0 <= number < self.depth for number in numbers):
+            return []
         return [
-            (key, numbers, rule)
-            for key, numbers in layers.items()
-            if len(set(numbers)) != len(numbers) or any(not 0 <= number < self.depth for number in numbers)
+            (key, numbers, f"must be different block numbers from 0 to {self.depth - 1} (model.depth is {self.depth})")
         ]
 
 
@@ -311,7 +291,7 @@ class Config(Section):
     name: str = Field(description="run folder and result key; the file's name unless given")
     modality: Modality
     seed: int = Field(0, ge=0, lt=2**32)
-    model: ModelConfig = ModelConfig()
+    model: ModelConfig = Field(default_factory=ModelConfig)
     crop: CropConfig = CropConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()

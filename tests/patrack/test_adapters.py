@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from patrack.adapters import FusionGate, ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter, TokenLayout
+from patrack.methods.patrack import ModalityDependentAdapter, ModalityEntangledAdapter, TaskAdapter
+from patrack.network import FusionGate
+from patrack.vit import TokenLayout
 
 
 def tokens(rows: int, layout: TokenLayout, dim: int = 16) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patrack import crop
-from patrack.model import normalize
+from patrack.network import normalize
 
 GOLDENS = json.loads((Path(__file__).parent / "goldens" / "crops.json").read_text())
 

@@ -7,7 +7,7 @@ import torch
 
 from patrack import PATrack
 from patrack.crop import MEAN, STD
-from patrack.fused import FusedPATrack
+from patrack.fused import FusedNetwork
 from patrack.predictor import PlainNetwork, Predictor, tracking_network
 
 MAPS = ("score_map", "size_map", "offset_map", "pred_boxes")
@@ -48,7 +48,7 @@ def crops(size: int, count: int = 3) -> torch.Tensor:
 
 
 def normalized(pixels: torch.Tensor) -> torch.Tensor:
-    """`patrack.model.normalize` in fp64."""
+    """`patrack.network.normalize` in fp64."""
     mean, std = (torch.tensor(values * 2, dtype=torch.float64) for values in (MEAN, STD))
     return ((pixels.double() / 255 - mean) / std).movedim(-1, -3)
 
@@ -59,7 +59,7 @@ def test_same_function_in_fp64(make_model, changes) -> None:
     model = lively(make_model(**changes).double())
     expected = model(normalized(crops(16)), normalized(crops(32)))
     assert expected["score_map"].std() > 1e-4
-    fused = FusedPATrack(model, torch.float64)
+    fused = FusedNetwork(model, torch.float64)
     found = fused(fused.embed_template(crops(16)), crops(32))
     for name in MAPS:
         assert torch.allclose(found[name], expected[name], rtol=0, atol=1e-10), name
@@ -69,13 +69,13 @@ def test_same_function_in_fp64(make_model, changes) -> None:
 def test_each_tensor_of_the_network_is_used(make_model) -> None:
     model = lively(make_model().double())
     names = [name for name, tensor in model.state_dict().items() if tensor.is_floating_point()]
-    fused = FusedPATrack(model, torch.float64)
+    fused = FusedNetwork(model, torch.float64)
     before = fused(fused.embed_template(crops(16)), crops(32))
     for name in names[:: max(1, len(names) // 40)]:
         changed = lively(make_model().double())
         tensor = changed.state_dict()[name]
         tensor.mul_(torch.linspace(1.5, 3.0, tensor.numel()).reshape(tensor.shape))
-        other = FusedPATrack(changed, torch.float64)
+        other = FusedNetwork(changed, torch.float64)
         after = other(other.embed_template(crops(16)), crops(32))
         assert any(not torch.equal(before[key], after[key]) for key in MAPS), name
 
@@ -83,10 +83,10 @@ def test_each_tensor_of_the_network_is_used(make_model) -> None:
 @torch.no_grad()
 def test_fp32_and_bf16_stay_near(make_model) -> None:
     model = lively(make_model())
-    expected = FusedPATrack(model, torch.float64)
+    expected = FusedNetwork(model, torch.float64)
     exact = expected(expected.embed_template(crops(16)), crops(32))
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
-        fused = FusedPATrack(model, dtype)
+        fused = FusedNetwork(model, dtype)
         found = fused(fused.embed_template(crops(16)), crops(32))
         assert found["score_map"].dtype == torch.float32
         assert (found["score_map"] - exact["score_map"]).abs().max() < tolerance
@@ -95,7 +95,7 @@ def test_fp32_and_bf16_stay_near(make_model) -> None:
 def test_the_model_is_left_alone(make_model) -> None:
     model = make_model().train()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    FusedPATrack(model)
+    FusedNetwork(model)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
@@ -105,8 +105,8 @@ def test_unknown_precision_is_refused(make_model) -> None:
         tracking_network(make_model(), "int4")
 
 
-def test_precision_needs_a_patrack(make_model) -> None:
-    with pytest.raises(ValueError, match="needs a PATrack, got Linear"):
+def test_what_is_no_tracking_network_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"Linear.*template_size"):
         tracking_network(torch.nn.Linear(1, 1), "bf16")
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from patrack import build_model
 from patrack.config.schema import Config
-from patrack.model import normalize
+from patrack.network import normalize
 from patrack.tracker import Tracker
 
 GRID, SIZE = 4, 64

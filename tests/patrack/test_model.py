@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from patrack import adapter_parameters, build_model, freeze_batchnorm, tracking_loss, trainable_parameters
-from patrack.adapters import Adapter, TokenLayout
 from patrack.config import load
-from patrack.vit import eliminate_candidates
+from patrack.network import adapter_names
+from patrack.vit import TokenLayout, eliminate_candidates
 
 GT = torch.tensor([[0.4, 0.35, 0.2, 0.3], [0.1, 0.5, 0.25, 0.2]])
 
@@ -126,7 +126,7 @@ def test_no_parameter_is_dead(make_model, images) -> None:
 @pytest.mark.parametrize(("streams", "channels"), [("rgb", slice(0, 3)), ("x", slice(3, 6))])
 def test_one_stream_reads_its_own_channels(make_model, images, streams: str, channels: slice) -> None:
     model = make_model(streams=streams).eval()
-    assert not any(isinstance(module, Adapter) for module in model.modules())
+    assert not adapter_names(model)
     only = tuple(image[:, channels] for image in images)
     torch.testing.assert_close(model(*images)["score_map"], model(*only)["score_map"])
 

@@ -98,4 +98,6 @@ def test_a_norm_is_folded_into_the_layer_behind_it() -> None:
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
     x = torch.randn(2, 3, 16)
-    assert torch.allclose(Affine.behind(norm, linear)(F.layer_norm(x, (16,))), linear(norm(x)), atol=1e-5)
+    assert torch.allclose(
+        Affine.behind(norm, linear.weight, linear.bias)(F.layer_norm(x, (16,))), linear(norm(x)), atol=1e-5
+    )

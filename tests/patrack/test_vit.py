@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from patrack.adapters import ModalityDependentAdapter, TokenLayout
-from patrack.vit import Block, DropPath, PatchEmbed
+from patrack.methods.patrack import ModalityDependentAdapter, PATrackBlock
+from patrack.vit import Block, DropPath, PatchEmbed, TokenLayout
 
 
 @pytest.mark.slow  # imports all of timm's models
@@ -66,7 +66,7 @@ def test_rate_of_stochastic_depth_is_a_probability(rate: float) -> None:
 
 def test_autocast_casts_normalised_tokens_once_for_all_layers_that_read_them() -> None:
     layout = TokenLayout(2, 4)
-    block = Block(16, 2, mda=(ModalityDependentAdapter(16, 4), ModalityDependentAdapter(16, 4)))
+    block = PATrackBlock(16, 2, mda=(ModalityDependentAdapter(16, 4), ModalityDependentAdapter(16, 4)))
     read: list[torch.Tensor] = []
     for layer in (block.attn.qkv, block.mda1.reduce, block.mlp.fc1, block.mda2.reduce):
         layer.register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))

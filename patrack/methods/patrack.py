@@ -1,0 +1,363 @@
+"""PATrack: progressive adaptation of a frozen RGB tracker to a second sensor (arXiv 2603.21100, section 3).
+
+Three families of adapters are the only weights that train:
+
+- MDA, modality-dependent (3.2): high and low frequencies inside each stream, beside both halves of a block;
+- CEA, modality-entangled (3.3): cross-attention guided by what both streams share, beside both halves of a block;
+- HA, task adapter (3.4): a bottleneck between the fused features and the frozen head.
+
+In a block with input R (RGB) and X, with LN1, LN2 the frozen norms and DP stochastic depth (first half; the second is
+alike with LN2 and the MLP):
+
+    R' = R + DP(Att(LN1 R)) + DP(MDA(LN1 X)) + DP(g LN1 F_R)        F_R, F_X = CEA(LN R, LN X)
+    X' = X + DP(Att(LN1 X)) + DP(MDA(LN1 R)) + DP(g LN1 F_X)
+
+By default a block holds MDA or CEA, not both. Two readings of the paper exist: `form="published"` repeats the released
+weights' function (commit c64ec4c), `form="paper"` follows the text. `init="neutral"` gives every family zero effect on
+the base model at step 0; g is a learned factor per channel then, and 1 otherwise.
+
+Legend: B samples, R rows (2B, RGB first), N tokens, C channels, D hidden channels, g tokens a side of a grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from patrack.config.schema import Fraction, MethodConfig, ModelConfig, Positive, Section
+from patrack.network import Network
+from patrack.vit import Block, TokenLayout, attend
+
+__all__ = ["ModalityDependentAdapter", "ModalityEntangledAdapter", "PATrack", "PATrackBlock", "TaskAdapter"]
+
+Form = Literal["published", "paper"]
+
+
+class ModalityDependentAdapter(nn.Module):
+    """Split features into a high- and a low-frequency part (MDA; paper, section 3.2).
+
+    A bottleneck whose channels take three ways: depthwise convolution and max-pooling (high frequency), average
+    pooling (low frequency). Template and search are handled apart with the same weights.
+
+    Args:
+        dim: token channels C.
+        hidden_dim: bottleneck width D, a multiple of 4.
+        form: "published" gives each stream's output to the other stream, "paper" back to its own.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int = 8, form: Form = "published") -> None:
+        super().__init__()
+        if hidden_dim % 4:
+            raise ValueError(f"hidden_dim must be a multiple of 4, got {hidden_dim}")
+        self.form = form
+        quarter, half = hidden_dim // 4, hidden_dim // 2
+        fused = 2 * half + half
+        self.widths = (quarter, quarter, half)
+        self.reduce = nn.Linear(dim, hidden_dim)
+        self.high_expand = nn.Conv2d(quarter, half, 1, bias=False)
+        self.high_depthwise = nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False)
+        self.high_pool = nn.Conv2d(quarter, half, 1)
+        self.fuse_depthwise = nn.Conv2d(fused, fused, 3, padding=1, groups=fused, bias=False)
+        self.expand = nn.Linear(fused, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self, neutral: bool = False) -> None:
+        """Initial values of the release; neutral: the last layer starts at zero."""
+        nn.init.trunc_normal_(self.reduce.weight, std=0.02)
+        nn.init.zeros_(self.reduce.bias)
+        for conv in (self.high_expand, self.high_depthwise, self.high_pool, self.fuse_depthwise):
+            conv.reset_parameters()
+        self.expand.reset_parameters()
+        if neutral:
+            nn.init.zeros_(self.expand.weight)
+            nn.init.zeros_(self.expand.bias)
+
+    def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Tokens (R, N, C) -> enhanced tokens of the same rows (R, N, C)."""
+        return self.expand(self._mixed(tokens, layout))
+
+    def exchange(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Normalized tokens of both streams (2B, N, C) -> what is added to each of them (2B, N, C)."""
+        mixed = self._mixed(tokens, layout)
+        if self.form == "published":
+            mixed = mixed.roll(len(mixed) // 2, dims=0)  # before `expand`, where rows are narrow
+        return self.expand(mixed)
+
+    def _mixed(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Tokens (R, N, C) -> what `expand` reads (R, N, 3D/2)."""
+        template, search = layout.split(self.reduce(tokens))  # each (R, n, D)
+        template = self._mix(template, layout.template_grid)
+        search = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
+        return torch.cat((template, search), dim=1)
+
+    def _mix(self, tokens: Tensor, grid: int) -> Tensor:
+        """Bottleneck tokens (R, g*g, D) -> high and low parts side by side (R, g*g, 3D/2)."""
+        p = tokens.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)  # (R, D, g, g)
+        high_conv, high_pool, low = p.split(self.widths, dim=1)
+        high_conv = F.gelu(self.high_depthwise(self.high_expand(high_conv)))
+        high_pool = F.gelu(self.high_pool(F.max_pool2d(high_pool, 3, stride=1, padding=1)))
+        low = F.interpolate(F.avg_pool2d(low, 2), scale_factor=2, mode="nearest")
+        f = torch.cat((high_conv, high_pool, low), dim=1)  # (R, 3D/2, g, g)
+        return (f + self.fuse_depthwise(f)).flatten(2).transpose(1, 2)
+
+
+class ModalityEntangledAdapter(nn.Module):
+    """Cross-attention between the streams, guided by what both share (CEA; paper, section 3.3).
+
+    Template and search tokens never mix. Written in standard terms: in the published form a stream's own projection
+    is the query, the shared features S are the key, and the residual comes from the other stream; in the paper's form
+    S is the query, keys and values are the other stream's, and there is no inner residual.
+
+    Args:
+        dim: token channels C.
+        hidden_dim: width D of the attention.
+        form: see above.
+        gated: adds one factor per channel, starting at zero, on the (normalized) output: a neutral start, which zero
+            weights can't give because the output is normalized before it is added.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int = 192, form: Form = "published", gated: bool = False) -> None:
+        super().__init__()
+        self.form = form
+        self.down = nn.Linear(dim, hidden_dim, bias=False)
+        self.shared = nn.Linear(2 * hidden_dim, hidden_dim, bias=False)
+        self.rgb_match = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.rgb_value = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.x_match = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.x_value = nn.Linear(hidden_dim, hidden_dim, bias=False)
+        self.up = nn.Linear(hidden_dim, dim, bias=False)
+        self.gate = nn.Parameter(torch.zeros(dim)) if gated else None
+
+    def reset_parameters(self) -> None:
+        """Initial values of the release (PyTorch's default); the gate closed."""
+        for layer in (self.down, self.shared, self.rgb_match, self.rgb_value, self.x_match, self.x_value, self.up):
+            layer.reset_parameters()
+        if self.gate is not None:
+            nn.init.zeros_(self.gate)
+
+    def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Normalized tokens of both streams (2B, N, C) -> (2B, N, C), before the foundation's norm and the gate."""
+        rgb, x = self.down(tokens).chunk(2)  # each (B, N, D)
+        shared = self.shared(torch.cat((rgb, x), dim=2))
+        parts = (
+            (rgb, self.rgb_match(rgb), self.rgb_value(rgb)),
+            (x, self.x_match(x), self.x_value(x)),
+        )
+        outputs = [self._attend(own, other, shared, layout) for own, other in (parts, parts[::-1])]
+        return self.up(torch.cat(outputs))
+
+    def _attend(
+        self, own: tuple[Tensor, ...], other: tuple[Tensor, ...], shared: Tensor, layout: TokenLayout
+    ) -> Tensor:
+        """One stream's update (B, N, D); `own` and `other` are (features, match, value) of the two streams."""
+        if self.form == "published":
+            query, key, value, scale = own[1], shared, own[2], 1.0
+        else:
+            query, key, value, scale = shared, other[1], other[2], None
+        sections = zip(layout.split(query), layout.split(key), layout.split(value), strict=True)
+        out = torch.cat([attend(q, k, v, scale) for q, k, v in sections], dim=1)
+        return out + other[0] if self.form == "published" else out
+
+
+class TaskAdapter(nn.Module):
+    """Bottleneck that adapts the fused features to the frozen head (HA; paper, section 3.4).
+
+    An affine map in eval mode: the published one has neither activation nor skip.
+
+    Args:
+        dim: channels C.
+        hidden_dim: width D.
+        dropout: probability, between the second and the third layer.
+        skip: adds the input to the output (neutral start).
+    """
+
+    def __init__(self, dim: int, hidden_dim: int = 192, dropout: float = 0.1, skip: bool = False) -> None:
+        super().__init__()
+        self.skip = skip
+        self.down = nn.Linear(dim, hidden_dim)
+        self.mid = nn.Linear(hidden_dim, hidden_dim)
+        self.dropout = nn.Dropout(dropout)
+        self.up = nn.Linear(hidden_dim, dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """PyTorch's default values, as released; with a skip the last layer starts at zero."""
+        for layer in (self.down, self.mid, self.up):
+            layer.reset_parameters()
+        if self.skip:
+            nn.init.zeros_(self.up.weight)
+            nn.init.zeros_(self.up.bias)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Fused search tokens (B, Nx, C) -> (B, Nx, C)."""
+        adapted = self.up(self.dropout(self.mid(self.down(tokens))))
+        return tokens + adapted if self.skip else adapted
+
+
+class MDAConfig(Section):
+    """Modality-dependent adapters (paper, section 3.2)."""
+
+    enabled: bool = True
+    layers: list[int] | None = Field(None, description="block numbers, from 0; null: every block without a CEA")
+    hidden_dim: Positive = Field(8, description="width of the bottleneck; a multiple of 4")
+    form: Literal["published", "paper"] = Field(
+        "published", description="published: output goes to the other stream; paper: to the stream it came from"
+    )
+
+
+class CEAConfig(Section):
+    """Modality-entangled adapters (paper, section 3.3)."""
+
+    enabled: bool = True
+    layers: list[int] = Field([3, 6, 9], description="block numbers, from 0")
+    hidden_dim: Positive = 192
+    form: Literal["published", "paper"] = Field(
+        "published",
+        description="published: attends within a stream, residual crossed; paper: keys and values of the other stream",
+    )
+
+
+class TaskAdapterConfig(Section):
+    """Task adapter in front of the frozen head (paper, section 3.4)."""
+
+    enabled: bool = True
+    hidden_dim: Positive = 192
+    dropout: Fraction = 0.1
+
+
+class PATrackConfig(MethodConfig):
+    """The three families and how they start."""
+
+    mda: MDAConfig = MDAConfig()
+    cea: CEAConfig = CEAConfig()
+    task: TaskAdapterConfig = TaskAdapterConfig()
+    init: Literal["published", "neutral"] = Field(
+        "published",
+        description="published: the release's values; neutral: zero output at step 0, a skip around the task adapter",
+    )
+
+    def mistakes(self, model: ModelConfig) -> list[tuple[str, object, str]]:
+        """Find settings that don't go with the sizes of the network; see `MethodConfig.mistakes`."""
+        found: list[tuple[str, object, str]] = []
+        if self.mda.enabled:
+            for key, size in (("template_size", model.template_size), ("search_size", model.search_size)):
+                if size % model.patch_size == 0 and size // model.patch_size % 2:
+                    rule = f"must be an even multiple of model.patch_size ({model.patch_size}) for model.adapters.mda"
+                    found.append((key, size, rule))
+            if self.mda.hidden_dim % 4:
+                found.append(("adapters.mda.hidden_dim", self.mda.hidden_dim, "must be a multiple of 4"))
+        layers = {
+            "adapters.cea.layers": self.cea.layers if self.cea.enabled else [],
+            "adapters.mda.layers": self.mda.layers or [] if self.mda.enabled else [],
+        }
+        return found + [item for key, numbers in layers.items() for item in model.wrong_layers(key, numbers)]
+
+
+class PATrackBlock(Block):
+    """A block of the frozen ViT with adapters beside both halves.
+
+    Args:
+        dim, num_heads, mlp_ratio, drop_path: see `Block`.
+        mda: two modality-dependent adapters (attention half, MLP half), or None.
+        cea: two modality-entangled adapters, or None; each has a norm in front of it, which isn't trained.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        mda: tuple[ModalityDependentAdapter, ModalityDependentAdapter] | None = None,
+        cea: tuple[ModalityEntangledAdapter, ModalityEntangledAdapter] | None = None,
+    ) -> None:
+        super().__init__(dim, num_heads, mlp_ratio, drop_path)
+        self.mda1, self.mda2 = mda or (None, None)
+        self.cea1, self.cea2 = cea or (None, None)
+        self.cea_norm1 = nn.LayerNorm(dim, eps=1e-6) if cea else None
+        self.cea_norm2 = nn.LayerNorm(dim, eps=1e-6) if cea else None
+
+    def beside(self, half: int, tokens: Tensor, normed: Tensor, layout: TokenLayout) -> Iterable[Tensor]:
+        """Compute the adapters' branches (2B, N, C) of one half; see `Block.beside`."""
+        first = half == 1
+        mda, cea = (self.mda1, self.cea1) if first else (self.mda2, self.cea2)
+        norm, cea_norm = (self.norm1, self.cea_norm1) if first else (self.norm2, self.cea_norm2)
+        branches = []
+        if mda is not None:
+            branches.append(mda.exchange(normed, layout))
+        if cea is not None and cea_norm is not None:
+            entangled = norm(cea(cea_norm(tokens), layout))
+            branches.append(entangled if cea.gate is None else entangled * cea.gate)
+        return branches
+
+
+class PATrack(Network):
+    """The paper's network: where the adapters go.
+
+    Args:
+        config: `config.adapters` is a `PATrackConfig`.
+    """
+
+    Config = PATrackConfig
+
+    def make_block(self, index: int, drop_path: float) -> Block:
+        """Give a block the adapters that the settings want there."""
+        model, mda, cea = self.config, self.settings.mda, self.settings.cea
+        mda_pair = cea_pair = None
+        if mda.enabled and (index not in cea.layers if mda.layers is None else index in mda.layers):
+            mda_pair = (
+                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form),
+                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form),
+            )
+        if cea.enabled and index in cea.layers:
+            gated = self.settings.init == "neutral"
+            cea_pair = (
+                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated),
+                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated),
+            )
+        return PATrackBlock(model.embed_dim, model.num_heads, model.mlp_ratio, drop_path, mda_pair, cea_pair)
+
+    def make_task_adapter(self) -> TaskAdapter | None:
+        """Make the bottleneck in front of the head."""
+        task = self.settings.task
+        if not task.enabled:
+            return None
+        return TaskAdapter(self.config.embed_dim, task.hidden_dim, task.dropout, skip=self.settings.init == "neutral")
+
+    def reset_parameters(self) -> None:
+        """Draw the adapters' initial values, as released or neutral."""
+        for module in self.backbone.blocks.modules():
+            if isinstance(module, ModalityDependentAdapter):
+                module.reset_parameters(neutral=self.settings.init == "neutral")
+            elif isinstance(module, ModalityEntangledAdapter):
+                module.reset_parameters()
+        super().reset_parameters()
+
+    def frozen_modules(self) -> Iterable[nn.Module]:
+        """Name the norms in front of the entangled adapters: they exist only with them, but don't train."""
+        blocks = [block for block in self.backbone.blocks if isinstance(block, PATrackBlock)]
+        return [norm for block in blocks for norm in (block.cea_norm1, block.cea_norm2) if norm is not None]
+
+    def reading(self) -> dict[str, str]:
+        """Name the settings that no tensor shows; see `Network.reading`."""
+        adapters, found = self.settings, super().reading()
+        kinds = {type(module) for module in self.modules()}
+        if ModalityDependentAdapter in kinds:
+            found["model.adapters.mda.form"] = adapters.mda.form
+        if ModalityEntangledAdapter in kinds:
+            found["model.adapters.cea.form"] = adapters.cea.form
+        if TaskAdapter in kinds:
+            found["model.adapters.init"] = adapters.init
+        return found
+
+    @property
+    def settings(self) -> PATrackConfig:
+        """The method's part of the configuration."""
+        adapters = self.config.adapters
+        assert isinstance(adapters, PATrackConfig)
+        return adapters

@@ -1,0 +1,339 @@
+"""Methods on the frozen network: what they train, their reference numbers, and that what tracks is what was trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from parity_recipe import named_randn, weight
+from patrack import Tracker, adapter_parameters, build_model, trainable_parameters
+from patrack.config import load
+from patrack.config.schema import ModelConfig
+from patrack.fused import FusedNetwork, unfoldable
+from patrack.methods import METHODS
+from patrack.methods.lora import LoRALinear
+from patrack.methods.patrack import PATrack
+from patrack.network import Network, adapter_names
+from patrack.predictor import PlainNetwork, tracking_network
+from patrack.vit import Block
+from patrack.weights import WeightsError, load_adapters, published_names, save_adapters
+
+REFERENCE = Path(os.environ.get("PATRACK_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
+VARIANTS = {
+    "patrack": {},
+    "patrack, paper's form": {"adapters": {"mda": {"form": "paper"}, "cea": {"form": "paper"}, "init": "neutral"}},
+    "without MDA": {"adapters": {"mda": {"enabled": False}}},
+    "without CEA": {"adapters": {"cea": {"enabled": False}}},
+    "without HA": {"adapters": {"task": {"enabled": False}}},
+    "bat": {"method": "bat", "adapters": {}},
+    "bat in two blocks": {"method": "bat", "adapters": {"hidden_dim": 4, "layers": [0, 3]}},
+    "lora": {"method": "lora", "adapters": {}},
+    "lora everywhere": {
+        "method": "lora",
+        "adapters": {"targets": ["q", "k", "v", "proj", "fc1", "fc2"], "rank": 2, "alpha": 4.0},
+    },
+    "one stream": {"streams": "rgb"},
+}
+ALL = "[q, k, v, proj, fc1, fc2]"
+SMALL = {
+    "embed_dim": 16,
+    "depth": 4,
+    "num_heads": 2,
+    "patch_size": 4,
+    "template_size": 16,
+    "search_size": 32,
+    "head_channels": 8,
+}
+PATRACK = {"cea": {"layers": [1, 3], "hidden_dim": 8}, "task": {"hidden_dim": 8}}
+
+
+def small(**changes: object) -> Network:
+    """A small network of any method, no weight of which is at its initial value."""
+    adapters = changes.pop("adapters", {})
+    if changes.get("method", "patrack") == "patrack":
+        adapters = {key: PATRACK.get(key, {}) | adapters.get(key, {}) for key in ("mda", "cea", "task")} | {
+            key: value for key, value in adapters.items() if key == "init"
+        }
+    settings = {"elimination": {"layers": [1], "keep_ratio": 0.7}} | changes
+    torch.manual_seed(0)
+    model = build_model(SimpleNamespace(model=ModelConfig(**SMALL, **settings, adapters=adapters)))
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape)
+                tensor.add_(noise if "running_var" in name else 0.2 * (noise - 0.5))
+            if name.endswith("bn.bias"):
+                tensor.add_(1.0)
+    return model.eval()
+
+
+def crops(size: int) -> Tensor:
+    return torch.randint(0, 256, (size, size, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(size))
+
+
+def frames(count: int) -> list[np.ndarray]:
+    return list(np.random.default_rng(0).integers(0, 256, (count, 60, 80, 6), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@torch.no_grad()
+def test_what_tracks_is_what_was_trained(name: str) -> None:
+    model = small(**VARIANTS[name]).double()
+    assert unfoldable(model) == ""
+    folded = tracking_network(model)
+    assert isinstance(folded, FusedNetwork)
+    assert folded.difference(model, crops(16), crops(32)) < 1e-8
+    model.set_keep_ratio(1.0)  # rounding may keep other tokens
+    boxes = []
+    for network in (model, PlainNetwork(model)):
+        tracker = Tracker(network)
+        tracker.initialize(frames(1)[0], (30, 20, 14, 12))
+        boxes.append(np.array([tracker.track(frame)[0] for frame in frames(4)]))
+    np.testing.assert_allclose(boxes[0], boxes[1], atol=1e-4)
+
+
+def other_lora(model: Network) -> None:
+    class Updated(nn.Linear):
+        def forward(self, tokens: Tensor) -> Tensor:
+            return super().forward(tokens) + 0.1 * tokens.repeat(1, 1, 3)
+
+    for block in model.backbone.blocks:
+        old, block.attn.qkv = block.attn.qkv, Updated(16, 48)
+        block.attn.qkv.load_state_dict(old.state_dict())
+
+
+def other_block(model: Network) -> None:
+    class Louder(Block):
+        def forward(self, tokens, layout, keep_ratio=1.0):
+            out, layout = super().forward(tokens, layout, keep_ratio)
+            return 1.1 * out, layout
+
+    model.backbone.blocks[2] = Louder(16, 2)
+
+
+def other_network(model: Network) -> None:
+    class Doubled(PATrack):
+        def reach_head(self, tokens: Tensor) -> Tensor:
+            return super().reach_head(2 * tokens)
+
+    model.__class__ = Doubled
+
+
+def hook(model: Network) -> None:
+    model.backbone.norm.register_forward_hook(lambda _module, _inputs, output: 1.1 * output)
+
+
+def parametrization(model: Network) -> None:
+    class Scaled(nn.Module):
+        def forward(self, values: Tensor) -> Tensor:
+            return 1.1 * values
+
+    nn.utils.parametrize.register_parametrization(model.backbone.blocks[0].mlp.fc1, "weight", Scaled())
+
+
+def own_forward(model: Network) -> None:
+    layer = model.task_adapter
+    plain = layer.forward
+    layer.forward = lambda tokens: 1.1 * plain(tokens)
+
+
+def known_layer_in_another_place(model: Network) -> None:
+    model.task_adapter.down = LoRALinear(16, 8, rank=2)
+
+
+FOREIGN = [
+    (other_lora, "backbone.blocks.0.attn.qkv is a Updated"),
+    (other_block, "backbone.blocks.2 is a Louder"),
+    (other_network, "Doubled"),
+    (hook, "backbone.norm has a forward hook"),
+    (parametrization, "backbone.blocks.0.mlp.fc1 is a ParametrizedLinear"),
+    (own_forward, "task_adapter has a forward hook"),
+    (known_layer_in_another_place, "task_adapter.down is a LoRALinear"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), FOREIGN, ids=[change.__name__ for change, _ in FOREIGN])
+@torch.no_grad()
+def test_what_folding_does_not_know_tracks_as_it_is(
+    change: Callable[[Network], None], reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before, model = small().double(), small().double()
+    change(model)
+    model.double().eval()
+    network = tracking_network(model)
+    assert isinstance(network, PlainNetwork)
+    tracking_network(model)
+    said = [record.getMessage() for record in caplog.records if reason in record.getMessage()]
+    assert len(said) == 1, "said once"
+    assert "times" in said[0]
+    images = [crop.double().movedim(-1, 0).unsqueeze(0) / 100 - 1 for crop in (crops(16), crops(32))]
+    assert (before(*images)["score_map"] - model(*images)["score_map"]).abs().max() > 1e-6
+
+
+def test_a_change_that_cannot_be_seen_is_found_on_the_first_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small()
+    tracker = Tracker(model)
+    monkeypatch.setattr(Network, "fuse", lambda self, tokens, layout: 2 * tokens.chunk(2)[0])
+    with pytest.raises(RuntimeError, match="maps differ by"):
+        tracker.initialize(frames(1)[0], (30, 20, 14, 12))
+
+
+def test_weights_that_changed_after_folding_are_found_on_the_first_frame() -> None:
+    model = small()
+    tracker = Tracker(model)
+    with torch.no_grad():
+        model.head.score[-1].bias += 1.0
+    with pytest.raises(RuntimeError, match="weights have changed"):
+        tracker.initialize(frames(1)[0], (30, 20, 14, 12))
+
+
+def at_vit_b(*overrides: str) -> Network:
+    with torch.device("meta"):
+        return build_model(load("rgbt_base", overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count"),
+    [
+        (("model.method=bat",), 315_264),
+        (("model.method=lora",), 294_912),
+        (("model.method=lora", "model.adapters.targets=[q, k, v, proj]"), 589_824),
+        (
+            ("model.method=lora", "model.adapters.targets=[q, k, v, proj, fc1, fc2]", "model.adapters.rank=64"),
+            10_616_832,
+        ),
+        (("model.method=lora", "model.adapters.layers=[1, 3, 5, 7, 9, 11]"), 147_456),
+    ],
+    ids=["BAT", "LoRA on K and V", "LoRA on attention", "LoRA on all", "LoRA on every second block"],
+)
+def test_as_many_weights_train_as_published(overrides: tuple[str, ...], count: int) -> None:
+    assert sum(p.numel() for p in adapter_parameters(at_vit_b(*overrides)).values()) == count
+
+
+def test_lora_starts_at_zero_and_merges_exactly() -> None:
+    torch.manual_seed(0)
+    plain, layer = nn.Linear(12, 30).double(), LoRALinear(12, 30, 4, 0.5, slices=3, updated=(0, 2)).double()
+    layer.load_state_dict(plain.state_dict(), strict=False)
+    tokens = torch.randn(2, 5, 12, dtype=torch.float64)
+    assert torch.equal(layer(tokens), plain(tokens))
+    nn.init.normal_(layer.lora_b)
+    merged = nn.functional.linear(tokens, layer.merged_weight(), layer.bias)
+    torch.testing.assert_close(layer(tokens), merged, atol=1e-12, rtol=0)
+    changed = (layer(tokens) - plain(tokens)).unflatten(-1, (3, 10)).abs().amax((0, 1, 3))
+    assert changed[1] == 0
+    assert changed[0] > 0 < changed[2]
+
+
+def test_swapping_the_streams_of_bat_changes_nothing() -> None:
+    model = small(method="bat", elimination={"layers": [], "keep_ratio": 1.0}).double()
+    images = torch.randn(2, 6, 16, 16).double(), torch.randn(2, 6, 32, 32).double()
+    swapped = [torch.cat((image[:, 3:], image[:, :3]), dim=1) for image in images]
+    torch.testing.assert_close(model(*images)["score_map"], model(*swapped)["score_map"], atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["bat", "lora", "patrack"])
+def test_only_the_method_trains_and_its_file_comes_back(name: str, tmp_path: Path) -> None:
+    changes = {"method": name, "elimination": {"layers": [], "keep_ratio": 1.0}}
+    model, other = small(**changes), small(**changes)
+    chosen = trainable_parameters(model, "adapters")
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD(chosen.values(), lr=0.1)
+    images = torch.randn(2, 6, 16, 16), torch.randn(2, 6, 32, 32)
+    sum(value.sum() for value in model(*images).values()).backward()
+    optimizer.step()
+    changed = {key for key, tensor in model.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert changed == set(chosen)
+    save_adapters(model, tmp_path / "adapters.safetensors")
+    load_adapters(other, tmp_path / "adapters.safetensors")
+    assert all(torch.equal(model.state_dict()[key], other.state_dict()[key]) for key in adapter_names(model))
+    foreign = small(**{**changes, "method": "bat" if name != "bat" else "lora"})
+    with pytest.raises(WeightsError, match=rf"model.method={name}"):
+        load_adapters(foreign, tmp_path / "adapters.safetensors")
+
+
+def test_another_method_starts_from_its_own_settings() -> None:
+    config = load("rgbt_tiny", ["model.adapters.hidden_dim=4", "model.method=bat"])
+    assert config.model.adapters.model_dump() == {"hidden_dim": 4, "dropout": 0.1, "layers": None}
+    assert load("rgbt_tiny", ["model.method=lora"]).model.adapters.rank == 8
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.method=bta"], "model.method = 'bta': .*patrack, bat, lora"),
+        (["model.method=bat", "model.adapters.hiden_dim=4"], "unknown key; did you mean model.adapters.hidden_dim"),
+        (["model.method=bat", "model.adapters.layers=[7]"], r"model.adapters.layers = \[7\]: .* from 0 to 5"),
+        (["model.method=lora", "model.adapters.targets=[k, k]"], "must name each part once"),
+    ],
+)
+def test_wrong_settings_of_a_method_are_named(overrides: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        load("rgbt_tiny", overrides)
+
+
+def test_a_modality_per_sample_reaches_the_blocks() -> None:
+    model, seen = small(), []
+    for block in model.backbone.blocks:
+        block.register_forward_hook(lambda _block, inputs, _output: seen.append(inputs[1].modality))
+    number = torch.tensor([2, 0])
+    model(torch.randn(2, 6, 16, 16), torch.randn(2, 6, 32, 32), modality=number)
+    assert len(seen) == 4
+    assert all(torch.equal(item, number) for item in seen)
+    with pytest.raises(ValueError, match="one number per sample"):
+        model(torch.randn(2, 6, 16, 16), torch.randn(2, 6, 32, 32), modality=torch.tensor([1]))
+
+
+def test_a_method_may_bring_a_loss_of_its_own() -> None:
+    class Extra(METHODS["bat"]):
+        def extra_loss(self) -> Tensor:
+            return self.backbone.blocks[0].bat1.up.weight.square().mean()
+
+    model = small(method="bat")
+    model.__class__ = Extra
+    images = torch.randn(2, 6, 16, 16), torch.randn(2, 6, 32, 32)
+    assert "extra_loss" not in model(*images)
+    assert model.train()(*images)["extra_loss"].requires_grad
+
+
+BAT_NAMES = {"bat1.": "adap_t.adapter_", "bat2.": "adap2_t.adapter_"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (REFERENCE / "rivals" / "bat_keep1.json").exists(),
+    reason=f"the reference numbers of BAT are not at {REFERENCE}",
+)
+@torch.no_grad()
+def test_bat_computes_what_its_release_computes() -> None:
+    golden = json.loads((REFERENCE / "rivals" / "bat_keep1.json").read_text(encoding="utf-8"))
+    model = build_model(load("rgbt_base", ["model.method=bat", "model.foundation=null"])).double().eval()
+    state, trained = model.state_dict(), {}
+    for ours, published in published_names(model).items():
+        for part, theirs in BAT_NAMES.items():
+            published = published.replace(part, theirs)
+        state[ours].copy_(weight(published, state[ours].shape).reshape(state[ours].shape))
+        trained[published] = list(state[ours].shape)
+    shapes = golden["trainable_names_shapes"]
+    assert {name: trained[name] for name in shapes} == shapes
+    assert len(adapter_parameters(model)) == len(shapes)
+
+    parts = [
+        (named_randn(f"input.{what}.rgb", (1, 3, size, size)), named_randn(f"input.{what}.x", (1, 3, size, size)))
+        for what, size in (("template", 128), ("search", 256))
+    ]
+    output = model(*(torch.cat(pair, dim=1).double() for pair in parts), return_features=True)
+    output["backbone_feat"] = output.pop("features")
+    for name, wanted in golden["outputs"].items():
+        got = output[name].flatten()
+        assert list(output[name].shape) in (wanted["shape"], wanted["shape"][:1] + wanted["shape"][2:]), name
+        values = torch.tensor(wanted["values"], dtype=torch.float64)
+        torch.testing.assert_close(got[wanted["positions"]], values, atol=1e-9, rtol=1e-9)
+        assert got.mean().item() == pytest.approx(wanted["mean"], abs=1e-9)
