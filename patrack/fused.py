@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patrack.crop import MEAN, STD
-from patrack.fused_adapters import Branch, FusedBottleneck, FusedCEA, FusedMDA, Neighbours, NeighbourTables
-from patrack.head import CenterHead, fold_batchnorm, maps_and_boxes
+from patrack.fused_adapters import Branch, FusedBottleneck, FusedCEA, FusedMDA, Neighbors, NeighborTables
+from patrack.head import CenterHead, ConvBlock, fold_batchnorm, maps_and_boxes
 from patrack.methods.bat import BAT, BATBlock
 from patrack.methods.lora import LoRA, LoRALinear
 from patrack.methods.patrack import PATrack, PATrackBlock, TaskAdapter
-from patrack.network import Network, normalize
+from patrack.network import Network, TrackingNetwork, normalize
 from patrack.packed import Affine
 from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
@@ -94,6 +95,9 @@ class FusedHalf(nn.Module):
         fold: makes the branches, given the bias of the last layer.
     """
 
+    ones: Tensor
+    zeros: Tensor
+
     def __init__(
         self, norm: nn.LayerNorm, first: nn.Linear, last: nn.Linear, fold: Callable[[Tensor], list[Branch]]
     ) -> None:
@@ -112,7 +116,7 @@ class FusedHalf(nn.Module):
         return F.layer_norm(tokens, self.ones.shape, self.ones, self.zeros, self.eps)
 
     def finish(
-        self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None
+        self, inner: Tensor, tokens: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbors | None
     ) -> Tensor:
         """Compute the last layer and the branches.
 
@@ -121,14 +125,14 @@ class FusedHalf(nn.Module):
             tokens: this half's input (R, N, C).
             normed: the same, normalized.
             layout: of the tokens.
-            around: their neighbours; see `FusedBlock.forward`.
+            around: their neighbors; see `FusedBlock.forward`.
 
         Returns:
             This half's output (R, N, C).
         """
         out: Tensor = self.last(inner, tokens)
         for branch in self.branches:
-            branch.add_to(out, normed, layout, around)
+            branch(out, normed, layout, around)
         return out
 
 
@@ -156,13 +160,13 @@ class FusedBlock(nn.Module):
         self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, lambda bias: branches(block, 1, bias))
         self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, lambda bias: branches(block, 2, bias))
 
-    def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbours | None) -> tuple[Tensor, TokenLayout]:
+    def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbors | None) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.
 
         Args:
             tokens: of all grids.
             layout: theirs.
-            around: neighbours of those that are computed; None without modality-dependent adapters.
+            around: neighbors of those that are computed; None without modality-dependent adapters.
         """
         normed = self.half1.norm(tokens)
         q, k, v = self.half1.first(normed).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -191,7 +195,7 @@ class FusedPatches(nn.Module):
 
     def __init__(self, embed: PatchEmbed, streams: str) -> None:
         super().__init__()
-        weight, bias = embed.proj.weight, embed.proj.bias
+        weight, bias = embed.proj.weight, embed.proj.get_parameter("bias")
         mean, std = (weight.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
         self.patch_size, self.streams = weight.shape[-1], streams
         folded = (weight / (255 * std)).permute(0, 2, 3, 1).flatten(1)  # (C, p*p*3)
@@ -214,15 +218,22 @@ class FusedHead(nn.Module):
     adapter's constant part, so that part becomes a map that is added behind this convolution.
     """
 
-    def __init__(self, head: CenterHead, task_adapter: TaskAdapter | None, grid: int) -> None:
+    constant: Tensor
+    maps: Tensor
+    maps_bias: Tensor
+
+    def __init__(self, head: CenterHead, task_adapter: nn.Module | None, grid: int) -> None:
         super().__init__()
         branches = (head.score, head.size, head.offset)
         self.levels = len(head.score) - 1
-        folded = [[fold_batchnorm(branch[level]) for branch in branches] for level in range(self.levels)]
+        folded = [
+            [fold_batchnorm(cast(ConvBlock, branch[level])) for branch in branches] for level in range(self.levels)
+        ]
         weights = [torch.cat([weight for weight, _ in level]) for level in folded]
         biases = [torch.cat([bias for _, bias in level]) for level in folded]
         constant = biases[0].view(1, -1, 1, 1).repeat(1, 1, grid, grid)
         if task_adapter is not None:
+            assert isinstance(task_adapter, TaskAdapter)
             # three layers without anything between them in eval mode
             down, mid, up = task_adapter.down, task_adapter.mid, task_adapter.up
             matrix, offset = up.weight @ mid.weight @ down.weight, up(mid(down.bias))  # (C, C), (C,)
@@ -235,13 +246,15 @@ class FusedHead(nn.Module):
         for level, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
             self.register_buffer(f"weight{level}", weight.detach())
             self.register_buffer(f"bias{level}", bias.detach())
-        last = [branch[-1] for branch in branches]
+        last = [cast(nn.Conv2d, branch[-1]) for branch in branches]
         self.register_buffer("maps", torch.block_diag(*(conv.weight.detach().flatten(1) for conv in last)))
-        self.register_buffer("maps_bias", torch.cat([conv.bias.detach() for conv in last]).view(-1, 1, 1))
+        self.register_buffer(
+            "maps_bias", torch.cat([conv.get_parameter("bias").detach() for conv in last]).view(-1, 1, 1)
+        )
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Search features (B, C, h, w) -> what `CenterHead.forward` returns."""
-        x = F.conv2d(features, self.weight0, padding=1).add_(self.constant).relu_()
+        x = F.conv2d(features, self.get_buffer("weight0"), padding=1).add_(self.constant).relu_()
         for level in range(1, self.levels):
             weight, bias = self.get_buffer(f"weight{level}"), self.get_buffer(f"bias{level}")
             x = F.conv2d(x, weight, bias, padding=1, groups=3).relu_()
@@ -249,7 +262,7 @@ class FusedHead(nn.Module):
         return maps_and_boxes(*maps.split((1, 2, 2), dim=1))
 
 
-class FusedNetwork(nn.Module):
+class FusedNetwork(TrackingNetwork):
     """The tracking form of a network. It takes crops as bytes, and the template once.
 
     Args:
@@ -259,6 +272,11 @@ class FusedNetwork(nn.Module):
     Raises:
         ValueError: the network isn't known to the last module; see `unfoldable`.
     """
+
+    pos_embed_z: Tensor
+    pos_embed_x: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, model: Network, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -276,12 +294,14 @@ class FusedNetwork(nn.Module):
         self.register_buffer("pos_embed_x", backbone.pos_embed_x.detach())
         depth = len(backbone.blocks)
         self.blocks = nn.ModuleList(
-            FusedBlock(block, backbone.keep_ratio if i in backbone.elimination_layers else 1.0, i == depth - 1)
+            FusedBlock(
+                cast(Block, block), backbone.keep_ratio if i in backbone.elimination_layers else 1.0, i == depth - 1
+            )
             for i, block in enumerate(backbone.blocks)
         )
         gathers = any(isinstance(module, FusedMDA) for module in self.blocks.modules())
         grids = ((self.template_grid, self.search_grid), (self.search_grid,)) if gathers else ()
-        self.neighbours = nn.ModuleList(NeighbourTables(sides) for sides in grids)  # of all tokens, of search tokens
+        self.neighbors = nn.ModuleList(NeighborTables(sides) for sides in grids)  # of all tokens, of search tokens
         share = 0.5 if self.rows == 2 and backbone.fusion == "mean" else 1.0
         self.register_buffer("scale", share * backbone.norm.weight.detach())
         self.register_buffer("shift", share * backbone.norm.bias.detach())
@@ -317,9 +337,9 @@ class FusedNetwork(nn.Module):
         """
         tokens = torch.cat((template, self.patches(crops) + self.pos_embed_x), dim=1)
         layout = TokenLayout(self.template_grid, self.search_grid, self.rows)
-        around = [tables(len(tokens)) for tables in self.neighbours] or [None, None]
+        around = [tables(len(tokens)) for tables in self.neighbors] or [None, None]
         for block in self.blocks:
-            tokens, layout = block(tokens, layout, around[block.search_only])
+            tokens, layout = block(tokens, layout, around[int(cast(FusedBlock, block).search_only)])
         tokens = F.layer_norm(tokens, self.scale.shape, self.scale, self.shift, self.eps)
         if self.rows == 2:
             rgb, x = tokens.chunk(2)
@@ -345,19 +365,20 @@ class FusedNetwork(nn.Module):
         parameter, own = next(model.parameters()), self.scale.device
         training, keep_ratio = model.training, model.backbone.keep_ratio
         affine = [module for module in self.modules() if isinstance(module, Affine)]
-        settings = [block.keep_ratio for block in self.blocks], [layer.library for layer in affine]
+        blocks = [cast(FusedBlock, block) for block in self.blocks]
+        settings = [block.keep_ratio for block in blocks], [layer.library for layer in affine]
         try:
             model.eval().backbone.keep_ratio = 1.0
             images = [normalize(crop.to(parameter.device)).unsqueeze(0) for crop in (template, search)]
             plain = model(*(image.to(parameter.dtype) for image in images))
-            for block in self.blocks:
+            for block in blocks:
                 block.keep_ratio = 1.0
             for layer in affine:
                 layer.library = None
             folded = self(self.embed_template(template.to(own).unsqueeze(0)), search.to(own).unsqueeze(0))
         finally:
             model.train(training).backbone.keep_ratio = keep_ratio
-            for block, keep in zip(self.blocks, settings[0], strict=True):
+            for block, keep in zip(blocks, settings[0], strict=True):
                 block.keep_ratio = keep
             for layer, library in zip(affine, settings[1], strict=True):
                 layer.library = library

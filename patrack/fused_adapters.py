@@ -1,6 +1,6 @@
 """The adapters in the form that tracks; what is folded is told in `patrack.fused`.
 
-Convolutions and pools over a grid of tokens are done by gathering each token's neighbours, for template and search
+Convolutions and pools over a grid of tokens are done by gathering each token's neighbors, for template and search
 tokens together, and one small matrix product: fewer calls, which are what grids of a few channels cost.
 Legend: B sequences, R rows (2B with two streams, RGB first), N tokens, C channels, D hidden channels.
 """
@@ -19,19 +19,19 @@ from patrack.methods.patrack import ModalityDependentAdapter, ModalityEntangledA
 from patrack.packed import Affine
 from patrack.vit import TokenLayout, attend
 
-__all__ = ["Branch", "FusedBottleneck", "FusedCEA", "FusedMDA", "NeighbourTables", "Neighbours"]
+__all__ = ["Branch", "FusedBottleneck", "FusedCEA", "FusedMDA", "NeighborTables", "Neighbors"]
 
 AROUND, CELL = 9, 4
-"""Tokens of a 3x3 neighbourhood, row-major, and of a 2x2 cell."""
+"""Tokens of a 3x3 neighborhood, row-major, and of a 2x2 cell."""
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """Indices into (R * (N + 1), ...) tokens, in which a row of zeros follows the N tokens of each sequence.
 
     Attributes:
-        high: (R*N, 9 + 4) each token's 3x3 neighbours, zeros beyond the border, and the 2x2 cell that it lies in.
-        pool: (9, R*N) 3x3 neighbours, the token itself for those beyond the border.
-        mix: (R*N, 9) 3x3 neighbours, zeros beyond the border.
+        high: (R*N, 9 + 4) each token's 3x3 neighbors, zeros beyond the border, and the 2x2 cell that it lies in.
+        pool: (9, R*N) 3x3 neighbors, the token itself for those beyond the border.
+        mix: (R*N, 9) 3x3 neighbors, zeros beyond the border.
         other: (R*N, 9) the same in the other stream.
     """
 
@@ -41,12 +41,15 @@ class Neighbours(NamedTuple):
     other: Tensor
 
 
-class NeighbourTables(nn.Module):
-    """Where the neighbours of tokens on square grids are.
+class NeighborTables(nn.Module):
+    """Tables of the neighbors of tokens on square grids.
 
     Args:
         grids: sides of the grids, whose tokens follow each other row by row: template and search.
     """
+
+    high: Tensor
+    pool: Tensor
 
     def __init__(self, grids: Sequence[int]) -> None:
         super().__init__()
@@ -65,21 +68,21 @@ class NeighbourTables(nn.Module):
         self.register_buffer("high", torch.cat((torch.where(near < 0, zeros, near), torch.cat(cells)), dim=1))
         self.register_buffer("pool", torch.where(near < 0, itself, near).T.contiguous())
 
-    def forward(self, rows: int) -> Neighbours:
+    def forward(self, rows: int) -> Neighbors:
         """For this many rows of tokens."""
         first = torch.arange(rows, device=self.high.device) * (len(self.high) + 1)
         high = self.high + first.view(-1, 1, 1)
         pool = self.pool.unsqueeze(1) + first.view(1, -1, 1)
         mix = high[..., :AROUND].contiguous()
         other = mix.roll(rows // 2, dims=0)
-        return Neighbours(high.flatten(0, 1), pool.flatten(1), mix.flatten(0, 1), other.flatten(0, 1))
+        return Neighbors(high.flatten(0, 1), pool.flatten(1), mix.flatten(0, 1), other.flatten(0, 1))
 
 
 class Branch(nn.Module):
     """Something beside one half of a block, folded."""
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
-        """Add its output for normalized tokens (R, N, C), and the half's bias, to `out` (R, N, C)."""
+    def forward(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbors | None) -> None:
+        """Add its output for normalized tokens (R, N, C), and the half's bias, to `out` (R, N, C), in place."""
         raise NotImplementedError
 
 
@@ -92,26 +95,34 @@ class FusedMDA(Branch):
         bias: (C,), of the foundation's layer whose output this adapter's is added to; it rides along.
     """
 
+    high: Tensor
+    high_bias: Tensor
+    mix: Tensor
+    ones: Tensor
+    expand: Tensor
+
     def __init__(self, adapter: ModalityDependentAdapter, norm: nn.LayerNorm, bias: Tensor) -> None:
         super().__init__()
         self.reduce = Affine.behind(norm, adapter.reduce.weight, adapter.reduce.bias)
         self.exchanges = adapter.form == "published"
         quarter, _, half = adapter.widths
         conv, pool, low = torch.arange(4 * quarter).split(adapter.widths)  # which hidden channels go which way
-        # high parts (convolution, pool) and low part of a token, from its neighbours, its cell and its maximum
+        # high parts (convolution, pool) and low part of a token, from its neighbors, its cell and its maximum
         high = adapter.expand.weight.new_zeros(AROUND + CELL + 1, 4 * quarter, 3 * half)
         taps = adapter.high_depthwise.weight * adapter.high_expand.weight  # (D/2, D/4, 3, 3)
         high[:AROUND, conv, :half] = taps.flatten(2).permute(2, 1, 0)
         high[AROUND:-1, low, torch.arange(2 * half, 3 * half)] = 1.0 / CELL
         high[-1, pool, half : 2 * half] = adapter.high_pool.weight[:, :, 0, 0].T
-        no_bias = torch.zeros_like(adapter.high_pool.bias)
+        pool_bias = adapter.high_pool.bias
+        assert pool_bias is not None
+        no_bias = torch.zeros_like(pool_bias)
         # the depthwise convolution behind them, the identity added, and a column of ones for the bias of `expand`
         taps = adapter.fuse_depthwise.weight.flatten(1).clone()  # (3D/2, 9)
         taps[:, AROUND // 2] += 1.0
         mix = torch.cat((torch.stack([tap.diag() for tap in taps.T]), torch.zeros_like(taps.T)[..., None]), dim=2)
         constants = {
             "high": high.flatten(0, 1),
-            "high_bias": torch.cat((no_bias, adapter.high_pool.bias, no_bias)),
+            "high_bias": torch.cat((no_bias, pool_bias, no_bias)),
             "mix": mix.flatten(0, 1),
             "ones": F.pad(taps.new_zeros(len(taps)), (0, 1), value=1.0),
             "expand": torch.cat((adapter.expand.weight.T, (adapter.expand.bias + bias)[None])),
@@ -120,8 +131,8 @@ class FusedMDA(Branch):
             self.register_buffer(name, value.detach().clone())
         self.num_high = 2 * half
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
-        """Add the adapter's output; see `Branch.add_to`."""
+    def forward(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbors | None) -> None:
+        """Add the adapter's output; see `Branch.forward`."""
         assert around is not None
         reduced = self.reduce(normed)
         if layout.kept is None:
@@ -134,7 +145,7 @@ class FusedMDA(Branch):
             mixed = torch.cat((template, layout.to_kept_search(search)), dim=1)
         out.flatten(0, 1).addmm_(mixed.flatten(0, 1), self.expand)
 
-    def _mix(self, tokens: Tensor, around: Neighbours) -> Tensor:
+    def _mix(self, tokens: Tensor, around: Neighbors) -> Tensor:
         """(R, N, D) -> (R, N, 3D/2 + 1), the last column ones."""
         rows, count = tokens.shape[:2]
         tokens = F.pad(tokens, (0, 0, 0, 1)).flatten(0, 1)
@@ -157,6 +168,10 @@ class FusedCEA(Branch):
         bias: (C,), as in `FusedMDA`.
     """
 
+    project: Tensor
+    scale: Tensor
+    shift: Tensor
+
     def __init__(
         self, adapter: ModalityEntangledAdapter, norm_before: nn.LayerNorm, norm_after: nn.LayerNorm, bias: Tensor
     ) -> None:
@@ -173,8 +188,8 @@ class FusedCEA(Branch):
         self.register_buffer("shift", (norm_after.bias * gate + bias).detach().clone())
         self.eps = norm_after.eps
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
-        """Add the adapter's output; see `Branch.add_to`."""
+    def forward(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbors | None) -> None:
+        """Add the adapter's output; see `Branch.forward`."""
         down = self.down(normed)
         rows, count, dim = down.shape
         projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, 3 * dim)
@@ -207,6 +222,6 @@ class FusedBottleneck(Branch):
         self.down = Affine.behind(norm, adapter.mid.weight @ adapter.down.weight, adapter.mid(adapter.down.bias))
         self.up = Affine(adapter.up.weight, adapter.up.bias + bias)
 
-    def add_to(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbours | None) -> None:
-        """Add what each stream gets from the other one; see `Branch.add_to`."""
+    def forward(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbors | None) -> None:
+        """Add what each stream gets from the other one; see `Branch.forward`."""
         out += self.up(self.down(normed).roll(len(normed) // 2, dims=0))

@@ -53,7 +53,7 @@ class CenterHead(nn.Module):
         self.score = _branch(in_channels, channels, 1)
         self.size = _branch(in_channels, channels, 2)
         self.offset = _branch(in_channels, channels, 2)
-        nn.init.constant_(self.score[-1].bias, SCORE_PRIOR)
+        nn.init.constant_(self.score[-1].get_parameter("bias"), SCORE_PRIOR)
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """Search features (B, C, h, w) -> maps and boxes.
@@ -82,9 +82,11 @@ def maps_and_boxes(score: Tensor, size: Tensor, offset: Tensor) -> dict[str, Ten
 @torch.no_grad()
 def fold_batchnorm(block: ConvBlock) -> tuple[Tensor, Tensor]:
     """Weight (out, in, 3, 3) and bias (out,) of the convolution that is the block without its ReLU, in eval mode."""
-    scale = block.bn.weight * (block.bn.running_var + block.bn.eps).rsqrt()
+    mean, variance = block.bn.get_buffer("running_mean"), block.bn.get_buffer("running_var")
+    bias = block.conv.get_parameter("bias")
+    scale = block.bn.weight * (variance + block.bn.eps).rsqrt()
     weight = block.conv.weight * scale.view(-1, 1, 1, 1)
-    return weight, (block.conv.bias - block.bn.running_mean) * scale + block.bn.bias
+    return weight, (bias - mean) * scale + block.bn.bias
 
 
 def decode_boxes(response: Tensor, size_map: Tensor, offset_map: Tensor) -> Tensor:

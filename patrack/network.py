@@ -25,6 +25,7 @@ from patrack.vit import Attention, Block, PatchEmbed, TokenLayout
 __all__ = [
     "FusionGate",
     "Network",
+    "TrackingNetwork",
     "adapter_names",
     "adapter_parameters",
     "build_model",
@@ -269,6 +270,34 @@ class FusionGate(nn.Module):
         whole = hidden.mean(dim=1, keepdim=True).expand_as(hidden)
         gate = self.weigh(torch.cat((hidden, whole), dim=2)).sigmoid()  # (B, n, 1)
         return rgb + gate * (x - rgb)
+
+
+class TrackingNetwork(nn.Module):
+    """Interface of a network in the form that tracks: crops as bytes, the template once.
+
+    Attributes:
+        streams: "both", "rgb" or "x".
+        template_size, search_size: sides of the crops, pixels.
+        rows: rows of a template's embedding per target.
+    """
+
+    streams: str
+    template_size: int
+    search_size: int
+    rows: int
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of weights and activations."""
+        raise NotImplementedError
+
+    def embed_template(self, crops: Tensor) -> Tensor:
+        """Template crops (B, Hz, Wz, 3 or 6) uint8 -> what `forward` wants of them for every frame: (rows * B, ...)."""
+        raise NotImplementedError
+
+    def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
+        """Find targets: `embed_template`'s result and search crops (B, Hx, Wx, 3 or 6) uint8 -> maps and boxes."""
+        raise NotImplementedError
 
 
 def build_model(config: Any) -> Network:

@@ -38,12 +38,15 @@ def packing_library(weight: Tensor) -> str | None:
 
 
 class Affine(nn.Module):
-    """x W^T + b with constants instead of parameters.
+    """Compute x W^T + b, with constants instead of parameters.
 
     Args:
         weight: (out, in).
         bias: (out,), or None.
     """
+
+    weight: Tensor
+    bias: Tensor | None
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from patrack.crop import hann_window
 from patrack.fused import FusedNetwork, unfoldable
 from patrack.head import decode_boxes
-from patrack.network import Network, normalize
+from patrack.network import Network, TrackingNetwork, normalize
 
 __all__ = ["PRECISIONS", "PlainNetwork", "Predictor", "tracking_network"]
 
@@ -31,7 +32,7 @@ WARM_UP = 3
 """Steps before a CUDA graph is recorded: libraries choose their kernels in them."""
 
 
-class PlainNetwork(nn.Module):
+class PlainNetwork(TrackingNetwork):
     """A network with PATrack's `forward` behind the interface of `FusedNetwork`: the path without any folding.
 
     Args:
@@ -47,7 +48,8 @@ class PlainNetwork(nn.Module):
         if not all(hasattr(model, name) for name in wanted):
             raise TypeError(f"a {type(model).__name__} can't track: a network needs {', '.join(wanted)}")
         self.model = model.eval()
-        self.streams, self.template_size, self.search_size = model.streams, model.template_size, model.search_size
+        self.streams = str(model.streams)
+        self.template_size, self.search_size = cast(int, model.template_size), cast(int, model.search_size)
         self.rows = 1
 
     @property
@@ -64,7 +66,7 @@ class PlainNetwork(nn.Module):
         return self.model(template, normalize(crops).to(self.dtype))
 
 
-def tracking_network(model: nn.Module, precision: str | None = None) -> nn.Module:
+def tracking_network(model: nn.Module, precision: str | None = None) -> TrackingNetwork:
     """Make the network that tracks: a folded copy where the model is known to the last module, else the model as it is.
 
     Args:
@@ -80,8 +82,9 @@ def tracking_network(model: nn.Module, precision: str | None = None) -> nn.Modul
         return model
     own = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     dtype = own if precision is None else PRECISIONS[precision]
-    reason = unfoldable(model) if isinstance(model, Network) else f"{type(model).__name__} is no network of PATrack's"
-    if not reason:
+    if not isinstance(model, Network):
+        reason = f"{type(model).__name__} is no network of PATrack's"
+    elif not (reason := unfoldable(model)):
         return FusedNetwork(model, dtype)
     _say_once(f"Tracking with the network as it was trained, not folded: {reason}. {GAIN}")
     return PlainNetwork(model if dtype == own else copy.deepcopy(model).to(dtype))
@@ -110,7 +113,7 @@ class Predictor:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: TrackingNetwork,
         device: torch.device,
         slots: int = 1,
         window: bool = True,
@@ -137,7 +140,7 @@ class Predictor:
     @torch.inference_mode()
     def set_template(self, slot: int, crop: np.ndarray) -> None:
         """Gives a slot a new target: its template crop, (Hz, Wz, C) uint8."""
-        template = self.network.embed_template(torch.from_numpy(crop).to(self.device).unsqueeze(0))
+        template: Tensor = self.network.embed_template(torch.from_numpy(crop).to(self.device).unsqueeze(0))
         template = template.unflatten(0, (self.network.rows, 1))  # (rows, 1, ...)
         if self._templates is None:
             self._templates = template.repeat(1, self.slots, *[1] * (template.ndim - 2))
@@ -153,6 +156,8 @@ class Predictor:
             self._crops[slot] = torch.from_numpy(crop)
         asked = sorted(crops)
         templates, images = self._templates, self._crops
+        if templates is None:
+            raise RuntimeError("no slot has a target: call set_template first")
         if not self._same_shape and len(asked) < self.slots:
             templates, images = templates[:, asked], images[asked]
             self._places = {slot: row for row, slot in enumerate(asked)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from patrack.crop import Box, box_to_crop, clip_box, crop_to_image, draw_outline, sample_crop
 from patrack.fused import FusedNetwork
+from patrack.network import Network, TrackingNetwork
 from patrack.predictor import Predictor, tracking_network
 
 __all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker", "begin"]
@@ -105,13 +107,14 @@ class Target:
 
     def __init__(
         self,
-        network: nn.Module,
+        network: TrackingNetwork,
         settings: CropSettings,
         frame: np.ndarray | Frame,
         box_xywh: Box,
         present: Present = (True, True),
     ) -> None:
-        self._network, self.settings, self._shape = network, settings, ()
+        self._network, self.settings = network, settings
+        self._shape: tuple[int, ...] = ()
         self._check(frame)
         if not self._sees(present):
             raise ValueError(
@@ -190,15 +193,15 @@ class Target:
                 f"frame {self.frame_number + 1}: the network's output is not finite (box cx, cy, w, h and score: "
                 f"{predicted}); check the weights for NaN, and try fp32 if a lower precision is used"
             )
-        *found, score = predicted
+        found, score = np.array(predicted[:4]), predicted[4]
         if self.settings.size_calibration:
-            found[2:] = (found[2:] * self._size_factor).tolist()
+            found[2:] *= self._size_factor
         share = self.settings.size_update
         if share < 1:
             last = self.box[2:] * self._resize_factor / self._network.search_size
             found[2:] = last ** (1 - share) * np.maximum(found[2:], SMALLEST) ** share
         box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
-        self.box = clip_box(box, *self._shape[:2], margin=self.settings.clip_margin)
+        self.box = clip_box(box, self._shape[0], self._shape[1], margin=self.settings.clip_margin)
         self.frame_number += 1
         return self.box.copy(), score
 
@@ -293,8 +296,7 @@ class Tracker:
             template_factor, search_factor, clip_margin, size_update, template_outline, size_calibration
         )
         self.model, self.network = model, tracking_network(model, precision)
-        tensor = next(self.network.parameters(), None)
-        tensor = next(self.network.buffers()) if tensor is None else tensor
+        tensor = next(chain(self.network.parameters(), self.network.buffers()))
         self.device = tensor.device if device is None else torch.device(device)
         self._window, self._compile, self._checked = window, compile, self.network is model
         self._predictor = self.predictor()
@@ -311,7 +313,7 @@ class Tracker:
         Raises:
             RuntimeError: they find something else, so that something in the model was lost.
         """
-        if self._checked or not isinstance(self.network, FusedNetwork):
+        if self._checked or not (isinstance(self.network, FusedNetwork) and isinstance(self.model, Network)):
             return
         difference = self.network.difference(self.model, torch.from_numpy(template), torch.from_numpy(search))
         allowed = max(FOLDING_TOLERANCE[self.network.dtype], TF32_TOLERANCE if self.device.type == "cuda" else 0.0)

@@ -17,28 +17,19 @@ adapters state the settings that no tensor shows (forms, initial values, fusion)
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from patrack.headers import (
-    ADAPTER_FORMAT,
-    FOUNDATION_FORMAT,
-    MODEL_FORMAT,
-    PUBLISHED_READING,
-    header,
-    is_training,
-    kind_of,
-    refuse_other_reading,
-    stated_reading,
-)
 from patrack.methods.patrack import PATrackBlock
-from patrack.named_tensors import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
 from patrack.network import Network, adapter_names, adapter_parameters, foundation_names
+from patrack.tensorfiles import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
 
 __all__ = [
     "WeightsError",
@@ -54,6 +45,23 @@ __all__ = [
     "save_foundation",
     "save_model",
 ]
+
+ADAPTER_FORMAT = "patrack-adapters"
+FOUNDATION_FORMAT = "patrack-foundation"
+MODEL_FORMAT = "patrack-model"
+TRAINING_KIND = "patrack-training"
+VERSION = "1"
+
+Reading = dict[str, str]
+"""Settings that change what the same tensors compute: config key -> value."""
+
+PUBLISHED_READING: Reading = {
+    "model.method": "patrack",
+    "model.adapters.mda.form": "published",
+    "model.adapters.cea.form": "published",
+    "model.adapters.init": "published",
+    "model.fusion": "sum",
+}
 
 # Our names to the published ones. OSTrack's are the same without adapters; timm's the same without "backbone.".
 _TO_PUBLISHED = tuple(
@@ -200,7 +208,7 @@ def save_foundation(
         WeightsError: a value isn't finite (in 16 bits, with `half`).
     """
     chosen = _chosen(model, foundation_names(model), half)
-    write_tensors(chosen, Path(path), header(FOUNDATION_FORMAT, model, {}, metadata))
+    write_tensors(chosen, Path(path), _header(FOUNDATION_FORMAT, model, {}, metadata))
 
 
 def save_model(
@@ -208,7 +216,7 @@ def save_model(
 ) -> None:
     """Write everything, adapters included, atomically: after full fine-tuning. Arguments as in `save_foundation`."""
     chosen = _chosen(model, model.state_dict(), half)
-    write_tensors(chosen, Path(path), header(MODEL_FORMAT, model, {}, metadata))
+    write_tensors(chosen, Path(path), _header(MODEL_FORMAT, model, {}, metadata))
 
 
 def save_adapters(
@@ -229,7 +237,7 @@ def save_adapters(
     if not names:
         raise WeightsError("the model has no adapters to save; use save_foundation")
     fixed = {"foundation_sha256": foundation_hash(model)}
-    write_tensors(_chosen(model, names, half), Path(path), header(ADAPTER_FORMAT, model, fixed, metadata))
+    write_tensors(_chosen(model, names, half), Path(path), _header(ADAPTER_FORMAT, model, fixed, metadata))
 
 
 def load_adapters(model: Network, path: str | os.PathLike[str]) -> dict[str, str]:
@@ -321,3 +329,76 @@ def model_hash(model: Network) -> str:
 def _chosen(model: Network, names: Iterable[str], half: bool) -> dict[str, Tensor]:
     state = model.state_dict()
     return {name: state[name].half() if half and state[name].is_floating_point() else state[name] for name in names}
+
+
+def _header(kind: str, model: Network, fixed: Mapping[str, str], more: Mapping[str, str] | None) -> dict[str, str]:
+    """The header of a file of ours.
+
+    Args:
+        kind: one of the three formats.
+        model: whose weights are written.
+        fixed: further entries that belong to the format.
+        more: the caller's entries.
+
+    Raises:
+        ValueError: an entry of the caller's has the name of one of ours.
+    """
+    ours = {"format": kind, "version": VERSION, **fixed}
+    if kind != FOUNDATION_FORMAT:
+        ours["reading"] = json.dumps(reading_of(model), sort_keys=True)
+    clash = sorted(ours.keys() & (more or {}).keys())
+    if clash:
+        raise ValueError(f"metadata keys {clash} are written by this function; leave them out")
+    return {**ours, **(more or {})}
+
+
+def kind_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """What a file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise)."""
+    if metadata.get("format") == ADAPTER_FORMAT or (is_training(metadata) and metadata.get("foundation")):
+        return "adapters"
+    if any(".adap_t." in name or ".highfuseadapter1." in name for name in tensors):
+        return "published"
+    if metadata.get("format") != FOUNDATION_FORMAT and any(name.startswith("head.score.") for name in tensors):
+        return "full"
+    return "foundation"
+
+
+def is_training(metadata: Mapping[str, str]) -> bool:
+    """Whether a header is that of the trainer's checkpoints, which name their foundation if it was frozen."""
+    return metadata.get("kind") == TRAINING_KIND
+
+
+def reading_of(model: Network) -> Reading:
+    """List the settings of a model that no tensor's name or shape shows."""
+    method = {"model.method": model.config.method} if model.streams == "both" else {}
+    return {**method, **model.reading()}
+
+
+def stated_reading(metadata: Mapping[str, str], model: Network) -> Reading:
+    """List the settings that a header states, by itself or in the configuration of its training; may be empty."""
+    if "reading" in metadata:
+        return dict(json.loads(metadata["reading"]))
+    config = json.loads(metadata.get("config", "{}"))
+    found = {key: _at(config, key) for key in reading_of(model)}
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _at(config: Any, key: str) -> Any:
+    for word in key.split("."):
+        config = config.get(word) if isinstance(config, Mapping) else None
+    return config
+
+
+def refuse_other_reading(model: Network, stated: Mapping[str, str], source: str) -> None:
+    """Stop where a file's tensors would fit, but compute something else than in their training.
+
+    Raises:
+        WeightsError: lists the settings that differ.
+    """
+    own = reading_of(model)
+    wrong = [f"{key}={stated[key]} (the model has {own[key]})" for key in own if stated.get(key, own[key]) != own[key]]
+    if wrong:
+        raise WeightsError(
+            f"{source} was made with other settings, and means something else without them; set\n  "
+            + "\n  ".join(wrong)
+        )

@@ -14,7 +14,7 @@ from pathlib import Path
 from patrack import adapter_parameters, build_model
 from patrack.build import find_checkpoint
 from patrack.config import load, project_path
-from patrack.named_tensors import read_tensors
+from patrack.tensorfiles import read_tensors
 from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
 
 logger = logging.getLogger("export_weights")

@@ -30,7 +30,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from patrack.config import project_path
-from patrack.named_tensors import write_tensors
+from patrack.tensorfiles import write_tensors
 
 logger = logging.getLogger("fetch_dinov2")
 

@@ -277,6 +277,10 @@ class PATrackBlock(Block):
         cea: tuple[ModalityEntangledAdapter, ModalityEntangledAdapter] | None = None,
     ) -> None:
         super().__init__(dim, num_heads, mlp_ratio, drop_path)
+        self.mda1: ModalityDependentAdapter | None
+        self.mda2: ModalityDependentAdapter | None
+        self.cea1: ModalityEntangledAdapter | None
+        self.cea2: ModalityEntangledAdapter | None
         self.mda1, self.mda2 = mda or (None, None)
         self.cea1, self.cea2 = cea or (None, None)
         self.cea_norm1 = nn.LayerNorm(dim, eps=1e-6) if cea else None

@@ -11,7 +11,7 @@ from safetensors import safe_open
 
 from patrack import build_model, config
 from patrack.config import project_path
-from patrack.named_tensors import write_tensors
+from patrack.tensorfiles import write_tensors
 from patrack.weights import save_foundation
 
 spec = importlib.util.spec_from_file_location("export_weights", project_path("scripts/export_weights.py"))

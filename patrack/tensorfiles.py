@@ -1,12 +1,20 @@
-"""Named tensors between files and models: reading, checking, copying, hashing, writing. No layout is known here."""
+"""Named tensors between files and models: reading without running code, checking, copying, hashing, writing.
+
+Trackers of the OSTrack family pickle their settings and statistics beside the weights, so that `torch.load` wants their
+classes, or refuses. Here every class and function that a file names and that isn't needed for a tensor becomes an inert
+stand-in, whatever it is. No layout of weights is known here; see `patrack.weights`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-import os
+import pickle
 import re
+import types
+import zipfile
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +23,20 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from patrack.safe_load import load_torch_file
+from patrack.files import atomic_write
 
-__all__ = ["WeightsError", "fill", "hash_tensors", "problems", "read_tensors", "write_tensors"]
+__all__ = [
+    "WeightsError",
+    "fill",
+    "hash_tensors",
+    "load_torch_file",
+    "problems",
+    "read_tensors",
+    "write_tensors",
+]
 
 _WRAPPERS = ("net", "model", "state_dict")
 _POSITION_EMBEDDING = re.compile(r"(.*\.)?pos_embed_[zx]")
@@ -82,20 +99,10 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str
     broken = [name for name, tensor in tensors.items() if not _finite(tensor)]
     if broken:
         raise WeightsError(_message(f"{path} not written", [_listed("not finite (NaN, or too large)", broken)]))
-    data = _sorted_header(
-        safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, dict(header))
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = _sorted_header(safetensors.torch.save(contents, dict(header)))
+    with atomic_write(path, "wb") as file:
+        file.write(data)
 
 
 def _sorted_header(data: bytes) -> bytes:
@@ -193,7 +200,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
         tensor = tensors[name].detach().cpu()
         tensor = tensor.float() if tensor.is_floating_point() else tensor.long()
         digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().numpy())
+        digest.update(tensor.contiguous().numpy().data)
     return digest.hexdigest()
 
 
@@ -207,3 +214,99 @@ def _listed(kind: str, entries: list[str]) -> str:
 
 def _message(title: str, found: list[str]) -> str:
     return "\n  ".join([f"{title}:", *found])
+
+
+_FAILURES = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    ImportError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    SafetensorError,  # torch.load reads files named .safetensors too
+)
+
+
+class Inert:
+    """Stands for anything a file names that isn't part of a tensor: takes every argument and does nothing."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_args: Any, **_kwargs: Any) -> None:
+        pass
+
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Inert:
+        return self
+
+    def __setstate__(self, _state: Any) -> None:
+        pass
+
+    def __setitem__(self, _key: Any, _value: Any) -> None:
+        pass
+
+    def append(self, _item: Any) -> None:
+        pass
+
+    def extend(self, _items: Any) -> None:
+        pass
+
+    add = append
+
+
+class _RestrictedUnpickler(pickle.Unpickler):
+    """Resolves the few names a tensor needs; every other name gives `Inert`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch", "Size"):
+            return torch.Size
+        if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
+            return getattr(torch, name)
+        if module == "torch._utils" and name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
+            # A new function each time: what a file does to it can't outlive the file.
+            return lambda storage, offset, size, stride, *_: torch._utils._rebuild_tensor(storage, offset, size, stride)
+        if module == "torch._utils" and name == "_rebuild_parameter":
+            return lambda data, *_: data
+        return Inert
+
+
+def _pickle_module() -> types.ModuleType:
+    module = types.ModuleType("restricted_pickle")
+    vars(module).update(
+        Unpickler=_RestrictedUnpickler, load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load()
+    )
+    return module
+
+
+def load_torch_file(path: Path) -> Any:
+    """Contents of a file written by `torch.save`, on the CPU, without executing any of it.
+
+    Returns:
+        What was saved; instances of classes outside PyTorch's tensors are replaced by `Inert`.
+
+    Raises:
+        ValueError: the file is damaged, isn't a PyTorch file, or is a TorchScript program. Names the path.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+                raise ValueError(f"{path} is a TorchScript program, not a weights file; save its state_dict instead")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        pass  # foreign classes, or not a pickle at all
+    except _FAILURES as error:
+        raise _unreadable(path, error) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_pickle_module())
+    except (pickle.UnpicklingError, *_FAILURES) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ValueError(f"{path} can't be read as a PyTorch file (damaged, cut short or another format): {reason}")
