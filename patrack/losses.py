@@ -139,7 +139,7 @@ def tracking_loss(
     """Weighted sum of the three losses, in the precision of the maps.
 
     Args:
-        output: `PATrack.forward`'s maps and boxes of B pairs.
+        output: `Network.forward`'s maps and boxes of B pairs; a method's `extra_loss` is added as it is.
         gt_xywh: (B, 4), normalised to the search crop; it may reach beyond the crop.
         giou_weight: factor on the GIoU loss.
         l1_weight: factor on the L1 loss of the corners.
@@ -169,4 +169,6 @@ def tracking_loss(
             parts[name] + d.mean() * share for name, d in zip(("giou", "l1"), dense, strict=True)
         )
     loss = giou_weight * parts["giou"] + l1_weight * parts["l1"] + focal_weight * parts["focal"]
+    if "extra_loss" in output:
+        loss = loss + output["extra_loss"] * share
     return loss, {name: value.detach() for name, value in {**parts, "iou": iou.mean() * share}.items()}

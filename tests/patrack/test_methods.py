@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from parity_recipe import named_randn, weight
-from patrack import Tracker, adapter_parameters, build_model, trainable_parameters
+from patrack import Tracker, adapter_parameters, build_model, tracking_loss, trainable_parameters
 from patrack.config import load
 from patrack.config.schema import ModelConfig
 from patrack.fused import FusedNetwork, unfoldable
@@ -300,7 +300,11 @@ def test_a_method_may_bring_a_loss_of_its_own() -> None:
     model.__class__ = Extra
     images = torch.randn(2, 6, 16, 16), torch.randn(2, 6, 32, 32)
     assert "extra_loss" not in model(*images)
-    assert model.train()(*images)["extra_loss"].requires_grad
+    output, truth = model.train()(*images), torch.tensor([[0.4, 0.4, 0.2, 0.2]] * 2)
+    with_it, _ = tracking_loss(output, truth)
+    extra = output.pop("extra_loss")
+    torch.testing.assert_close(with_it, tracking_loss(output, truth)[0] + extra)
+    assert extra.requires_grad
 
 
 BAT_NAMES = {"bat1.": "adap_t.adapter_", "bat2.": "adap2_t.adapter_"}
