@@ -129,15 +129,10 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
-        mistakes = self._impossible_sizes() + self._impossible_layers()
-        if mistakes:
-            raise Impossible(mistakes)
-        return self
-
-    def _impossible_sizes(self) -> list[tuple[str, object, str]]:
-        mda = self.adapters.mda
-        with_mda = self.streams == "both" and mda.enabled
         mistakes: list[tuple[str, object, str]] = []
+        mda, cea = self.adapters.mda, self.adapters.cea
+        with_mda, with_cea = (self.streams == "both" and family.enabled for family in (mda, cea))
+
         if self.embed_dim % self.num_heads:
             rule = f"must be a multiple of model.num_heads ({self.num_heads})"
             mistakes.append(("embed_dim", self.embed_dim, rule))
@@ -151,22 +146,20 @@ class ModelConfig(Section):
             mistakes.append(("head_channels", self.head_channels, "must be a multiple of 8"))
         if with_mda and mda.hidden_dim % 4:
             mistakes.append(("adapters.mda.hidden_dim", mda.hidden_dim, "must be a multiple of 4"))
-        return mistakes
 
-    def _impossible_layers(self) -> list[tuple[str, object, str]]:
-        layers: dict[str, list[int]] = {}
-        if self.elimination.keep_ratio < 1.0:
-            layers["elimination.layers"] = self.elimination.layers
-        if self.streams == "both" and self.adapters.cea.enabled:
-            layers["adapters.cea.layers"] = self.adapters.cea.layers
-        if self.streams == "both" and self.adapters.mda.enabled:
-            layers["adapters.mda.layers"] = self.adapters.mda.layers or []
-        rule = f"must be different block numbers from 0 to {self.depth - 1} (model.depth is {self.depth})"
-        return [
-            (key, numbers, rule)
-            for key, numbers in layers.items()
-            if len(set(numbers)) != len(numbers) or any(not 0 <= number < self.depth for number in numbers)
-        ]
+        # numbers of blocks matter only to what is built
+        layers = {
+            "elimination.layers": self.elimination.layers if self.elimination.keep_ratio < 1 else [],
+            "adapters.cea.layers": cea.layers if with_cea else [],
+            "adapters.mda.layers": mda.layers or [] if with_mda else [],
+        }
+        for key, numbers in layers.items():
+            if len(set(numbers)) != len(numbers) or any(not 0 <= number < self.depth for number in numbers):
+                rule = f"must be different block numbers from 0 to {self.depth - 1} (model.depth is {self.depth})"
+                mistakes.append((key, numbers, rule))
+        if mistakes:
+            raise Impossible(mistakes)
+        return self
 
 
 class CropConfig(Section):
