@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from patrack.build import load_tracker
     from patrack.losses import tracking_loss
     from patrack.model import PATrack, adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
     from patrack.tracker import Tracker
@@ -16,11 +17,12 @@ __all__ = [
     "adapter_parameters",
     "build_model",
     "freeze_batchnorm",
+    "load_tracker",
     "tracking_loss",
     "trainable_parameters",
 ]
 
-_HOME = {"tracking_loss": "patrack.losses", "Tracker": "patrack.tracker"}
+_HOME = {"load_tracker": "patrack.build", "tracking_loss": "patrack.losses", "Tracker": "patrack.tracker"}
 
 
 def __getattr__(name: str) -> Any:
