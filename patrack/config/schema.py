@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from patrack.modality import MODALITIES
+
 __all__ = [
-    "MODALITIES",
     "AdapterConfig",
     "CEAConfig",
     "Config",
@@ -19,6 +20,7 @@ __all__ = [
     "EliminationConfig",
     "Impossible",
     "MDAConfig",
+    "Modality",
     "ModalityDropoutConfig",
     "ModelConfig",
     "SourceConfig",
@@ -27,8 +29,10 @@ __all__ = [
     "TrainConfig",
 ]
 
-Modality = Literal["rgbt", "rgbd", "rgbe", "rgb"]
-MODALITIES: tuple[str, ...] = ("rgbt", "rgbd", "rgbe", "rgb")
+if TYPE_CHECKING:
+    Modality = str
+else:
+    Modality = Literal[MODALITIES]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
