@@ -249,6 +249,7 @@ def _explain(file: YamlFile, path: Path) -> list[Mistake]:
         path: the experiment's file, named where a key was set nowhere.
     """
     complete = not file.mistakes
+    fields = _fields(Config)
     mistakes: list[Mistake] = []
     data = copy.deepcopy(file.data)
     unknown = True
@@ -260,82 +261,67 @@ def _explain(file: YamlFile, path: Path) -> list[Mistake]:
             items = error.errors(include_url=False)
         unknown = False
         for item in items:
-            key, kind, value = item["loc"], item["type"], item["input"]
-            section = _section(key[:-1])
-            field = section.model_fields.get(str(key[-1])) if section and key else None
+            key, kind = item["loc"], item["type"]
+            field = fields.get(_without_places(key))
             about = f" ({field.description})" if field is not None and field.description else ""
+            broken: list[tuple[KeyPath, object, str]]
             impossible = item.get("ctx", {}).get("error")
-            found: list[tuple[KeyPath, str]]
             if isinstance(impossible, Impossible):
-                broken = impossible.mistakes if complete else []
-                found = [((*key, *name.split(".")), f" = {_short(bad)}: {rule}") for name, bad, rule in broken]
-            elif kind == "missing":
-                found = [(key, f": required key is missing{about}")] if complete else []
+                broken = [((*key, *name.split(".")), value, rule) for name, value, rule in impossible.mistakes]
             elif kind == "extra_forbidden":
-                found = [(key, f" = {_short(value)}: unknown key; {_nearest(key)}")]
+                broken = [(key, item["input"], f"unknown key; {_nearest(key, fields)}")]
                 unknown = True
                 group: Any = data
                 for word in key[:-1]:
                     group = group[word]
                 del group[key[-1]]
             elif kind in ("model_type", "dict_type", "model_attributes_type"):
-                found = [(key, f" = {_short(value)}: must be a group of keys{about}")]
+                broken = [(key, item["input"], f"must be a group of keys{about}")]
             elif kind in ("bool_type", "bool_parsing"):
-                found = [(key, f" = {_short(value)}: must be true or false{about}")]
+                broken = [(key, item["input"], f"must be true or false{about}")]
             else:
-                rule = item["msg"].replace("Input should be", "must be")
-                found = [(key, f" = {_short(value)}: {rule}{about}")]
-            for place, problem in found:
-                # the file of the key itself, or of the nearest group around it that a file mentions
-                above = [place[:length] for length in range(len(place), 0, -1)]
-                origin = next((file.origins[part] for part in above if part in file.origins), str(path))
-                mistake = Mistake(origin, f"{'.'.join(map(str, place))}{problem}")
+                broken = [(key, item["input"], item["msg"].replace("Input should be", "must be") + about)]
+            if not complete and (impossible is not None or kind == "missing"):
+                continue
+
+            for place, value, rule in broken:
+                shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+                text = f"{'.'.join(map(str, place))} = {shown}: {rule}"
+                if kind == "missing":
+                    text = f"{'.'.join(map(str, place))}: required key is missing{about}"
+                # the file that set the key, or the nearest group around it
+                groups = [place[:length] for length in range(len(place), 0, -1)]
+                origin = next((file.origins[group] for group in groups if group in file.origins), str(path))
+                mistake = Mistake(origin, text)
                 if mistake not in mistakes:
                     mistakes.append(mistake)
     return mistakes
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _nearest(key: KeyPath) -> str:
+def _nearest(key: KeyPath, fields: dict[KeyPath, FieldInfo]) -> str:
     """Name the most likely meaning of an unknown key, and what its group knows."""
-    section = _section(key[:-1])
-    known = list(section.model_fields) if section else []
+    group = _without_places(key[:-1])
+    known = [str(other[-1]) for other in fields if other[:-1] == group]
     near = difflib.get_close_matches(str(key[-1]), known, n=1)
     if near:
         return f"did you mean {'.'.join(map(str, (*key[:-1], near[0])))}?"
-    everywhere = {dotted.rpartition(".")[2]: dotted for dotted in reversed(_all_keys(Config))}
+    everywhere = {str(other[-1]): ".".join(map(str, other)) for other in reversed(fields)}
     near = difflib.get_close_matches(str(key[-1]), list(everywhere), n=1, cutoff=0.8)
     hint = f"did you mean {everywhere[near[0]]}? " if near else ""
     return f"{hint}known here: {', '.join(known)}"
 
 
-def _section(key: KeyPath) -> type[BaseModel] | None:
-    """The schema class of the group at a key."""
-    section: type[BaseModel] | None = Config
-    for word in key:
-        if isinstance(word, str):
-            field = section.model_fields.get(word) if section else None
-            section = _class_of(field) if field is not None else None
-    return section
-
-
-def _class_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The group a field holds, directly or in a list."""
-    for kind in (field.annotation, *get_args(field.annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            return kind
-    return None
-
-
-def _all_keys(section: type[BaseModel], prefix: str = "") -> list[str]:
-    """Dotted names of every key that is not a group."""
-    keys: list[str] = []
+def _fields(section: type[BaseModel], prefix: KeyPath = ()) -> dict[KeyPath, FieldInfo]:
+    """List every key of the schema, groups too; place 0 stands for any place in a list."""
+    fields: dict[KeyPath, FieldInfo] = {}
     for name, field in section.model_fields.items():
-        below = _class_of(field)
-        in_list = below is not None and field.annotation is not below
-        keys += _all_keys(below, f"{prefix}{name}.{'0.' if in_list else ''}") if below else [prefix + name]
-    return keys
+        key = (*prefix, name)
+        fields[key] = field
+        for kind, place in ((field.annotation, ()), *((kind, (0,)) for kind in get_args(field.annotation))):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                fields |= _fields(kind, (*key, *place))
+    return fields
+
+
+def _without_places(key: KeyPath) -> KeyPath:
+    return tuple(0 if isinstance(word, int) else word for word in key)
