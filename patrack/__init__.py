@@ -26,7 +26,7 @@ _HOME = {"load_tracker": "patrack.build", "tracking_loss": "patrack.losses", "Tr
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name at its first use: `patrack.crop` and `patrack.modality` need no PyTorch, and load none."""
+    """Import a public name at its first use: `patrack.crop` and `patrack.modality` need no PyTorch, and load none."""
     if name not in __all__:
         raise AttributeError(f"module 'patrack' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME.get(name, "patrack.model")), name)
