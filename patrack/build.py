@@ -3,30 +3,56 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from patrack.config import SAVED_NAME, experiment_names, project_path
+from patrack.config import SAVED_NAME, experiment_path, load, project_path
 from patrack.config.schema import Config
 from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
 from patrack.weights import WeightsError, checkpoint_kind, load_checkpoint, load_foundation, model_hash
 
-__all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "tracker_of", "weights_beside"]
+__all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "load_tracker", "tracker_of", "weights_beside"]
 
 logger = logging.getLogger(__name__)
 
 UNTRAINED = "none"
-"""Value of --checkpoint that asks for initial weights."""
+"""Value of `checkpoint` that asks for initial weights."""
 ADAPTERS, FOUNDATION, MODEL = "adapters.safetensors", "foundation.safetensors", "model.safetensors"
 IN_RUN_FOLDER = (ADAPTERS, FOUNDATION, MODEL, "checkpoints/last.pt")
 
 
-def build_tracker(config: Config, checkpoint: str | None = None, device: str = "cpu") -> Tracker:
-    """The tracker of an experiment.
+def load_tracker(
+    name_or_path: str | os.PathLike[str],
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | torch.device = "cpu",
+    overrides: Iterable[str] = (),
+) -> Tracker:
+    """Load an experiment with its weights, ready to track.
+
+    Args:
+        name_or_path: an experiment's name (`"rgbt_small"`), its YAML file, or the folder of a training run.
+        checkpoint: see `build_tracker`; None: the weights in the run folder, or those that ship with the experiment.
+        device: a torch device.
+        overrides: `key.sub=value` settings, e.g. `["test.precision=bf16"]`.
+
+    Raises:
+        ConfigError: there is no such experiment, or something in it is wrong.
+        WeightsError: a file is missing or doesn't fit.
+    """
+    config = load(name_or_path, overrides)
+    return build_tracker(config, weights_beside(name_or_path) if checkpoint is None else checkpoint, device)
+
+
+def build_tracker(
+    config: Config, checkpoint: str | os.PathLike[str] | None = None, device: str | torch.device = "cpu"
+) -> Tracker:
+    """Make the tracker of an experiment that is already loaded.
 
     Args:
         config: sizes, `model.foundation`, crop and test settings.
@@ -42,24 +68,37 @@ def build_tracker(config: Config, checkpoint: str | None = None, device: str = "
     path = find_checkpoint(config, checkpoint, has_adapters)
     torch.manual_seed(config.seed)
     model = build_model(config)
-    if path is not None and not has_adapters and checkpoint_kind(path) == "adapters":
+    resize = config.model.resize_position_embeddings
+    kind = None if path is None else checkpoint_kind(path)
+    if kind == "adapters" and not has_adapters:
         logger.warning("%s is not used: with model.streams=%s the foundation runs alone", path, config.model.streams)
-        path = None
-    if path is None or checkpoint_kind(path) == "adapters":
-        _load_foundation(model, config)
-    if path is None and has_adapters:
-        logger.warning("the adapters keep their initial values (--checkpoint %s)", UNTRAINED)
+        path = kind = None
+
+    if kind in (None, "adapters"):  # any other checkpoint brings its own foundation
+        name = config.model.foundation
+        if name is None:
+            logger.warning("no model.foundation: the foundation keeps its initial values")
+        else:
+            foundation = project_path(name)
+            if not foundation.is_file():
+                raise WeightsError(
+                    f"model.foundation: {foundation} not found (key set to {name!r}); set model.foundation=FILE"
+                )
+            load_foundation(model, foundation, resize)
+            logger.info("foundation from %s", foundation)
     if path is not None:
-        kind = load_checkpoint(model, path, config.model.resize_position_embeddings)
+        kind = load_checkpoint(model, path, resize)
         logger.info("weights (%s) from %s", kind, path)
+    elif has_adapters:
+        logger.warning("the adapters keep their initial values (checkpoint %r)", UNTRAINED)
     return tracker_of(model, config, device, config.test.precision)
 
 
 def tracker_of(network: nn.Module, config: Config, device: str | torch.device, precision: str | None = None) -> Tracker:
-    """A tracker with the experiment's settings around a network that has its weights.
+    """Put the experiment's crop and test settings and a network that has its weights together.
 
     Args:
-        network, device, precision: as `Tracker`.
+        network, device, precision: see `Tracker`.
         config: crop and test settings.
     """
     crop, test = config.crop, config.test
@@ -78,8 +117,8 @@ def tracker_of(network: nn.Module, config: Config, device: str | torch.device, p
     )
 
 
-def find_checkpoint(config: Config, checkpoint: str | None, has_adapters: bool) -> Path | None:
-    """The weights file that is meant, None if the foundation (or nothing) is enough.
+def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, has_adapters: bool) -> Path | None:
+    """Choose the weights file that is meant; None if the foundation (or nothing) is enough.
 
     Raises:
         WeightsError: nothing there, or nothing given and nothing shipped.
@@ -95,41 +134,32 @@ def find_checkpoint(config: Config, checkpoint: str | None, has_adapters: bool) 
         for name in wanted:
             if (path / name).is_file():
                 return path / name
-        raise WeightsError(f"--checkpoint {path}: no weights in this folder; looked for {', '.join(wanted)}")
+        raise WeightsError(f"checkpoint {str(path)!r}: no weights in this folder; looked for {', '.join(wanted)}")
     if not has_adapters and config.model.foundation is not None and config.train.trainable == "adapters":
         return None  # of an experiment that trains everything, the foundation is only where it started
     shipped = project_path(f"weights/{config.name}.safetensors")
     if shipped.is_file():
         return shipped
     raise WeightsError(
-        f"no weights for {config.name}: there is no {shipped}; give --checkpoint FILE (or the folder of a training "
-        f"run), or --checkpoint {UNTRAINED} to run untrained weights"
+        f"no weights for {config.name}: there is no {shipped}; give as checkpoint a weights file, the folder of a "
+        f"training run, or {UNTRAINED!r} to run untrained weights"
     )
 
 
-def weights_beside(config_argument: str) -> str | None:
-    """The run folder that `--config` names, directly or by its `config.yaml`, if weights lie in it."""
-    path = Path(config_argument).expanduser()
-    folder = path.parent if path.name == SAVED_NAME else path
-    if config_argument in experiment_names() or not any((folder / name).is_file() for name in IN_RUN_FOLDER):
+def weights_beside(name_or_path: str | os.PathLike[str]) -> str | None:
+    """The run folder that an experiment's path names, directly or by its `config.yaml`, if weights lie in it.
+
+    Raises:
+        ConfigError: there is no such experiment, file or run folder.
+    """
+    path = experiment_path(name_or_path)
+    if path.name != SAVED_NAME or not any((path.parent / name).is_file() for name in IN_RUN_FOLDER):
         return None
-    return str(folder)
-
-
-def _load_foundation(model: nn.Module, config: Config) -> None:
-    name = config.model.foundation
-    if name is None:
-        logger.warning("no model.foundation: the foundation keeps its initial values")
-        return
-    path = project_path(name)
-    if not path.is_file():
-        raise WeightsError(f"model.foundation: {path} not found (key set to {name!r}); set model.foundation=FILE")
-    load_foundation(model, path, config.model.resize_position_embeddings)
-    logger.info("foundation from %s", path)
+    return str(path.parent)
 
 
 def identity(config: Config, tracker: Tracker, **source: Any) -> dict[str, Any]:
-    """Everything that results depend on: settings, a hash of all weights, and where the frames come from.
+    """Collect everything that results depend on: settings, a hash of all weights, and where the frames come from.
 
     Args:
         config: the experiment.

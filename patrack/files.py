@@ -26,7 +26,7 @@ LEFT_ALONE = 24 * 3600.0
 def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file that takes the place of `path` when the block ends without an exception.
 
-    The temporary file lies in the folder of `path`, is synchronised to disk before the exchange and is removed when
+    The temporary file lies in the folder of `path`, is synchronized to disk before the exchange and is removed when
     the block fails (Ctrl-C included); a file already at `path` is then left as it was. Parent folders are made.
 
     Args:
@@ -50,16 +50,24 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         prefix, suffix = f".tmp-{os.getpid()}-", f"-{target.name[-40:]}"
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
     except OSError as error:
-        raise _explained(error, path, target) from error
+        reason = error.strerror or str(error)
+        remedy = "choose another output folder or make it writable"
+        raise type(error)(f"cannot write {path}: {reason} (folder {target.parent}); {remedy}") from error
     os.close(descriptor)
     temporary = Path(name)
     try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
-        with temporary.open(mode, **text) as file:
+        binary = mode == "wb"
+        with temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(_permissions(target))
+        if target.exists():
+            permissions = target.stat().st_mode & 0o777
+        else:  # those of any new file
+            umask = os.umask(0)
+            os.umask(umask)
+            permissions = 0o666 & ~umask
+        temporary.chmod(permissions)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -75,44 +83,33 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
     Returns:
         What was deleted.
     """
-    found = []
+    deleted = []
     for path in sorted(Path(folder).glob(".tmp-*")):
         match = _TEMPORARY.fullmatch(path.name)
-        if match and _is_left_over(path, int(match[1])):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-            found.append(path)
-    if found:
-        logger.info("deleted %d temporary files that a killed process left in %s", len(found), folder)
-    return found
+        if not match:
+            continue
+        process = int(match[1])
+        try:
+            in_use = process != os.getpid() and _is_running(process)
+            if in_use and time.time() - path.stat().st_mtime <= LEFT_ALONE:
+                continue
+        except FileNotFoundError:
+            continue  # its process has just finished
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        deleted.append(path)
+    if deleted:
+        logger.info("deleted %d temporary files that a killed process left in %s", len(deleted), folder)
+    return deleted
 
 
-def _is_left_over(path: Path, process: int) -> bool:
-    if process == os.getpid():
-        return True
+def _is_running(process: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # sends nothing
     except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass  # it runs, but belongs to somebody else; or no such number can exist
-    try:
-        return time.time() - path.stat().st_mtime > LEFT_ALONE
-    except FileNotFoundError:
         return False
-
-
-def _explained(error: OSError, path: str | os.PathLike[str], target: Path) -> OSError:
-    """The same error class with a message that names the file, the reason and the remedy."""
-    reason = error.strerror or str(error)
-    return type(error)(
-        f"cannot write {path}: {reason} (folder {target.parent}); choose another output folder or make it writable"
-    )
-
-
-def _permissions(target: Path) -> int:
-    """Mode bits of the file that is replaced, or those of a new file under the current umask."""
-    if target.exists():
-        return target.stat().st_mode & 0o777
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
+    except (OSError, OverflowError):
+        pass  # it belongs to somebody else; or no such number can exist, which says nothing
+    return True

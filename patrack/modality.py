@@ -1,33 +1,103 @@
-"""Thermal, depth and event data to a three-channel uint8 image: the only place where this happens.
+"""The second sensors: what a pair of RGB and X is called, and how X becomes a three-channel uint8 image.
 
 Training and tracking convert whole frames with `x_to_three_channels` before any cropping, so that depth is scaled over
 the full frame. The depth rule is that of DeT (https://arxiv.org/abs/2108.13962), shared by the RGB-D trackers that
-followed it; the event colours are VisEvent's (https://arxiv.org/abs/2108.05015).
+followed it; the event colors are VisEvent's (https://arxiv.org/abs/2108.05015).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 
-__all__ = ["DEPTH", "EVENT", "KINDS", "THERMAL", "events_to_image", "prepare_x", "x_to_three_channels"]
-
-THERMAL, DEPTH, EVENT = "thermal", "depth", "event"
-KINDS: tuple[str, ...] = (THERMAL, DEPTH, EVENT)
+__all__ = [
+    "DEPTH",
+    "EVENT",
+    "KINDS",
+    "MODALITIES",
+    "PAIRS",
+    "THERMAL",
+    "Pair",
+    "events_to_image",
+    "prepare_x",
+    "x_to_three_channels",
+]
 
 DEPTH_MEDIANS = 3  # clip at this many medians ...
-DEPTH_LIMIT = 10000  # ... but never above this many millimetres
+DEPTH_LIMIT = 10000  # ... but never above this many millimeters
 ON_COLOUR = (220, 30, 30)  # R, G, B: brightness went up
 OFF_COLOUR = (30, 30, 200)  # R, G, B: brightness went down
+
+
+def _eight_bit(image: np.ndarray, kind: str, clip_depth: bool) -> tuple[np.ndarray, bool]:
+    if image.dtype != np.uint8:
+        raise ValueError(f"{kind} image must have 8 bits per channel, got {image.dtype}; convert the files to 8 bits")
+    return image, image.ndim == 3
+
+
+def _depth(image: np.ndarray, kind: str, clip_depth: bool) -> tuple[np.ndarray, bool]:
+    if image.ndim == 3:
+        if image.dtype != np.uint8:
+            raise ValueError(f"three-channel depth image must have 8 bits per channel, got {image.dtype}")
+        gray = image[:, :, 0]
+        if not (np.array_equal(gray, image[:, :, 1]) and np.array_equal(gray, image[:, :, 2])):
+            return image, False
+        image = gray
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"depth image must hold uint8 or uint16 (millimeters), got {image.dtype}")
+    if clip_depth:
+        # np.median, by counting
+        up_to = np.cumsum(np.bincount(image.ravel()))
+        middle = ((image.size - 1) // 2, image.size // 2)
+        median = float(np.searchsorted(up_to, middle, side="right").mean())
+        limit = int(min(DEPTH_MEDIANS * median, DEPTH_LIMIT))
+        image = np.minimum(image, np.array(min(limit, np.iinfo(image.dtype).max), dtype=image.dtype))
+
+    # min-max to 0..255 through a table, halves to even; a constant image becomes 0
+    low, high = int(image.min()), int(image.max())
+    table = np.rint(np.arange(high - low + 1, dtype=np.float64) * 255 / max(high - low, 1)).astype(np.uint8)
+    scaled = np.take(table, image - image.dtype.type(low))
+    return cv2.applyColorMap(scaled, cv2.COLORMAP_JET), False  # [H, W, 3], channels B, G, R
+
+
+@dataclass(frozen=True)
+class Pair:
+    """RGB and a second sensor X.
+
+    Attributes:
+        kind: of X.
+        prepare: the work of `prepare_x` on an image (H, W) or (H, W, 3), given kind and clip_depth.
+        folders: names that X's folder, or video, has beside RGB's in recordings.
+        bgr: channels of X in a frame are in the order B, G, R, not R, G, B.
+    """
+
+    kind: str
+    prepare: Callable[[np.ndarray, str, bool], tuple[np.ndarray, bool]]
+    folders: tuple[str, ...]
+    bgr: bool = False
+
+
+THERMAL, DEPTH, EVENT = "thermal", "depth", "event"
+PAIRS: dict[str, Pair] = {  # a new modality: a row here, and a function as above
+    "rgbt": Pair(THERMAL, _eight_bit, ("ir", "infrared", "thermal", "lwir")),
+    "rgbd": Pair(DEPTH, _depth, ("depth",), bgr=True),
+    "rgbe": Pair(EVENT, _eight_bit, ("event_imgs", "event", "events", "dvs")),
+}
+"""By modality: how experiments (`rgbt_small`) and data sets call the pair."""
+MODALITIES: tuple[str, ...] = (*PAIRS, "rgb")
+KINDS: tuple[str, ...] = tuple(pair.kind for pair in PAIRS.values())
 
 
 def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -> np.ndarray:
     """Convert one frame of the X modality, as `cv2.imread(path, cv2.IMREAD_UNCHANGED)` gives it.
 
     thermal, event: 8 bit; three channels (B, G, R) become R, G, B; one channel becomes three equal ones.
-    depth: one channel of uint8 or uint16 (millimetres, 0 = no measurement) is clipped, scaled to 0..255 and coloured
+    depth: one channel of uint8 or uint16 (millimeters, 0 = no measurement) is clipped, scaled to 0..255 and colored
     with JET in the order B, G, R, which is what released checkpoints were trained on. A three-channel 8-bit depth
-    image counts as coloured already and is kept as it is (B, G, R as stored by OpenCV), unless its three channels are
+    image counts as colored already and is kept as it is (B, G, R as stored by OpenCV), unless its three channels are
     equal: then it is a gray depth image and treated as one channel.
 
     Args:
@@ -48,7 +118,7 @@ def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -
 
 
 def prepare_x(image: np.ndarray, kind: str, clip_depth: bool = True) -> tuple[np.ndarray, bool]:
-    """As much of `x_to_three_channels` as needs the whole frame; the rest may be done to a crop.
+    """Do as much of `x_to_three_channels` as needs the whole frame; the rest may be done to a crop.
 
     Returns:
         image (H, W) for three equal channels, or (H, W, 3), uint8; whether its channels must be reversed.
@@ -62,43 +132,8 @@ def prepare_x(image: np.ndarray, kind: str, clip_depth: bool = True) -> tuple[np
         image = image[:, :, 0]
     if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"{kind} image must be (H, W), (H, W, 1) or (H, W, 3), got shape {image.shape}")
-    if kind == DEPTH:
-        return _depth_to_three_channels(image, clip_depth), False
-    if image.dtype != np.uint8:
-        raise ValueError(f"{kind} image must have 8 bits per channel, got {image.dtype}; convert the files to 8 bits")
-    return image, image.ndim == 3
-
-
-def _depth_to_three_channels(image: np.ndarray, clip: bool) -> np.ndarray:
-    if image.ndim == 3:
-        if image.dtype != np.uint8:
-            raise ValueError(f"three-channel depth image must have 8 bits per channel, got {image.dtype}")
-        gray = image[:, :, 0]
-        if not (np.array_equal(gray, image[:, :, 1]) and np.array_equal(gray, image[:, :, 2])):
-            return image
-        image = gray
-    if image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"depth image must hold uint8 or uint16 (millimetres), got {image.dtype}")
-    if clip:
-        limit = int(min(DEPTH_MEDIANS * _median(image), DEPTH_LIMIT))
-        image = np.minimum(image, np.array(min(limit, np.iinfo(image.dtype).max), dtype=image.dtype))
-    return cv2.applyColorMap(_stretch(image), cv2.COLORMAP_JET)  # [H, W, 3], channels B, G, R
-
-
-def _median(image: np.ndarray) -> float:
-    """`np.median` of unsigned integers, by counting."""
-    up_to = np.cumsum(np.bincount(image.ravel()))
-    middle = ((image.size - 1) // 2, image.size // 2)
-    return float(np.searchsorted(up_to, middle, side="right").mean())
-
-
-def _stretch(image: np.ndarray) -> np.ndarray:
-    """Min-max scale unsigned integers (H, W) to uint8 0..255, halves to even; a constant image becomes 0."""
-    low, high = int(image.min()), int(image.max())
-    if low == high:
-        return np.zeros(image.shape, dtype=np.uint8)
-    steps = np.arange(high - low + 1, dtype=np.float64) * 255 / (high - low)
-    return np.take(np.rint(steps).astype(np.uint8), image - image.dtype.type(low))
+    (prepare,) = (pair.prepare for pair in PAIRS.values() if pair.kind == kind)
+    return prepare(image, kind, clip_depth)
 
 
 def events_to_image(

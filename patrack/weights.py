@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from patrack.methods.patrack import PATrackBlock
 from patrack.network import Network, adapter_names, adapter_parameters, foundation_names
@@ -321,7 +321,7 @@ def foundation_hash(model: Network) -> str:
     return hash_tensors({name: state[name] for name in foundation_names(model)})
 
 
-def model_hash(model: Network) -> str:
+def model_hash(model: nn.Module) -> str:
     """SHA-256 of the whole model, in the same way: what a result was computed with."""
     return hash_tensors(model.state_dict())
 

@@ -38,7 +38,7 @@ fi
 # The stamp holds the hash of what was installed; "dev" includes the plain installation.
 wanted="$("$venv_python" - <<'PY'
 import hashlib, pathlib, sys
-parts = [pathlib.Path(name).read_bytes() for name in ("requirements.txt", "constraints.txt", "setup.py")]
+parts = [pathlib.Path(name).read_bytes() for name in ("requirements.txt", "constraints.txt", "pyproject.toml", "setup.py")]
 print(hashlib.sha256(b"\0".join([*parts, sys.version.encode(), str(pathlib.Path.cwd()).encode()])).hexdigest())
 PY
 )"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up .venv if needed, then runs lint, format check and tests. Arguments go to pytest:
+# Sets up .venv if needed, then runs lint, format check, type check and tests. Arguments go to pytest:
 #   bash scripts/test.sh
 #   bash scripts/test.sh -k config
 # Needs no GPU, no data set and no network besides the package index.
@@ -10,5 +10,7 @@ bash scripts/install.sh dev
 echo "Lint"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
+echo "Types"
+.venv/bin/mypy
 echo "Tests"
 exec .venv/bin/python -m pytest "$@"

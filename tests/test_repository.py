@@ -14,6 +14,11 @@ from packaging.requirements import Requirement
 
 from patrack.config import project_path
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
 ROOT = project_path()
 SOURCES = ("patrack", "lib", "tracking", "scripts")
 TEXT = {".py", ".sh", ".yaml", ".yml", ".md", ".txt", ".toml", ".ini", ".cfg", ""}
@@ -56,14 +61,10 @@ def requirements():
 
 
 def extras():
-    """Requirements of each extra of setup.py."""
-    keywords = (
-        keyword
-        for node in ast.walk(ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")))
-        for keyword in getattr(node, "keywords", [])
-    )
-    (value,) = [ast.literal_eval(keyword.value) for keyword in keywords if keyword.arg == "extras_require"]
-    return {name: [Requirement(text) for text in texts] for name, texts in value.items()}
+    """Requirements of each extra of pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    groups = project["optional-dependencies"]
+    return {name: [Requirement(text) for text in texts] for name, texts in groups.items()}
 
 
 def distributions(*folders):
@@ -123,13 +124,15 @@ def test_requirements_are_what_the_code_imports():
     indirect = {"tensorboard"}  # imported by torch.utils.tensorboard
     wanted, listed = distributions(*SOURCES), {requirement.name for requirement in requirements()}
     optional = {requirement.name for name, group in extras().items() if name != "dev" for requirement in group}
-    assert wanted - listed - optional == set(), "imported but neither in requirements.txt nor in an extra of setup.py"
+    assert wanted - listed - optional == set(), (
+        "imported but neither in requirements.txt nor in an extra of pyproject.toml"
+    )
     assert listed - wanted - indirect == set(), "in requirements.txt but imported nowhere"
 
 
 def test_tests_import_what_the_dev_extra_installs():
     installed = {requirement.name for requirement in (*requirements(), *extras()["dev"])}
-    installed |= {"packaging"}  # comes with pytest
+    installed |= {"packaging", "tomllib", "tomli"}  # they come with pytest, or with Python
     optional = {requirement.name for group in extras().values() for requirement in group}
     assert distributions("tests") - installed - optional == set()
 

@@ -13,7 +13,6 @@ A data set (name `folder`) is a root with `dataset.yaml` and one folder per sequ
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import yaml
@@ -24,11 +23,12 @@ from lib.datasets.layout import FlagFile, Layout, Split
 from lib.datasets.listing import list_frames, sub_folders
 from lib.datasets.reader import build_sequence
 from lib.datasets.sequence import DatasetError, Sequence
+from patrack.config.schema import Modality
+from patrack.modality import MODALITIES
 
 __all__ = ["FOLDER", "FolderSettings", "folder_layout", "folder_splits", "load_pair"]
 
 SETTINGS_FILE = "dataset.yaml"
-MODALITIES = ("rgbt", "rgbd", "rgbe", "rgb")
 
 FOLDER = Layout(
     title="folder",
@@ -47,7 +47,7 @@ class FolderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    modality: Literal["rgbt", "rgbd", "rgbe", "rgb"]
+    modality: Modality
     min_size: float = Field(0.0, ge=0, description="training uses boxes wider and higher than this, pixels")
     box_step: int = Field(1, ge=1, description="line k of groundtruth.txt belongs to frame k * box_step")
     clip_depth: bool = Field(True, description="limit depth to min(3 * median, 10000) before scaling it")

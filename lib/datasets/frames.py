@@ -11,11 +11,9 @@ import numpy as np
 
 from lib.datasets.decoded import DecodedFrame, Plane
 from lib.datasets.sequence import Sequence, VideoFrame
-from patrack.modality import DEPTH, EVENT, THERMAL, prepare_x
+from patrack.modality import PAIRS, prepare_x
 
 __all__ = ["FrameError", "decode_frame", "jpeg_is_complete", "read_frame", "read_image"]
-
-KIND_OF = {"rgbt": THERMAL, "rgbd": DEPTH, "rgbe": EVENT}
 
 
 class FrameError(ValueError):
@@ -56,7 +54,7 @@ def decode_frame(sequence: Sequence, index: int, with_x: bool = True) -> Decoded
             f"{_describe(x_file)} is {raw.shape[1]}x{raw.shape[0]}"
         )
     try:
-        x, backwards = prepare_x(raw, KIND_OF[sequence.modality], sequence.clip_depth)
+        x, backwards = prepare_x(raw, PAIRS[sequence.modality].kind, sequence.clip_depth)
     except ValueError as error:
         raise FrameError(f"{_describe(x_file)}: {error}") from error
     return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)))

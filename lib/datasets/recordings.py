@@ -24,16 +24,12 @@ from lib.datasets.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_frames, su
 from lib.datasets.loading import LAYOUTS
 from lib.datasets.reader import annotation_file, read_sequence
 from lib.datasets.sequence import DatasetError, Sequence
+from patrack.modality import MODALITIES, PAIRS
 
-__all__ = ["MODALITIES", "find_recordings", "read_recording", "shows_target"]
+__all__ = ["find_recordings", "read_recording", "shows_target"]
 
-MODALITIES = ("rgbt", "rgbd", "rgbe", "rgb")
 RGB_NAMES = ("rgb", "color", "colour", "visible", "vis", "img", "images")
-X_NAMES = {
-    "rgbt": ("ir", "infrared", "thermal", "lwir"),
-    "rgbd": ("depth",),
-    "rgbe": ("event_imgs", "event", "events", "dvs"),
-}
+X_NAMES = {modality: pair.folders for modality, pair in PAIRS.items()}
 ANY_X = "x"  # says nothing about its kind
 BOX_FILES = ("groundtruth.txt", "groundtruth_rect.txt", "rgb.txt", "visible.txt", "init.txt", "boxes.txt")
 

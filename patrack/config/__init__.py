@@ -1,7 +1,15 @@
 """Experiments: their schema, and loading them from YAML."""
 
-from patrack.config.errors import ConfigError
-from patrack.config.loading import SAVED_NAME, experiment_names, experiments_dir, load, project_path, save
+from patrack.config.loading import (
+    SAVED_NAME,
+    ConfigError,
+    experiment_names,
+    experiment_path,
+    experiments_dir,
+    load,
+    project_path,
+    save,
+)
 from patrack.config.schema import Config
 
 __all__ = [
@@ -9,6 +17,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "experiment_names",
+    "experiment_path",
     "experiments_dir",
     "load",
     "project_path",

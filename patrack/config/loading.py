@@ -8,45 +8,103 @@ and what was allowed.
 
 from __future__ import annotations
 
+import copy
 import difflib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from patrack.config import yamlfile
-from patrack.config.errors import ConfigError, explain
-from patrack.config.schema import Config
+from patrack.config.schema import Config, Impossible, MethodConfig
 from patrack.config.yamlfile import KeyPath, Mistake, YamlFile
 from patrack.files import atomic_write
 
-__all__ = ["SAVED_NAME", "ConfigError", "experiment_names", "experiments_dir", "load", "project_path", "save"]
+__all__ = [
+    "SAVED_NAME",
+    "ConfigError",
+    "experiment_names",
+    "experiment_path",
+    "experiments_dir",
+    "load",
+    "project_path",
+    "save",
+]
 
 SAVED_NAME = "config.yaml"  # the resolved configuration inside a run folder
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a configuration; `mistakes` holds the single entries."""
+
+    def __init__(self, mistakes: Sequence[Mistake], path: Path | None = None) -> None:
+        self.mistakes = tuple(mistakes)
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        head = f"{count} in the configuration" + (f" {path}" if path else "")
+        super().__init__("\n".join([f"{head}:", *(f"  - {mistake}" for mistake in mistakes)]))
+
+
+# --- files
 
 
 def project_path(path: str | os.PathLike[str] = ".") -> Path:
-    """`path` as it is if absolute, else relative to the project's root (where experiments/ and weights/ lie)."""
-    return Path(__file__).resolve().parents[2] / Path(path).expanduser()
+    """Complete a relative path, such as `weights/rgb_tiny.safetensors`; an absolute one stays as it is.
+
+    In a checkout it starts at the project's root. An installed package carries the experiments and the shipped weights
+    inside itself; what isn't among them is taken from the current folder.
+    """
+    path = Path(path).expanduser()
+    if not (_PACKAGE / "experiments").is_dir():
+        return _PACKAGE.parent / path
+    return _PACKAGE / path if (_PACKAGE / path).exists() else Path.cwd() / path
 
 
 def experiments_dir() -> Path:
-    """The folder of the project's experiments.
+    """Folder of the project's experiments.
 
     Raises:
-        ConfigError: if it is not there, as after an installation that is not editable.
+        ConfigError: it isn't there.
     """
     folder = project_path("experiments")
     if not folder.is_dir():
-        raise ConfigError([Mistake(str(folder), "folder not found; install the project with: pip install -e .")])
+        raise ConfigError([Mistake(str(folder), "folder not found; install the project again: pip install .")])
     return folder
 
 
 def experiment_names() -> list[str]:
     """Names of the experiments that `load` knows, sorted."""
     return sorted(path.stem for path in experiments_dir().glob("*.yaml"))
+
+
+def experiment_path(name_or_path: str | os.PathLike[str]) -> Path:
+    """The YAML file that `load` reads for this name, file or run folder.
+
+    Raises:
+        ConfigError: there is no such experiment, file or run folder; lists the known names.
+    """
+    text = os.fspath(name_or_path)
+    path = Path(text).expanduser()
+    if text and path.name == text and not path.suffix:
+        named = experiments_dir() / f"{text}.yaml"
+        if named.is_file():
+            return named
+    if text and path.is_file():
+        return path
+    if text and path.is_dir():
+        if (path / SAVED_NAME).is_file():
+            return path / SAVED_NAME
+        raise ConfigError([Mistake(str(path), f"is a folder without {SAVED_NAME}, so not the folder of a run")])
+    names = experiment_names()
+    near = difflib.get_close_matches(path.stem, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError([Mistake(repr(text), f"no such experiment, file or run folder; {hint}known: {', '.join(names)}")])
+
+
+# --- loading and saving
 
 
 def load(name_or_path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
@@ -63,18 +121,17 @@ def load(name_or_path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
     Raises:
         ConfigError: lists everything that is wrong; also if there is no such experiment, file or folder.
     """
-    path = _find(name_or_path)
+    path = experiment_path(name_or_path)
     file = _read_with_bases(path, ())
-    reading = list(file.mistakes)
     file.data.setdefault("name", path.stem)
-    for override in sorted(overrides, key=lambda text: not text.startswith("model.method=")):  # settings belong to it
-        reading.extend(_apply(file, override))
+    for override in sorted(overrides, key=lambda text: not text.startswith("model.method=")):  # its settings come after
+        _override(file, override)
     try:
         config = Config.model_validate(file.data)
-    except ValidationError as error:
-        raise ConfigError(reading + explain(error, file, path, complete=not reading), path) from None
-    if reading:
-        raise ConfigError(reading, path)
+    except ValidationError:
+        raise ConfigError(file.mistakes + _explain(file, path), path) from None
+    if file.mistakes:
+        raise ConfigError(file.mistakes, path)
     return config
 
 
@@ -100,28 +157,8 @@ def save(config: Config, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def _find(name_or_path: str | os.PathLike[str]) -> Path:
-    """The YAML file that is meant, or a ConfigError with the known names."""
-    text = os.fspath(name_or_path)
-    path = Path(text).expanduser()
-    if text and path.name == text and not path.suffix:
-        named = experiments_dir() / f"{text}.yaml"
-        if named.is_file():
-            return named
-    if text and path.is_file():
-        return path
-    if text and path.is_dir():
-        if (path / SAVED_NAME).is_file():
-            return path / SAVED_NAME
-        raise ConfigError([Mistake(str(path), f"is a folder without {SAVED_NAME}, so not the folder of a run")])
-    names = experiment_names()
-    near = difflib.get_close_matches(path.stem, names, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError([Mistake(repr(text), f"no such experiment, file or run folder; {hint}known: {', '.join(names)}")])
-
-
 def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> YamlFile:
-    """One file on top of its bases; `chain` are the files that led here, for cycles."""
+    """Read a file on top of its bases; `chain` holds the files that led here, so that a circle is noticed."""
     resolved = path.resolve()
     file = yamlfile.read(path)
     bases = file.data.pop("base", [])
@@ -130,102 +167,185 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> YamlFile:
         bases = [bases]
     if not isinstance(bases, list) or not all(isinstance(base, str) and base for base in bases):
         problem = f"base = {bases!r}: must be one file name or a list of them, relative to this file"
-        file.mistakes.append(Mistake(place, problem, "base"))
+        file.mistakes.append(Mistake(place, problem))
         return file
-    merged = YamlFile()
+
+    layers = []  # from the lowest to the highest
     for base in bases:
         base_path = path.parent / base
         if not base_path.is_file():
             problem = f"base = {base!r}: no such file; looked for {base_path}"
-            merged.mistakes.append(Mistake(place, problem, "base"))
+            layers.append(YamlFile(mistakes=[Mistake(place, problem)]))
         elif base_path.resolve() in (*chain, resolved):
             names = " -> ".join(link.name for link in (*chain, resolved, base_path))
-            merged.mistakes.append(Mistake(place, f"base = {base!r}: files inherit in a circle: {names}", "base"))
+            problem = f"base = {base!r}: files inherit in a circle: {names}"
+            layers.append(YamlFile(mistakes=[Mistake(place, problem)]))
         else:
-            below = _read_with_bases(base_path, (*chain, resolved))
-            below.data.pop("name", None)
-            _merge(merged, below)
-    _merge(merged, file)
+            layers.append(_read_with_bases(base_path, (*chain, resolved)))
+            layers[-1].data.pop("name", None)
+
+    merged = YamlFile()
+    for layer in (*layers, file):
+        _forget_another_method(merged.data, layer.data)
+        merged.data = _merge(merged.data, layer.data)
+        merged.origins |= layer.origins
+        merged.mistakes += [mistake for mistake in layer.mistakes if mistake not in merged.mistakes]
     return merged
 
 
-def _merge(below: YamlFile, above: YamlFile) -> None:
-    """Put `above` on top of `below`, in place: groups of keys are joined, all else (lists too) is replaced.
-
-    A file that names another method starts from that method's own settings: those below it belong to the other one.
-    """
-    _forget_settings_of_another_method(below.data, above.data)
-    below.data = _merged(below.data, above.data)
-    below.origins.update(above.origins)
-    below.mistakes.extend(mistake for mistake in above.mistakes if mistake not in below.mistakes)
-
-
-def _merged(below: Any, above: Any) -> Any:
+def _merge(below: Any, above: Any) -> Any:
+    """Put one value on top of another: groups of keys are joined, all else (lists too) is replaced."""
     if not (isinstance(below, dict) and isinstance(above, dict)):
         return above
-    return below | {key: _merged(below.get(key), value) for key, value in above.items()}
+    return below | {key: _merge(below.get(key), value) for key, value in above.items()}
 
 
-def _forget_settings_of_another_method(below: dict[str, Any], above: dict[str, Any]) -> None:
+def _forget_another_method(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """Drop the settings of a method where another one is named on top of it: they would mean nothing there."""
     old, new = below.get("model"), above.get("model")
-    if (
-        isinstance(old, dict)
-        and isinstance(new, dict)
-        and new.get("method", "") not in ("", old.get("method", "patrack"))
-    ):
-        old.pop("adapters", None)
+    if isinstance(old, dict) and isinstance(new, dict) and "method" in new:
+        if new["method"] != old.get("method", "patrack"):
+            old.pop("adapters", None)
 
 
-def _apply(file: YamlFile, override: str) -> list[Mistake]:
-    """Set one `key.sub=value`, in place; returns what is wrong with it."""
+def _override(file: YamlFile, override: str) -> None:
+    """Set one `key.sub=value` in place, making groups on the way; what is wrong with it joins `file.mistakes`."""
+
+    def refuse(problem: str) -> None:
+        file.mistakes.append(Mistake(place, problem))
+
     place = f"override {override!r}"
     dotted, equals, text = override.partition("=")
     words = dotted.strip().split(".")
     if not equals or not all(words):
-        return [Mistake(place, "must look like key.sub=value, for example train.lr=1e-3")]
+        return refuse("must look like key.sub=value, for example train.lr=1e-3")
     try:
         value = yamlfile.parse_value(text)
     except ValueError as error:
-        return [Mistake(place, f"{dotted}: the value {error}", dotted)]
+        return refuse(f"{dotted}: the value {error}")
+
     if words == ["model", "method"]:
-        _forget_settings_of_another_method(file.data, {"model": {"method": value}})
-    mistake = _set(file.data, words, value)
-    if mistake:
-        return [Mistake(place, mistake, dotted)]
-    key = _key_path(file.data, words)
-    for length in range(1, len(key)):
-        file.origins.setdefault(key[:length], place)  # groups made on the way
-    file.origins[key] = place
-    return []
-
-
-def _set(data: dict[str, Any], words: Sequence[str], value: Any) -> str:
-    """Put `value` at a dotted place, making groups on the way; returns the problem, empty if there is none."""
-    node: Any = data
-    for depth, word in enumerate(words):
-        so_far = ".".join(words[:depth])
-        last = depth == len(words) - 1
+        _forget_another_method(file.data, {"model": {"method": value}})
+    node: Any = file.data
+    key: KeyPath = ()
+    for depth, word in enumerate(words, start=1):
+        above = ".".join(words[: depth - 1])
         if isinstance(node, list):
             if not (word.isascii() and word.isdigit() and int(word) < len(node)):
-                return f"{so_far} is a list of {len(node)}: {word!r} must be a place in it, counted from 0"
-            key: str | int = int(word)
+                return refuse(f"{above} is a list of {len(node)}: {word!r} must be a place in it, counted from 0")
+            key += (int(word),)
         elif isinstance(node, dict):
-            key = word
-            if not last and node.get(key) is None:
-                node[key] = {}
+            key += (word,)
         else:
-            return f"{'.'.join(words)}: {so_far} is {node!r}, which has no keys below it"
-        if last:
-            node[key] = value
-        node = node[key]
-    return ""
+            return refuse(f"{'.'.join(words)}: {above} is {node!r}, which has no keys below it")
+        if depth == len(words):
+            node[key[-1]] = value
+        elif isinstance(node, dict) and node.get(word) is None:
+            node[word] = {}
+        file.origins.setdefault(key, place)
+        node = node[key[-1]]
+    file.origins[key] = place
 
 
-def _key_path(data: dict[str, Any], words: Sequence[str]) -> KeyPath:
-    """The words of a key with list places as integers."""
-    keys: list[str | int] = []
-    node: Any = data
-    for word in words:
-        keys.append(int(word) if isinstance(node, list) else word)
-        node = node[keys[-1]]
-    return tuple(keys)
+# --- what is wrong with a configuration, in words
+
+
+def _explain(file: YamlFile, path: Path) -> list[Mistake]:
+    """Translate pydantic's findings on `file.data`.
+
+    Where a part could not be read, absent keys and combinations mean nothing and are left out.
+
+    Args:
+        file: merged data, where each key was set, and what couldn't be read.
+        path: the experiment's file, named where a key was set nowhere.
+    """
+    complete = not file.mistakes
+    model = file.data.get("model")
+    fields = _fields(Config, str(model.get("method")) if isinstance(model, dict) else "")
+    mistakes: list[Mistake] = []
+    data = copy.deepcopy(file.data)
+    unknown = True
+    while unknown:  # pydantic examines combinations only once no key is unknown
+        try:
+            Config.model_validate(data)
+            return mistakes
+        except ValidationError as error:
+            items = _entries(error)
+        unknown = False
+        for key, item in items:
+            kind = item["type"]
+            field = fields.get(_without_places(key))
+            about = f" ({field.description})" if field is not None and field.description else ""
+            broken: list[tuple[KeyPath, object, str]]
+            impossible = item.get("ctx", {}).get("error")
+            if isinstance(impossible, Impossible):
+                broken = [((*key, *name.split(".")), value, rule) for name, value, rule in impossible.mistakes]
+            elif kind == "extra_forbidden":
+                broken = [(key, item["input"], f"unknown key; {_nearest(key, fields)}")]
+                unknown = True
+                group: Any = data
+                for word in key[:-1]:
+                    group = group[word]
+                del group[key[-1]]
+            elif kind in ("model_type", "dict_type", "model_attributes_type"):
+                broken = [(key, item["input"], f"must be a group of keys{about}")]
+            elif kind in ("bool_type", "bool_parsing"):
+                broken = [(key, item["input"], f"must be true or false{about}")]
+            else:
+                broken = [(key, item["input"], item["msg"].replace("Input should be", "must be") + about)]
+            if not complete and (impossible is not None or kind == "missing"):
+                continue
+
+            for place, value, rule in broken:
+                shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "..."
+                text = f"{'.'.join(map(str, place))} = {shown}: {rule}"
+                if kind == "missing":
+                    text = f"{'.'.join(map(str, place))}: required key is missing{about}"
+                # the file that set the key, or the nearest group around it
+                groups = [place[:length] for length in range(len(place), 0, -1)]
+                origin = next((file.origins[group] for group in groups if group in file.origins), str(path))
+                mistake = Mistake(origin, text)
+                if mistake not in mistakes:
+                    mistakes.append(mistake)
+    return mistakes
+
+
+def _entries(error: ValidationError, prefix: KeyPath = ()) -> list[tuple[KeyPath, Any]]:
+    """List pydantic's entries by key, those of a method's settings, which are validated apart, among them."""
+    entries: list[tuple[KeyPath, Any]] = []
+    for item in error.errors(include_url=False):
+        key, inner = (*prefix, *item["loc"]), item.get("ctx", {}).get("error")
+        entries += _entries(inner, key) if isinstance(inner, ValidationError) else [(key, item)]
+    return entries
+
+
+def _nearest(key: KeyPath, fields: dict[KeyPath, FieldInfo]) -> str:
+    """Name the most likely meaning of an unknown key, and what its group knows."""
+    group = _without_places(key[:-1])
+    known = [str(other[-1]) for other in fields if other[:-1] == group]
+    near = difflib.get_close_matches(str(key[-1]), known, n=1)
+    if near:
+        return f"did you mean {'.'.join(map(str, (*key[:-1], near[0])))}?"
+    everywhere = {str(other[-1]): ".".join(map(str, other)) for other in reversed(fields)}
+    near = difflib.get_close_matches(str(key[-1]), list(everywhere), n=1, cutoff=0.8)
+    hint = f"did you mean {everywhere[near[0]]}? " if near else ""
+    return f"{hint}known here: {', '.join(known)}"
+
+
+def _fields(section: type[BaseModel], method: str, prefix: KeyPath = ()) -> dict[KeyPath, FieldInfo]:
+    """List every key of the schema, groups and the method's settings too; place 0 stands for any place in a list."""
+    from patrack.methods import METHODS  # only here, since they need PyTorch
+
+    fields: dict[KeyPath, FieldInfo] = {}
+    for name, field in section.model_fields.items():
+        key = (*prefix, name)
+        fields[key] = field
+        for kind, place in ((field.annotation, ()), *((kind, (0,)) for kind in get_args(field.annotation))):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                settings = METHODS.get(method, METHODS["patrack"]).Config
+                fields |= _fields(settings if kind is MethodConfig else kind, method, (*key, *place))
+    return fields
+
+
+def _without_places(key: KeyPath) -> KeyPath:
+    return tuple(0 if isinstance(word, int) else word for word in key)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -17,14 +17,16 @@ from pydantic import (
     model_validator,
 )
 
+from patrack.modality import MODALITIES
+
 __all__ = [
-    "MODALITIES",
     "Config",
     "CropConfig",
     "DataConfig",
     "EliminationConfig",
     "Impossible",
     "MethodConfig",
+    "Modality",
     "ModalityDropoutConfig",
     "ModelConfig",
     "SourceConfig",
@@ -32,8 +34,10 @@ __all__ = [
     "TrainConfig",
 ]
 
-Modality = Literal["rgbt", "rgbd", "rgbe", "rgb"]
-MODALITIES: tuple[str, ...] = ("rgbt", "rgbd", "rgbe", "rgb")
+if TYPE_CHECKING:
+    Modality = str
+else:
+    Modality = Literal[MODALITIES]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 

@@ -20,11 +20,10 @@ KeyPath = tuple[str | int, ...]  # ("data", "train", 0, "weight")
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong with a configuration."""
+    """One thing that is wrong with a configuration."""
 
     where: str  # "experiments/rgbt.yaml:7", "override 'train.lr=x'"
     problem: str  # key, value and what was allowed
-    key: str = ""  # dotted; empty if it concerns a whole file
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}"
@@ -32,7 +31,7 @@ class Mistake:
 
 @dataclass
 class YamlFile:
-    """Contents of a file: plain data, where each key was set ("path:line"), and what was wrong with it."""
+    """A file's plain data, where each key was set ("path:line"), and what was wrong with it."""
 
     data: dict[str, Any] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
@@ -52,7 +51,7 @@ _TAGS = {*_CORE, "str", "seq", "map"}
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the YAML 1.2 core scalars and without anchors."""
+    """A SafeLoader with the YAML 1.2 core scalars and without anchors."""
 
     yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012 (the name PyYAML looks for)
 
@@ -64,7 +63,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """SafeDumper that also quotes text which the loader above would read as a number."""
+    """A SafeDumper that also quotes text which the loader above would read as a number."""
 
 
 for _tag, (_pattern, _first) in _CORE.items():
@@ -94,7 +93,7 @@ def read(path: Path) -> YamlFile:
 
 
 def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, path: Path, file: YamlFile) -> Any:
-    """Plain data of a node; notes the line of every key and list element below it."""
+    """Build the plain data of a node, and note the line of every key and list element below it."""
     if not node.tag.startswith("tag:yaml.org,2002:") or node.tag.rpartition(":")[2] not in _TAGS:
         raise yaml.constructor.ConstructorError(None, None, f"tag {node.tag!r} is not allowed", node.start_mark)
     if isinstance(node, yaml.SequenceNode):
@@ -116,7 +115,7 @@ def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, path: Path, file:
         if name in data:
             first = file.origins[here].rpartition(":")[2]
             dotted = ".".join(map(str, here))
-            file.mistakes.append(Mistake(place, f"{dotted}: duplicate key, already set in line {first}", dotted))
+            file.mistakes.append(Mistake(place, f"{dotted}: duplicate key, already set in line {first}"))
         file.origins[here] = place
         data[name] = _construct(loader, child, here, path, file)
     return data
@@ -129,7 +128,7 @@ def _syntax_mistake(path: Path, error: yaml.YAMLError) -> Mistake:
 
 
 def parse_value(text: str) -> Any:
-    """The value of `key=value`, read by the same rules as a file: `1e-3`, `[2, 4]`, `null`, `{name: lasher}`.
+    """Read the value of `key=value` by the rules for files: `1e-3`, `[2, 4]`, `null`, `{name: lasher}`.
 
     Raises:
         ValueError: if `text` is not valid YAML, with the reason.
@@ -147,5 +146,5 @@ def parse_value(text: str) -> Any:
 
 
 def dump(data: dict[str, Any]) -> str:
-    """YAML text that `read` turns back into equal data; keys stay in order."""
+    """Write YAML text that `read` turns back into equal data; keys stay in order."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+import patrack
 from patrack import build
-from patrack.config import experiment_names, load, project_path
+from patrack.config import ConfigError, experiment_names, load, project_path, save
 from patrack.config.schema import Config
 from patrack.weights import WeightsError, save_adapters, save_foundation, save_model
 
@@ -103,7 +104,7 @@ def test_foundation_alone_leaves_given_adapters_out(tmp_path, caplog):
 
 def test_untrained_adapters_must_be_asked_for(tmp_path):
     _trained(tmp_path)
-    with pytest.raises(WeightsError, match=r"no weights for tiny: .*weights/tiny\.safetensors; give --checkpoint"):
+    with pytest.raises(WeightsError, match=r"no weights for tiny: .*weights/tiny\.safetensors; .*'none'"):
         build.build_tracker(_with_foundation(tmp_path / "foundation.safetensors"))
 
 
@@ -129,7 +130,26 @@ def test_identity_changes_with_weights_and_settings_but_not_with_paths(tmp_path)
 
 
 def test_config_of_a_run_brings_its_weights(tmp_path):
+    save(CONFIG, tmp_path)
+    assert build.weights_beside(tmp_path) is None
     _trained(tmp_path)
-    assert build.weights_beside(str(tmp_path)) == str(tmp_path)
+    assert build.weights_beside(tmp_path) == str(tmp_path)
     assert build.weights_beside(str(tmp_path / "config.yaml")) == str(tmp_path)
     assert build.weights_beside("rgbt_tiny") is None
+
+
+def test_a_tracker_is_loaded_by_name_or_with_the_weights_of_a_run(tmp_path):
+    assert patrack.load_tracker("rgbt_tiny", overrides=["model.streams=rgb"]).model.streams == "rgb"
+    model = _trained(tmp_path)
+    save(_with_foundation(tmp_path / "foundation.safetensors"), tmp_path)
+    loaded = patrack.load_tracker(tmp_path).model.state_dict()
+    assert all(torch.equal(tensor, loaded[name]) for name, tensor in model.state_dict().items())
+    untrained = patrack.load_tracker(tmp_path, checkpoint="none").model.state_dict()
+    assert not all(torch.equal(tensor, untrained[name]) for name, tensor in model.state_dict().items())
+
+
+def test_mistakes_in_loading_a_tracker_name_the_arguments(tmp_path):
+    with pytest.raises(ConfigError, match="did you mean 'rgbt_tiny'"):
+        patrack.load_tracker("rgbt_tini")
+    with pytest.raises(WeightsError, match=r"checkpoint .*: no weights in this folder"):
+        patrack.load_tracker("rgbt_tiny", checkpoint=tmp_path)

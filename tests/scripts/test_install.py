@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="the script is for ba
 @pytest.fixture
 def project(tmp_path):
     """A copy of the files that the script reads, with a .venv whose pip only notes its calls."""
-    for name in ("requirements.txt", "constraints.txt", "setup.py", "scripts/install.sh"):
+    for name in ("requirements.txt", "constraints.txt", "pyproject.toml", "setup.py", "scripts/install.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(project_path(name), tmp_path / name)
     return tmp_path
@@ -98,7 +98,7 @@ def test_plain_installation_is_part_of_the_dev_one_but_not_the_other_way_round(w
     assert [call.rsplit(maxsplit=1)[-1] for call in pip_calls(with_venv)] == [".", ".[dev]", "vot-toolkit==0.9.0"]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "setup.py"])
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt", "pyproject.toml", "setup.py"])
 def test_changed_requirements_are_installed(with_venv, name):
     install(with_venv)
     with (with_venv / name).open("a") as file:
