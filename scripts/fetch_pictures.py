@@ -24,8 +24,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.synthetic.cutting import cut_out, is_photograph, moving_things, photo_regions
-from lib.synthetic.pictures import INDEX_NAME
+from lib.synthetic.pictures import INDEX_NAME, cut_out, is_photograph, moving_things, photo_regions
 from patrack.files import atomic_write
 
 HELD_OUT = ("libby", "breakdance", "car-shadow", "scooter-black")  # of DAVIS: for validation, never in training data

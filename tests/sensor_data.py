@@ -8,11 +8,8 @@ from functools import cache
 import numpy as np
 
 from lib.synthetic.benchmark import Job, draw_scene
-from lib.synthetic.depth import DepthSensor
-from lib.synthetic.events import EventSensor
-from lib.synthetic.plan import Plan
-from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import ThermalSensor
+from lib.synthetic.scene import Plan, Scene
+from lib.synthetic.sensors import DepthSensor, EventSensor, ThermalSensor
 
 SIZE = (96, 72)
 SENSORS = {"rgbt": ThermalSensor, "rgbd": DepthSensor, "rgbe": EventSensor}

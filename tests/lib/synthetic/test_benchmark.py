@@ -13,9 +13,8 @@ import pytest
 
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic import benchmark as module
-from lib.synthetic.benchmark import Job, draw_scene, frames
-from lib.synthetic.plan import MODALITIES
-from lib.synthetic.writers import SPLITS, write_annotations
+from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames, write_annotations
+from lib.synthetic.scene import MODALITIES
 
 SIZE, LENGTH = (96, 72), 4
 
@@ -122,8 +121,10 @@ def test_attributes_are_read_off_the_rendered_frames(
     inside: tuple, occluded: tuple, width: float, expected: set[str]
 ) -> None:
     scene, _ = draw_scene(Job("rgbt", "train", 0, 2, SIZE, 3))
+    scene.attributes.clear()
     boxes = np.tile([1.0, 1, width, width], (2, 1))
-    assert module._observed(scene, boxes, np.array(inside), np.array(occluded)) == expected
+    module._observed(scene, boxes, np.array(inside), np.array(occluded))
+    assert scene.attributes == expected
 
 
 def test_content_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:

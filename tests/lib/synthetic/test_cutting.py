@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.synthetic.cutting import cut_out, is_photograph, moving_things, photo_regions
+from lib.synthetic.pictures import cut_out, is_photograph, moving_things, photo_regions
 
 
 def test_cut_out_is_cropped_to_the_mask_with_a_soft_edge() -> None:

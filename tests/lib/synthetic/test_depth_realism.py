@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from lib.synthetic.benchmark import Job, draw_scene
-from lib.synthetic.depth import DepthSensor
 from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
+from lib.synthetic.sensors import DepthSensor
 
 
 def drawn(index: int) -> tuple[Scene, np.random.Generator]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lib.synthetic.events import EVENT_COLORS, EventSensor
 from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
+from lib.synthetic.sensors import EVENT_COLORS, EventSensor
 from sensor_data import SIZE, cameras, good_scene
 
 

@@ -12,18 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.synthetic import SyntheticError, generate, photo_builder
+from lib.synthetic import SyntheticError, compose_photos, generate
 from lib.synthetic import benchmark as module
 from lib.synthetic.benchmark import Job, draw_scene, frames
-from lib.synthetic.compose_photos import make_photo_scene
-from lib.synthetic.painter import BORDER, Sprite
-from lib.synthetic.photo_backgrounds import PLACES, make_photo_background
-from lib.synthetic.photo_builder import TARGETS
-from lib.synthetic.photo_sprites import cutout_sprite, photo_sprite
+from lib.synthetic.compose_photos import TARGETS, make_photo_scene
+from lib.synthetic.objects import BORDER, Sprite
+from lib.synthetic.photos import PLACES, cutout_sprite, make_photo_background, photo_sprite
 from lib.synthetic.pictures import INDEX_NAME, Pictures
-from lib.synthetic.plan import MODALITIES
 from lib.synthetic.render import render
-from lib.synthetic.scene import Scene
+from lib.synthetic.scene import MODALITIES, Scene
 
 SIZE, LENGTH = (96, 72), 4
 FILM = {"files": ["cutouts/thing/0.png"], "kind": "thing", "clip": 0, "frames": [0], "boxes": [[1, 2, 30, 20]]}
@@ -39,7 +36,7 @@ def _make(root: Path, pictures: Path | None, modality: str = "rgbt", count: int 
 
 
 def _scene(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, seed: int = 0, modality: str = "rgbt") -> Scene:
-    monkeypatch.setattr(photo_builder, "TARGETS", {kind: 1.0})
+    monkeypatch.setattr(compose_photos, "TARGETS", {kind: 1.0})
     return make_photo_scene(np.random.default_rng(seed), modality, LENGTH, *SIZE, Pictures(folder))
 
 

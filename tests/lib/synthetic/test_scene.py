@@ -9,12 +9,9 @@ import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene, frames
 from lib.synthetic.compose import make_scene
-from lib.synthetic.depth import DepthSensor
-from lib.synthetic.events import EVENT_COLORS, EventSensor
-from lib.synthetic.plan import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, make_plan, make_schedules
 from lib.synthetic.render import render
-from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import RgbSensor, ThermalSensor
+from lib.synthetic.scene import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, Scene, make_plan, make_schedules
+from lib.synthetic.sensors import EVENT_COLORS, DepthSensor, EventSensor, RgbSensor, ThermalSensor
 
 SIZE = (96, 72)
 ALWAYS = (-1e3, 1e6, 1.0)  # a window that covers every frame
@@ -47,13 +44,16 @@ def _alone(scene: Scene) -> Scene:
 
 def _still(scene: Scene) -> Scene:
     """The same scene at a standstill, as at its first frame."""
+
+    def frozen(part: object, *names: str) -> dict[str, np.ndarray]:
+        return {name: np.repeat(getattr(part, name)[1:2], scene.length + 1, 0) for name in names}
+
     actors = []
     for a in scene.actors:
-        arrays = ("position", "scale", "angle", "shear", "distance", "phase", "warp")
-        actors.append(replace(a, **{name: np.repeat(getattr(a, name)[1:2], scene.length + 1, 0) for name in arrays}))
-    camera = scene.camera
-    frozen = {name: np.repeat(getattr(camera, name)[1:2], scene.length + 1, 0) for name in ("zoom", "angle", "pan")}
-    return replace(scene, actors=tuple(actors), camera=replace(camera, **frozen))
+        pose = replace(a.pose, **frozen(a.pose, "angle", "shear", "phase", "warp"))
+        actors.append(replace(a, pose=pose, **frozen(a, "position", "scale", "distance")))
+    camera = replace(scene.camera, **frozen(scene.camera, "zoom", "angle", "pan"))
+    return replace(scene, actors=tuple(actors), camera=camera)
 
 
 def _undisturbed(scene: Scene) -> Scene:

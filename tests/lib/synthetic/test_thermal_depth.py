@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene
-from lib.synthetic.depth import DepthSensor
 from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import ThermalSensor
+from lib.synthetic.sensors import DepthSensor, ThermalSensor
 from sensor_data import SIZE, cameras, good_scene, poor_scene
 
 
@@ -127,10 +126,10 @@ def test_lattice_is_a_regular_grid_of_the_given_share(share: float) -> None:
 
 
 def test_depth_misregistration_reaches_thirty_pixels_of_640() -> None:
-    centre = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2, 1])
+    center = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2, 1])
     scene = good_scene("rgbd")
     matrices = [sensor.matrix for sensor in cameras(scene, 200)]
-    moved = [np.hypot(*(m @ centre - centre[:2])) * 640 / SIZE[0] for m in matrices if m is not None]
+    moved = [np.hypot(*(m @ center - center[:2])) * 640 / SIZE[0] for m in matrices if m is not None]
     assert 0.45 < len(moved) / len(matrices) < 0.75  # 0.6
     assert max(moved) > 40
     assert np.mean(np.array(moved) > 30) > 0.15
