@@ -14,8 +14,6 @@ import numpy as np
 from lib.synthetic.objects import SHAPES, make_sprite
 from lib.synthetic.textures import color_map, fractal, overlap, paint_polygon, palette, shade, texture
 
-__all__ = ["BACKGROUNDS", "Background", "look_up", "make_background", "slanted_plane"]
-
 
 def look_up(table: np.ndarray, color: np.ndarray) -> np.ndarray:
     """Map colors (H, W, 3) uint8 to entries (H, W) of a table (4096,) that has 4 bits per channel."""

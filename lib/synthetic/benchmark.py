@@ -27,8 +27,6 @@ from lib.synthetic.scene import MODALITIES, Scene
 from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
 from patrack.files import atomic_write
 
-__all__ = ["META_NAME", "SPLITS", "VERSION", "Frame", "Job", "draw_scene", "frames", "generate", "sequence_name"]
-
 VERSION = 2  # of what is drawn: another version does not continue a data set, and its scores do not compare
 META_NAME = "synthrgbx.json"
 SPLITS: tuple[str, ...] = ("train", "val", "test")
@@ -151,9 +149,7 @@ def _acceptable(scene: Scene) -> bool:
     return bool(seen and sides.max() >= 8 * unit and sides.min() >= 4 * unit and covered < 0.7)
 
 
-@lru_cache(maxsize=2)
-def _pictures(folder: Path) -> Pictures:
-    return Pictures(folder)
+_pictures = lru_cache(maxsize=2)(Pictures)
 
 
 def draw_scene(job: Job) -> tuple[Scene, np.random.Generator]:
@@ -412,11 +408,6 @@ def generate(
     return names
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent: it stops handing out sequences, and those begun are completed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _run(root: Path, jobs: list[Job], workers: int) -> Iterator[str]:
     """Make the jobs' sequences, yielding names as they are finished."""
     workers = min(workers, len(jobs))
@@ -425,7 +416,8 @@ def _run(root: Path, jobs: list[Job], workers: int) -> Iterator[str]:
             yield _make(root, job)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _ignore_interrupt)
+    # Ctrl-C is left to this process: it stops handing out sequences, and those begun are completed.
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         for future in as_completed([pool.submit(_make, root, job) for job in jobs]):
             yield future.result()

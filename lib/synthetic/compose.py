@@ -15,8 +15,6 @@ from lib.synthetic.objects import ARTICULATED, SHAPES, Sprite, make_sprite
 from lib.synthetic.scene import Actor, Camera, Pose, Scene, bump, make_plan, make_schedules, make_wave
 from lib.synthetic.textures import palette
 
-__all__ = ["Builder", "make_scene"]
-
 _CANVAS = 1.5  # background size / view size
 
 

@@ -27,8 +27,6 @@ from lib.synthetic.pictures import Cutout, Pictures
 from lib.synthetic.scene import Actor, Camera, Pose, Scene, make_schedules, make_wave, pick
 from lib.synthetic.textures import palette
 
-__all__ = ["TARGETS", "make_photo_scene"]
-
 _CANVAS = 1.9  # background size / view size
 _GENTLE = 0.5  # share of the RGB failures that are left out: real pictures are hard enough
 # what the target is, and its share
@@ -134,7 +132,7 @@ class _PhotoScene(Builder):
         camera = Camera(zoom / zoom.max(), angle, np.zeros((len(zoom), 2)), self.center)
         return camera.showing(rng.uniform(-0.3, 0.3, 2) * (self.width, self.height), path)
 
-    def actor(
+    def add(
         self,
         role: str,
         sprite: Sprite,
@@ -146,14 +144,16 @@ class _PhotoScene(Builder):
         reflective: bool = False,
         painted: bool = True,
         sensed: bool = True,
-    ) -> Actor:
-        """An actor with a temperature of its own, unless one is given."""
+    ) -> None:
+        """Add an actor with a temperature of its own, unless one is given."""
         rng = self.rng
         difference = rng.uniform(26, 105) if rng.random() < 0.7 else -rng.uniform(25, 60)
         drawn = float(np.clip(self.warm + difference * (1 if role == "target" else 0.7), 8, 240))
         temperature, heat_gain = drawn if temperature is None else temperature, float(rng.uniform(0.25, 0.8))
         distance = np.broadcast_to(np.asarray(distance, np.float64), self.tau.shape).copy()
-        return Actor(role, sprite, path, scale, pose, distance, temperature, heat_gain, reflective, painted, sensed)
+        self.actors.append(
+            Actor(role, sprite, path, scale, pose, distance, temperature, heat_gain, reflective, painted, sensed)
+        )
 
     def add_target(self) -> None:
         """Draw the target, the camera, and the object that the target is a part of, if any."""
@@ -208,15 +208,12 @@ class _PhotoScene(Builder):
         if pose.warp_amount:
             self.attributes.add("deformation")
         distance = rng.uniform(900, 4200) / np.exp(log_scale - log_scale.mean())
-        whole = self.actor("target", sprite, path, scale, pose, distance)
-        if kind != "part":
-            self.actors.append(whole)
-            return
-        part = part_of(rng, sprite)
-        self.actors += [
-            self.actor("target", part, path, scale, pose, distance * 0.9995, painted=False, sensed=False),
-            self.actor("whole", sprite, path, scale, pose, distance),
-        ]
+        self.add("target", sprite, path, scale, pose, distance)
+        if kind == "part":
+            self.actors.clear()
+            part = part_of(rng, sprite)
+            self.add("target", part, path, scale, pose, distance * 0.9995, painted=False, sensed=False)
+            self.add("whole", sprite, path, scale, pose, distance)
 
     def add_filmed_target(self, size: float) -> None:
         """Draw what moves in a clip, as it was filmed, through a camera that follows it more or less."""
@@ -242,9 +239,7 @@ class _PhotoScene(Builder):
         pose = replace(self.still(sprite), phase=place.playing)
         path = camera.center + camera.pan + np.einsum("tij,tj->ti", camera.linear(), world)
         distance = rng.uniform(900, 4200) / camera.zoom
-        self.actors.append(
-            self.actor("target", sprite, path, camera.scale * place.scale, pose, distance, painted=False)
-        )
+        self.add("target", sprite, path, camera.scale * place.scale, pose, distance, painted=False)
 
     def add_region_target(self, size: float) -> None:
         """Draw a target that is a part of the place: of several parts, the one with the most to see on it."""
@@ -256,9 +251,7 @@ class _PhotoScene(Builder):
         self.background.frames = ()  # what moves can't be a part that stands still
         distance = rng.uniform(900, 4200) / self.camera.zoom
         pose = self.still(self.look)
-        self.actors.append(
-            self.actor("target", self.look, path, self.camera.scale, pose, distance, painted=False, sensed=False)
-        )
+        self.add("target", self.look, path, self.camera.scale, pose, distance, painted=False, sensed=False)
         gray = cv2.cvtColor(self.background.albedo, cv2.COLOR_BGR2GRAY).astype(np.float32)
         h, w = gray.shape
         places = rng.uniform(-0.32, 0.32, (24, 2)) * (w, h)
@@ -284,9 +277,7 @@ class _PhotoScene(Builder):
             if self.kind in ("region", "filmed"):  # the target is in the place's picture: whatever is painted hides it
                 distance = target.distance.min() * rng.uniform(0.6, 0.95)
             reflective = rng.random() < 0.1
-            self.actors.append(
-                self.actor("bystander", sprite, path, self.camera.scale, pose, distance, reflective=reflective)
-            )
+            self.add("bystander", sprite, path, self.camera.scale, pose, distance, reflective=reflective)
 
     def equal(self, same: bool) -> Sprite:
         """An equal of the target (`same`: its very pictures) or another of its kind."""
@@ -315,7 +306,7 @@ class _PhotoScene(Builder):
                 scale = target.scale * float(np.exp(rng.normal(0, 0.04)))
                 warm = float(np.clip(target.temperature + rng.normal(0, 20), 5, 245))
                 distance, pose = target.distance * (0.98 if row else 1.01), self.still(sprite)
-                self.actors.append(self.actor("equal", sprite, path, scale, pose, distance, temperature=warm))
+                self.add("equal", sprite, path, scale, pose, distance, temperature=warm)
 
     def add_crowd(self) -> None:
         """Add figures like the target that walk about near it, before and behind it."""
@@ -331,7 +322,7 @@ class _PhotoScene(Builder):
             scale = target.scale.mean() * np.repeat((zoom / zoom.mean())[:, None], 2, 1) / apart**0.5
             warm = float(np.clip(target.temperature + rng.normal(0, 20), 5, 245))
             pose, distance = self.moves(sprite), target.distance * apart
-            self.actors.append(self.actor("equal", sprite, path, scale, pose, distance, temperature=warm))
+            self.add("equal", sprite, path, scale, pose, distance, temperature=warm)
 
     def add_twins(self) -> None:
         """Add twins that cross the target where RGB is to fail, and now and then a relative."""
@@ -352,7 +343,7 @@ class _PhotoScene(Builder):
                 scale = np.full_like(target.scale, target.scale.mean())
                 apart = float(rng.choice([0.8, 1.1, 1.4], p=[0.2, 0.5, 0.3]))
                 pose, distance = self.moves(sprite), target.distance * apart
-                self.actors.append(self.actor("relative", sprite, path, scale, pose, distance))
+                self.add("relative", sprite, path, scale, pose, distance)
 
     def add_occluders(self) -> None:
         """Add things that pass, or stand, in front of the target at some moment: posts, people, goods."""
@@ -371,7 +362,7 @@ class _PhotoScene(Builder):
             scale = np.repeat((zoom / zoom[at])[:, None], 2, 1)
             pose = self.moves(sprite) if speed else self.still(sprite)
             distance = target.distance * rng.uniform(0.55, 0.8)
-            self.actors.append(self.actor("occluder", sprite, path, scale, pose, distance))
+            self.add("occluder", sprite, path, scale, pose, distance)
 
 
 def make_photo_scene(

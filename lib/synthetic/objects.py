@@ -14,8 +14,6 @@ import numpy as np
 
 from lib.synthetic.textures import fractal, paint_polygon, palette, shade, texture
 
-__all__ = ["ARTICULATED", "BORDER", "SHAPES", "Sprite", "make_sprite"]
-
 _OVERSAMPLING = 2
 BORDER = 2  # transparent pixels around a sprite, so that a warp interpolates to nothing
 _PHASES = 6

@@ -16,21 +16,6 @@ from lib.synthetic.objects import BORDER, Sprite
 from lib.synthetic.pictures import Cutout, Pictures
 from lib.synthetic.textures import fractal
 
-__all__ = [
-    "PLACES",
-    "adapted",
-    "cutout_sprite",
-    "film_sprite",
-    "forth_and_back",
-    "make_film",
-    "make_photo_background",
-    "part_of",
-    "photo_sprite",
-    "region_sprite",
-]
-
-_MOST_PHASES = 24  # pictures of one object that a sprite plays
-
 
 def forth_and_back(step: np.ndarray, length: int) -> np.ndarray:
     """Turn step numbers (T,), rounded down, into indices of `length` pictures played to the end and back."""
@@ -47,8 +32,9 @@ def _tone_table(rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     return np.clip(curve, 0, 255).astype(np.uint8)[None]
 
 
-def _heat(rng: np.random.Generator, colors: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Warmth of an object's parts from its looks: brighter parts warmer or colder, and one side warmer."""
+def _sprite(rng: np.random.Generator, cuts: list[np.ndarray]) -> Sprite:
+    """A sprite of premultiplied pictures; brighter parts are warmer or colder, and one side is warmer."""
+    colors = tuple(_bordered(cut) for cut in cuts)
     slope, (across, down) = rng.normal(0, 0.35), rng.normal(0, 25, 2)
     heat = []
     for color in colors:
@@ -58,7 +44,7 @@ def _heat(rng: np.random.Generator, colors: list[np.ndarray]) -> tuple[np.ndarra
         side = np.linspace(-across, across, w, dtype=np.float32)
         side = side + np.linspace(-down, down, h, dtype=np.float32)[:, None]
         heat.append(np.clip(128 + np.float32(slope) * (gray - np.float32(mean)) + side, 0, 255).astype(np.uint8))
-    return tuple(heat)
+    return Sprite(colors, tuple(heat))
 
 
 def _premultiplied(cut: np.ndarray) -> np.ndarray:
@@ -79,12 +65,7 @@ def _resized(image: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def cutout_sprite(
-    pictures: Pictures,
-    rng: np.random.Generator,
-    cutout: Cutout,
-    size: float,
-    stretch: float = 1.0,
-    most: int = _MOST_PHASES,
+    pictures: Pictures, rng: np.random.Generator, cutout: Cutout, size: float, stretch: float = 1.0, most: int = 24
 ) -> Sprite:
     """A cut-out object, mirrored or not.
 
@@ -107,17 +88,14 @@ def cutout_sprite(
     for cut in cuts:
         color = np.dstack([cv2.LUT(np.ascontiguousarray(cut[..., :3]), table), cut[..., 3]])
         color = _resized(_premultiplied(color), cut.shape[1] * fx, cut.shape[0] * fy)
-        colors.append(_bordered(np.ascontiguousarray(color[:, ::-1]) if mirrored else color))
-    return Sprite(tuple(colors), _heat(rng, colors))
+        colors.append(np.ascontiguousarray(color[:, ::-1]) if mirrored else color)
+    return _sprite(rng, colors)
 
 
 def film_sprite(pictures: Pictures, rng: np.random.Generator, film: Cutout, chosen: list[int]) -> Sprite:
     """Pictures of a thing as large as they are in its clip."""
-    colors = []
-    for k in chosen:
-        color = cv2.resize(_premultiplied(pictures.cut(film.files[k])), film.boxes[k][2:], interpolation=cv2.INTER_AREA)
-        colors.append(_bordered(color))
-    return Sprite(tuple(colors), _heat(rng, colors))
+    cuts = [(_premultiplied(pictures.cut(film.files[k])), film.boxes[k][2:]) for k in chosen]
+    return _sprite(rng, [cv2.resize(cut, size, interpolation=cv2.INTER_AREA) for cut, size in cuts])
 
 
 def _photo_crop(
@@ -178,9 +156,7 @@ def photo_sprite(pictures: Pictures, rng: np.random.Generator, size: float, aspe
         light = 1 + np.float32(rng.uniform(-0.35, 0.35)) * x - np.float32(rng.uniform(0, 0.35)) * x**2
         color = cv2.convertScaleAbs(color.astype(np.float32) * light[None, :, None])
     color = cv2.LUT(color, _tone_table(rng))
-    cut = np.dstack([color, _outline(rng, width, height)])
-    colors = [_bordered(_premultiplied(cut))]
-    return Sprite(tuple(colors), _heat(rng, colors))
+    return _sprite(rng, [_premultiplied(np.dstack([color, _outline(rng, width, height)]))])
 
 
 def region_sprite(rng: np.random.Generator, width: int, height: int) -> Sprite:

@@ -14,19 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-__all__ = [
-    "INDEX_NAME",
-    "KINDS",
-    "Box",
-    "Cutout",
-    "Pictures",
-    "SyntheticError",
-    "cut_out",
-    "is_photograph",
-    "moving_things",
-    "photo_regions",
-]
-
 Box = tuple[int, int, int, int]  # xywh, whole pixels
 INDEX_NAME = "sources.json"
 KINDS: tuple[str, ...] = ("person", "thing", "region")

@@ -11,8 +11,6 @@ from lib.synthetic.backgrounds import look_up
 from lib.synthetic.scene import Actor, Camera, Scene
 from lib.synthetic.textures import overlap
 
-__all__ = ["View", "render"]
-
 _VISIBLE_SHARE = 0.03  # of the silhouette; below it the target counts as fully occluded
 
 

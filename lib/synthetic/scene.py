@@ -12,25 +12,6 @@ import numpy as np
 from lib.synthetic.backgrounds import Background
 from lib.synthetic.objects import Sprite
 
-__all__ = [
-    "MODALITIES",
-    "OUTAGES",
-    "RGB_FAILURES",
-    "X_FAILURES",
-    "Actor",
-    "Camera",
-    "Outage",
-    "Plan",
-    "Pose",
-    "Scene",
-    "Schedules",
-    "bump",
-    "make_plan",
-    "make_schedules",
-    "make_wave",
-    "pick",
-]
-
 MODALITIES: tuple[str, ...] = ("rgbt", "rgbd", "rgbe")
 # share of each kind among the RGB failures of a modality pair
 RGB_FAILURES: dict[str, dict[str, float]] = {

@@ -17,16 +17,6 @@ from lib.synthetic.scene import Outage, Scene, make_wave
 from lib.synthetic.textures import fractal, overlap
 from patrack.modality import DEPTH_LIMIT, OFF_COLOUR, ON_COLOUR
 
-__all__ = [
-    "EVENT_COLORS",
-    "DepthSensor",
-    "EventSensor",
-    "RgbSensor",
-    "ThermalSensor",
-    "drop_out",
-    "misalignment",
-]
-
 _TILE = 640
 
 

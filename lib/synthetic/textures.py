@@ -11,8 +11,6 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-__all__ = ["TEXTURES", "Window", "color_map", "fractal", "overlap", "paint_polygon", "palette", "shade", "texture"]
-
 Texture = Callable[[np.random.Generator, int, int, np.ndarray], np.ndarray]
 Window = tuple[slice, slice]  # rows and columns of a picture
 
