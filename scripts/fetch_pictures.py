@@ -339,7 +339,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--output", type=Path, required=True, help="folder to fill; must not hold pictures yet")
     held_out = ", ".join(HELD_OUT)
     add("--davis", type=Path, help=f"DAVIS sequences as folders with img/ and mask/; {held_out} are left out")
-    add("--clips", type=Path, help="folder of .mp4 files under a free licence (demo/data/gallery of SAM 2)")
+    add("--clips", type=Path, help="folder of .mp4 files under a free license (demo/data/gallery of SAM 2)")
     add("--packages", nargs="+", choices=PACKAGES, default=list(PACKAGES), help="what to fetch (default: all)")
     add("--device", help="as for every command; this one uses the CPU")
     add("--seed", help="as for every command; nothing here is random")

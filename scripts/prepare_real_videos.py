@@ -153,7 +153,7 @@ def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable
     """
 
     def agree(frames: list[np.ndarray], boxes: list[tuple[int, ...]]) -> bool:
-        """Whether a tracker that starts at the last box and goes backwards finds all of them."""
+        """Check that a tracker that starts at the last box and goes backwards finds all of them."""
         backwards = new_tracker()
         backwards.init(frames[-1], boxes[-1])
         for frame, box in zip(frames[-2::-1], boxes[-2::-1], strict=True):

@@ -24,7 +24,7 @@ def good_scene(modality: str, length: int = 6) -> Scene:
 
 
 def poor_scene(modality: str, length: int = 6) -> Scene:
-    """The same scene, of which the X sensor may see little."""
+    """A scene of which the X sensor may see little, otherwise like `good_scene`."""
     scene = good_scene(modality, length)
     return replace(scene, plan=replace(scene.plan, poor_x=True))
 

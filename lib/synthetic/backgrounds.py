@@ -56,7 +56,7 @@ class Background:
         height, width = self.temperature.shape
         return height, width
 
-    def look(self, t: int) -> np.ndarray:
+    def albedo_at(self, t: int) -> np.ndarray:
         """The albedo at time index `t`."""
         return self.albedo if self.playing is None or not self.frames else self.frames[self.playing[t]]
 

@@ -42,7 +42,7 @@ _X_SENSORS: dict[str, type[ThermalSensor] | type[DepthSensor] | type[EventSensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Where one modality pair keeps its things.
+    """Folders and file names of one modality pair.
 
     Attributes:
         folders: split -> folder of its sequences, below the root.
@@ -110,7 +110,7 @@ class Job:
     pictures: Path | None = None
 
     def rng(self, attempt: int) -> np.random.Generator:
-        """The generator of one attempt; no two (split, modality, index, attempt) share one."""
+        """Make the generator of one attempt; no two (split, modality, index, attempt) share one."""
         key = (self.seed, SPLITS.index(self.split), MODALITIES.index(self.modality), self.index, attempt)
         return np.random.default_rng(key)
 
@@ -130,7 +130,7 @@ def sequence_name(split: str, index: int) -> str:
 
 
 def _acceptable(scene: Scene) -> bool:
-    """Whether the first frame shows the target and the target mostly stays in the image.
+    """Tell whether the first frame shows the target and the target mostly stays in the image.
 
     A drawn target must be clear to see; one of real pictures may be small, huge, and partly outside or hidden.
     """
@@ -188,18 +188,18 @@ def frames(scene: Scene, rng: np.random.Generator) -> Iterator[Frame]:
     shift, length = scene.plan.time_shift, scene.length
     views: dict[int, View] = {}  # those that the later stream still needs
 
-    def look(t: int) -> View:
+    def view_at(t: int) -> View:
         if t not in views:
             views[t] = render(scene, t)
         return views[t]
 
     if isinstance(x_sensor, EventSensor):  # it reports changes: show it the frame before the first
         start = _mirrored(-shift, length)
-        x_sensor(look(start), start, rng)
+        x_sensor(view_at(start), start, rng)
     pictures: dict[str, np.ndarray] = {}
     for t in range(1, length + 1):
         x_time = _mirrored(t - shift, length)
-        taken = {"rgb": rgb_sensor(look(t), t, rng), "x": x_sensor(look(x_time), x_time, rng)}
+        taken = {"rgb": rgb_sensor(view_at(t), t, rng), "x": x_sensor(view_at(x_time), x_time, rng)}
         for outage in scene.plan.outages:
             if outage.start <= t - 1 < outage.end:
                 taken[outage.stream] = drop_out(outage, taken[outage.stream], pictures[outage.stream], rng)

@@ -24,7 +24,7 @@ class Builder:
     Attributes:
         unit: pixels per pixel of a 320x240 view.
         time: (T,) frames, from -1.
-        tau: (T,) time as the moving things feel it: it stands still while the scene is static.
+        tau: (T,) time of everything that moves: it stands still while the scene is static.
         warm: the place's temperature.
         actors: everyone so far, the target first.
     """
@@ -62,14 +62,14 @@ class Builder:
         return heads
 
     def wander(self, speed: float, reach: np.ndarray) -> np.ndarray:
-        """A smooth path (T, 2) within +-reach (2,) pixels, at about the given speed (pixels per frame)."""
+        """Draw a smooth path (T, 2) within +-reach (2,) pixels, at about the given speed (pixels per frame)."""
         reach = np.minimum(reach, max(speed * 40, 3.0))
         period = 7 * float(np.hypot(*reach)) / 1.4 / max(speed, 1e-3)
         waves = [make_wave(self.rng, max(period, 12.0), self.tau) for _ in range(2)]
         return np.stack([reach[k] * 1.4 * waves[k] for k in range(2)], -1)
 
     def target_path(self, size: float) -> np.ndarray:
-        """Where the center of a target of that size (pixels) is in the image, (T, 2)."""
+        """Draw the path (T, 2) of the center of a target of that size, pixels in the image."""
         rng = self.rng
         frame = np.array([self.width, self.height])
         reach = frame * rng.uniform(0.12, 0.4, 2)
@@ -92,7 +92,7 @@ class Builder:
         return path
 
     def draw_camera(self, target: np.ndarray) -> Camera:
-        """A camera: fixed, hand-held, panning, following, or moving around a target (T, 2) that stands still."""
+        """Draw a camera: fixed, hand-held, panning, following, or moving around a target (T, 2) that stands still."""
         rng, count = self.rng, len(self.tau)
         mode = str(rng.choice(["fixed", "shake", "pan", "follow", "around"], p=[0.22, 0.15, 0.2, 0.15, 0.28]))
         zoom, angle, pan = np.ones(count), np.zeros(count), np.zeros((count, 2))
@@ -116,7 +116,7 @@ class Builder:
         return camera
 
     def pose(self, kind: str, sprite: Sprite, rigid: bool = False) -> Pose:
-        """How an actor turns, shears, moves its parts and, for soft kinds of `SHAPES`, waves."""
+        """Draw how an actor turns, shears, moves its parts and, for soft kinds of `SHAPES`, waves."""
         rng, count = self.rng, len(self.tau)
         angle, shear, warp = np.zeros(count), np.zeros(count), self.tau * rng.uniform(0.1, 0.5)
         amount = 0.0
@@ -129,13 +129,13 @@ class Builder:
         return Pose(angle, shear, phase, warp, amount)
 
     def spin(self, pose: Pose, probability: float, fastest: float) -> Pose:
-        """The pose, sometimes turning all the time, at most `fastest` radians per frame."""
+        """Let a pose, sometimes, turn all the time, at most `fastest` radians per frame."""
         if not self.chance(probability, "rotation"):
             return pose
         return replace(pose, angle=pose.angle + self.rng.choice([-1, 1]) * self.rng.uniform(0.01, fastest) * self.tau)
 
     def growth(self, probability: float, largest: float) -> tuple[np.ndarray, np.ndarray]:
-        """How the target comes nearer and goes away.
+        """Draw how the target comes nearer and goes away.
 
         Args:
             probability: of a change of scale worth an attribute.
@@ -151,13 +151,13 @@ class Builder:
         return log_scale, np.exp(log_scale) * self.camera.zoom / self.camera.zoom.max()
 
     def squeeze(self, strength: float, fastest: float) -> np.ndarray:
-        """Factor (T,) on the target's width; periods are from `fastest` to 120 frames."""
+        """Draw a factor (T,) on the target's width; its period is `fastest` to 120 frames."""
         if not self.chance(0.25, "aspect_change"):
             return np.ones(len(self.tau))
         return np.exp(strength * (make_wave(self.rng, self.rng.uniform(fastest, 120), self.tau) - 0.5))
 
     def along(self, at: int, point: np.ndarray, speed: float) -> np.ndarray:
-        """A path (T, 2) of something that moves by itself in the world and is at image `point` at time index `at`."""
+        """Draw a path (T, 2) of something that moves by itself and is at the image point (2,) at time index `at`."""
         heading = self.rng.uniform(0, 2 * np.pi)
         moved = (self.tau - self.tau[at])[:, None] * speed * np.array([np.cos(heading), np.sin(heading)])
         if speed > 0:
@@ -224,7 +224,7 @@ class _DrawnScene(Builder):
         self.actors.append(Actor("target", sprite, path, scale, pose, distance, temperature, heat_gain))
 
     def moment(self) -> int:
-        """A time index at which something is to be near the target."""
+        """Draw a time index at which something is to be near the target."""
         return int(self.rng.integers(min(6, self.length), self.length + 1))
 
     def add_bystanders(self) -> None:

@@ -44,9 +44,9 @@ TARGETS: dict[str, float] = {
 
 
 class _PhotoScene(Builder):
-    """Draws a scene with pictures at hand. Similar objects copy the target's `look`, `size` and `cutout`."""
+    """Draws a scene with pictures at hand. Similar objects copy the target's `picture`, `size` and `cutout`."""
 
-    look: Sprite
+    picture: Sprite
     size: float
     cutout: Cutout | None = None
 
@@ -165,7 +165,7 @@ class _PhotoScene(Builder):
         else:
             self.add_pasted_target(size)
 
-    def target_sprite(self, large: float) -> tuple[Sprite, Cutout | None]:
+    def draw_sprite(self, large: float) -> tuple[Sprite, Cutout | None]:
         """The picture of a target that is pasted in, and its cut-out."""
         rng, kind = self.rng, self.kind
         if kind == "drawn":
@@ -186,8 +186,8 @@ class _PhotoScene(Builder):
     def add_pasted_target(self, size: float) -> None:
         """Draw a target that is a picture of its own, larger than `size` by a fifth so that it seldom grows."""
         rng, kind = self.rng, self.kind
-        sprite, self.cutout = self.target_sprite(max(size * 1.2, 10 * self.unit))
-        self.look, self.size = sprite, size * 1.2
+        sprite, self.cutout = self.draw_sprite(max(size * 1.2, 10 * self.unit))
+        self.picture, self.size = sprite, size * 1.2
         path = self.target_path(size) + self.shake
         if kind == "row" or (kind in ("object", "shape", "part") and rng.random() < 0.4):
             self.camera = self.around(path)
@@ -220,7 +220,7 @@ class _PhotoScene(Builder):
         rng, place = self.rng, self.background
         assert place.playing is not None
         sprite = film_sprite(self.pictures, rng, self.film, self.chosen)
-        self.look, self.size, self.cutout = sprite, size, self.film
+        self.picture, self.size, self.cutout = sprite, size, self.film
         h, w = place.frames[0].shape[:2]
         boxes = np.array([self.film.boxes[k] for k in self.chosen], np.float64)
         whole = max(self.width / w, self.height / h)  # the view shows all of the clip
@@ -246,12 +246,12 @@ class _PhotoScene(Builder):
         rng, path = self.rng, self.target_path(size) + self.shake
         aspect = self.aspect()
         width, height = max(6, round(size * aspect**0.5)), max(6, round(size / aspect**0.5))
-        self.look, self.size = region_sprite(rng, width, height), size
+        self.picture, self.size = region_sprite(rng, width, height), size
         self.camera = self.around(path)
         self.background.frames = ()  # what moves can't be a part that stands still
         distance = rng.uniform(900, 4200) / self.camera.zoom
-        pose = self.still(self.look)
-        self.add("target", self.look, path, self.camera.scale, pose, distance, painted=False, sensed=False)
+        pose = self.still(self.picture)
+        self.add("target", self.picture, path, self.camera.scale, pose, distance, painted=False, sensed=False)
         gray = cv2.cvtColor(self.background.albedo, cv2.COLOR_BGR2GRAY).astype(np.float32)
         h, w = gray.shape
         places = rng.uniform(-0.32, 0.32, (24, 2)) * (w, h)
@@ -283,7 +283,7 @@ class _PhotoScene(Builder):
         """An equal of the target (`same`: its very pictures) or another of its kind."""
         rng = self.rng
         if same or rng.random() < 0.6:
-            return self.look
+            return self.picture
         size = self.size * float(np.exp(rng.normal(0, 0.12)))
         if self.cutout is None:
             return self.shape(size)
@@ -293,7 +293,7 @@ class _PhotoScene(Builder):
         """Add equals of the target beside it, in one or two rows, standing still as it does."""
         rng, target, camera = self.rng, self.target, self.camera
         self.attributes.add("distractor")
-        width, height = (s * float(target.scale[1, 0] / camera.zoom[1]) for s in self.look.size)
+        width, height = (s * float(target.scale[1, 0] / camera.zoom[1]) for s in self.picture.size)
         world = camera.lift(target.position[1], 1)
         same, gap, slope = rng.random() < 0.5, rng.uniform(0.85, 1.7), rng.normal(0, 0.08)
         for row in range(int(rng.choice([1, 2], p=[0.7, 0.3]))):
@@ -314,7 +314,7 @@ class _PhotoScene(Builder):
         self.attributes.add("distractor")
         for _ in range(int(rng.integers(2, 8))):
             same = rng.random() < 0.25
-            sprite = self.look if same else self.cut(self.choose("person", moving=True), self.size, 0.12)
+            sprite = self.picture if same else self.cut(self.choose("person", moving=True), self.size, 0.12)
             at = int(rng.integers(1, self.length + 1))
             offset = rng.normal(0, 1, 2) * (2.2, 0.5) * self.size
             path = self.along(at, target.position[at] + offset, rng.uniform(0, 2.5) * self.unit)

@@ -184,9 +184,9 @@ def adapted(rng: np.random.Generator, sprite: Sprite, surroundings: np.ndarray) 
     """A sprite in about the light of its surroundings (H, W, 3) uint8: part of the way to their mean and cast."""
     around = surroundings[::8, ::8].reshape(-1, 3).mean(axis=0) + 8
     solid = sprite.color[0][..., 3] > 127
-    own = (sprite.color[0][solid][:, :3].mean(axis=0) if solid.any() else np.full(3, 128.0)) + 8
-    light = (around.mean() / own.mean()) ** rng.uniform(0, 0.7)
-    cast = ((around / around.mean()) / (own / own.mean())) ** rng.uniform(0, 0.3)
+    mean = (sprite.color[0][solid][:, :3].mean(axis=0) if solid.any() else np.full(3, 128.0)) + 8
+    light = (around.mean() / mean.mean()) ** rng.uniform(0, 0.7)
+    cast = ((around / around.mean()) / (mean / mean.mean())) ** rng.uniform(0, 0.3)
     gain = np.clip(light * cast, 0.25, 2.2)
     table = np.ones((1, 256, 4))
     table[..., :3] = gain

@@ -44,7 +44,7 @@ class Cutout:
 
 
 class Pictures:
-    """What a folder filled by scripts/fetch_pictures.py holds.
+    """A folder filled by scripts/fetch_pictures.py.
 
     Attributes:
         folder: where the files are.
@@ -124,7 +124,7 @@ class Pictures:
         return Cutout(names, kind, clip, tuple(frames), tuple((x, y, w, h) for x, y, w, h in boxes))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the index's groups and the bytes of every listed file: what the pictures decide."""
+        """Compute the SHA-256 of the index's groups and of the bytes of every listed file."""
         digest = hashlib.sha256()
         groups = [self.photographs, self.clips, [asdict(c) for c in self.cutouts]]
         digest.update(json.dumps(groups).encode())
@@ -134,11 +134,11 @@ class Pictures:
         return digest.hexdigest()
 
     def photograph(self, name: str) -> np.ndarray:
-        """A photograph or a clip's frame, (H, W, 3) uint8, B,G,R; not to be changed."""
+        """Read a photograph or a clip's frame, (H, W, 3) uint8, B,G,R; not to be changed."""
         return _color(self.folder / name)
 
     def cut(self, name: str) -> np.ndarray:
-        """A cut-out, (h, w, 4) uint8, B,G,R,A, not multiplied by alpha; not to be changed."""
+        """Read a cut-out, (h, w, 4) uint8, B,G,R,A, not multiplied by alpha; not to be changed."""
         return _cut(self.folder / name)
 
 
@@ -166,7 +166,7 @@ def _cut(path: Path) -> np.ndarray:
 
 
 def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> tuple[np.ndarray, Box] | None:
-    """The masked part of a picture, its edge moved inwards by about a pixel and softened.
+    """Cut out the masked part of a picture, its edge moved inwards by about a pixel and softened.
 
     Args:
         image: (H, W, 3) uint8, B,G,R.
@@ -190,7 +190,7 @@ def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> tuple[np
 
 
 def is_photograph(cut: np.ndarray) -> bool:
-    """Whether a picture (h, w, 4) uint8 B,G,R,A has the grain of a photograph; a drawing has flat areas."""
+    """Tell a photograph (h, w, 4) uint8 B,G,R,A by its grain from a drawing, which has flat areas."""
     same = (np.abs(np.diff(cut[..., :3].astype(np.int16), axis=1)).max(axis=2) == 0) & (cut[:, 1:, 3] > 200)
     solid = int((cut[:, 1:, 3] > 200).sum())
     colors = len(np.unique((cut[cut[..., 3] > 200][:, :3] >> 3) @ np.array([1, 32, 1024])))
@@ -210,7 +210,7 @@ def _solid_parts(mask: np.ndarray, low: float, high: float) -> list[np.ndarray]:
 
 
 def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
-    """Parts of a photograph that are alike in color and compact: masks (H, W) bool, at most `most`, largest first."""
+    """Find compact parts of a photograph of about one color: masks (H, W) bool, at most `most`, largest first."""
     height, width = image.shape[:2]
     scale = 360 / max(height, width)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -241,7 +241,7 @@ def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
 def moving_things(
     frames: Sequence[np.ndarray], smallest: float = 0.0012, largest: float = 0.2, still: np.ndarray | None = None
 ) -> list[list[tuple[int, np.ndarray]]]:
-    """Things that move before a camera that stands still.
+    """Follow things that move before a camera that stands still.
 
     Args:
         frames: (H, W, 3) uint8 pictures in order.

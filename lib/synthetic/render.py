@@ -16,7 +16,7 @@ _VISIBLE_SHARE = 0.03  # of the silhouette; below it the target counts as fully 
 
 @dataclass(frozen=True)
 class View:
-    """What is there before any sensor looks.
+    """A scene at one time, before any sensor looks.
 
     Attributes:
         color: (H, W, 3) uint8, B,G,R, evenly lit, sharp.
@@ -120,7 +120,7 @@ def render(scene: Scene, t: int) -> View:
         size = (scene.width, scene.height)
         return cv2.warpAffine(layer, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
-    color = through_camera(place.look(t))
+    color = through_camera(place.albedo_at(t))
     temperature = distance = reflective = None
     if scene.modality == "rgbt":
         if place.frames and place.heat_table is not None:

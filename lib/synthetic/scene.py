@@ -58,7 +58,7 @@ def make_wave(rng: np.random.Generator, period: float, time: np.ndarray, count: 
 
 
 def bump(time: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
-    """0 outside [start, end], 1 inside, smooth edges of `edge` frames within the window."""
+    """Evaluate a window in time: 0 outside [start, end], 1 inside, smooth edges of `edge` frames within it."""
 
     def ramp(first: float) -> np.ndarray:
         u = np.clip((np.asarray(time, np.float64) - first) / max(edge, 1e-6), 0, 1)
@@ -69,9 +69,12 @@ def bump(time: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Outage:
-    """One stream, "rgb" or "x", delivers no picture from frame `start` on and before frame `end` (frames from 0).
+    """A stretch of frames in which one stream delivers no picture.
 
-    kind: black, frozen (the last picture again) or noise.
+    Attributes:
+        stream: "rgb" or "x".
+        kind: black, frozen (the last picture again) or noise.
+        start, end: first frame of it and first frame after it, from 0.
     """
 
     stream: str
@@ -82,11 +85,14 @@ class Outage:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which sensors fail and when; windows are (first frame, last frame, edge), frames.
+    """The failures of a sequence.
 
-    outages: when a stream delivers nothing; never both streams.
-    time_shift: frames that X lags behind RGB; negative if RGB lags behind X.
-    poor_x: whether the X sensor may be so poor that it tells little of the target, throughout.
+    Attributes:
+        rgb_failure, x_failure: a key of `RGB_FAILURES` or `X_FAILURES`, or None.
+        rgb_window, x_window: when they happen: first frame, last frame and length of the edges, frames.
+        outages: when a stream delivers nothing; never both streams.
+        time_shift: frames that X lags behind RGB; negative if RGB lags behind X.
+        poor_x: whether the X sensor may be so poor that it tells little of the target, throughout.
     """
 
     rgb_failure: str | None
@@ -105,7 +111,7 @@ class Plan:
 
     @property
     def needs_x(self) -> bool:
-        """Whether there are frames in which only X can show the target."""
+        """True if there are frames in which only X can show the target."""
         return self.rgb_failure is not None or any(outage.stream == "rgb" for outage in self.outages)
 
 
@@ -152,10 +158,13 @@ def make_plan(rng: np.random.Generator, modality: str, length: int) -> Plan:
 class Schedules:
     """Strength of every effect at every time; arrays (T,) float64.
 
-    gain: light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure.
-    glare: 0…1, brightness of a lamp over the target in RGB.  fog: 0…1, share of airlight in RGB.
-    crossover: 0…1, how far the target takes the temperature of what lies behind it.
-    holes: 0…1, share of lost depth pixels near the target.  range_noise: depth noise as a multiple of its usual size.
+    Attributes:
+        gain: light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure.
+        glare: 0…1, brightness of a lamp over the target in RGB.
+        fog: 0…1, share of airlight in RGB.
+        crossover: 0…1, how far the target takes the temperature of what lies behind it.
+        holes: 0…1, share of lost depth pixels near the target.
+        range_noise: depth noise as a multiple of its usual size.
     """
 
     gain: np.ndarray
@@ -188,11 +197,14 @@ def make_schedules(rng: np.random.Generator, plan: Plan, time: np.ndarray) -> Sc
 
 @dataclass(frozen=True)
 class Camera:
-    """Maps background coordinates (pixels from its center) to the image: zoom * R(angle) w + center + pan.
+    """Maps world points w (pixels from the background's center) to the image: zoom * R(angle) w + center + pan.
 
-    zoom, angle (T,) float64, radians; pan (T, 2), pixels; center (2,) of the image.
-    skew: (T, 2, 2) what a rolling shutter does to the finished picture about its center, or None: all rows are
-    exposed at once.
+    Attributes:
+        zoom, angle: (T,) float64; radians.
+        pan: (T, 2) pixels.
+        center: (2,) of the image, pixels.
+        skew: (T, 2, 2) distortion of the finished picture about its center by a rolling shutter; None: all rows are
+            exposed at once.
     """
 
     zoom: np.ndarray
@@ -202,21 +214,21 @@ class Camera:
     skew: np.ndarray | None = None
 
     def linear(self) -> np.ndarray:
-        """zoom * R, (T, 2, 2)."""
+        """Compute zoom * R, (T, 2, 2)."""
         c, s = self.zoom * np.cos(self.angle), self.zoom * np.sin(self.angle)
         return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
     def project(self, world: np.ndarray) -> np.ndarray:
-        """World points (T, 2) or (2,) to image points (T, 2)."""
+        """Map world points (T, 2) or (2,) to image points (T, 2)."""
         points = np.broadcast_to(world, self.pan.shape)
         return np.einsum("tij,tj->ti", self.linear(), points) + self.center + self.pan
 
     def lift(self, image: np.ndarray, index: int) -> np.ndarray:
-        """The world point (2,) seen at an image point (2,) at one time."""
+        """Find the world point (2,) that is seen at an image point (2,) at one time index."""
         return np.linalg.solve(self.linear()[index], image - self.center - self.pan[index])
 
     def showing(self, world: np.ndarray, path: np.ndarray) -> Camera:
-        """This camera, panned so that the world point (2,) is seen at the image points `path` (T, 2)."""
+        """Pan the camera so that the world point (2,) is seen at the image points `path` (T, 2)."""
         return replace(self, pan=path - self.center - np.einsum("tij,j->ti", self.linear(), world))
 
     @property
@@ -227,10 +239,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """How an object holds itself; arrays (T,).
+    """Orientation and shape of an object over time; arrays (T,).
 
-    angle: radians. phase: index of the sprite's phase. warp: phase of a wave-like deformation, `warp_amount` its
-    amplitude as a share of the size.
+    Attributes:
+        angle: radians.
+        shear: of x by y.
+        phase: index of the sprite's phase.
+        warp: phase of a wave-like deformation, radians.
+        warp_amount: its amplitude as a share of the size.
     """
 
     angle: np.ndarray
@@ -242,11 +258,18 @@ class Pose:
 
 @dataclass(frozen=True)
 class Actor:
-    """An object over time; arrays have T rows.
+    """An object over time.
 
-    position (T, 2) image pixels of the center; scale (T, 2) x and y; distance (T,) millimeters; temperature and
-    heat_gain: sensor levels; reflective: no depth; painted: False for what is in the place's picture already; sensed:
-    False if it has no temperature and distance of its own either. Its silhouette counts all the same.
+    Attributes:
+        role: target, twin, x_twin, relative, equal, whole, bystander or occluder.
+        position: (T, 2) center in the image, pixels.
+        scale: (T, 2) image pixels per pixel of the sprite in x and y.
+        distance: (T,) millimeters.
+        temperature: sensor level.
+        heat_gain: sensor levels per level of the sprite's heat.
+        reflective: a depth sensor gets no answer from it.
+        painted: False for an object that is in the place's picture already; its silhouette counts all the same.
+        sensed: False if it has no temperature and distance of its own either.
     """
 
     role: str
@@ -264,11 +287,17 @@ class Actor:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything the renderer and the sensors need; `actors[0]` is the target.
+    """Everything the renderer and the sensors need.
 
-    relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where its
-    own distance says.
-    natural: whether it is made of real pictures.
+    Attributes:
+        modality: rgbt, rgbd or rgbe.
+        width, height, length: pixels; frames.
+        distance: of the background's plane, millimeters.
+        actors: everyone in it, the target first.
+        attributes: names of what can be seen or goes wrong.
+        relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where
+            its own distance says.
+        natural: whether it is made of real pictures.
     """
 
     modality: str

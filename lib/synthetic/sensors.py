@@ -48,7 +48,7 @@ def _noise(rng: np.random.Generator, kind: str, height: int, width: int, channel
 def misalignment(
     rng: np.random.Generator, scene: Scene, offset: tuple[float, float], stretch: float, turn: float
 ) -> np.ndarray:
-    """Where the points of the RGB picture lie in X: a constant offset, scale and rotation about the picture's center.
+    """Draw how X is displaced against RGB: a constant offset, scale and rotation about the picture's center.
 
     Args:
         rng: decides within the limits.
@@ -58,7 +58,7 @@ def misalignment(
         turn: limit of the angle, degrees.
 
     Returns:
-        (2, 3) float64, an affine matrix on pixel coordinates.
+        (2, 3) float64, an affine matrix from pixel coordinates in RGB to those in X.
     """
     scene.attributes.add("misregistered")
     # the sideways offset is at least a third of its limit: two cameras stand side by side
@@ -75,7 +75,7 @@ def _enlarged(matrix: np.ndarray | None, factor: tuple[float, float]) -> np.ndar
 
 
 def drop_out(outage: Outage, image: np.ndarray, before: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """What a stream delivers instead of `image` while it is out; `before` is what it delivered last.
+    """Replace the image of a stream that is out; `before` is the image that it delivered last.
 
     Noise is in color in RGB, gray in 8-bit X, and any range up to 10 m in depth (H, W) uint16.
     """
@@ -153,7 +153,7 @@ class RgbSensor:
         self.lamp_color = np.array([rng.uniform(0.75, 1.0), rng.uniform(0.88, 1.0), 1.0], np.float32)
 
     def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) uint8, B,G,R."""
+        """Take a picture at time index `t`: (H, W, 3) uint8, B,G,R."""
         s, camera, target = self.scene.schedules, self.scene.camera, self.scene.actors[0]
         height, width = view.color.shape[:2]
 
@@ -209,34 +209,34 @@ class ThermalSensor:
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         width, height, count = scene.width, scene.height, scene.length + 1
         poor = scene.plan.poor_x
-        own = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
-        self.factor = float(own.uniform(1.5, 3.5 if poor else 2.5)) if own.random() < 0.4 else 1.0
+        rng = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
+        self.factor = float(rng.uniform(1.5, 3.5 if poor else 2.5)) if rng.random() < 0.4 else 1.0
         self.size = (round(width / self.factor), round(height / self.factor))
-        self.matrix = misalignment(own, scene, (0.03, 0.012), 0.02, 0.8) if own.random() < 0.5 else None
-        self.blur = float(own.uniform(0.6, 1.5)) / self.factor**0.5
-        self.noise = float(own.uniform(3, 9) if poor else own.uniform(0.8, 4))
-        self.halo = float(own.uniform(0.3, 0.9) * own.choice([-1, 1])) if own.random() < 0.35 else 0.0
-        self.halo_reach = float(own.uniform(1.5, 5))
+        self.matrix = misalignment(rng, scene, (0.03, 0.012), 0.02, 0.8) if rng.random() < 0.5 else None
+        self.blur = float(rng.uniform(0.6, 1.5)) / self.factor**0.5
+        self.noise = float(rng.uniform(3, 9) if poor else rng.uniform(0.8, 4))
+        self.halo = float(rng.uniform(0.3, 0.9) * rng.choice([-1, 1])) if rng.random() < 0.35 else 0.0
+        self.halo_reach = float(rng.uniform(1.5, 5))
         columns, rows = self.size
-        self.pattern = own.uniform(0, 2.5) * _noise(own, "normal", 1, columns)
-        self.pattern = self.pattern + own.uniform(0, 1) * _noise(own, "normal", rows, columns)
-        bad = own.random() < 0.25
+        self.pattern = rng.uniform(0, 2.5) * _noise(rng, "normal", 1, columns)
+        self.pattern = self.pattern + rng.uniform(0, 1) * _noise(rng, "normal", rows, columns)
+        bad = rng.random() < 0.25
         if bad:
-            wrong = _noise(own, "uniform", rows, columns) < 10 ** own.uniform(-3.7, -2.3)
-            self.pattern[wrong] += own.uniform(30, 120, wrong.sum()) * own.choice([-1, 1], wrong.sum())
-        self.black_hot = bool(own.random() < 0.35)
-        self.gamma = float(np.exp(own.uniform(-0.5, 0.8)))
-        low_contrast = own.random() < (0.5 if poor else 0.2)
-        contrast = own.uniform(0.12 if poor else 0.3, 0.55) if low_contrast else np.exp(own.uniform(-0.3, 0.7))
-        level = own.uniform(-0.25, 0.25) * (1 if low_contrast else 0.6)
-        drift = make_wave(own, own.uniform(40, 200), np.arange(count))
+            wrong = _noise(rng, "uniform", rows, columns) < 10 ** rng.uniform(-3.7, -2.3)
+            self.pattern[wrong] += rng.uniform(30, 120, wrong.sum()) * rng.choice([-1, 1], wrong.sum())
+        self.black_hot = bool(rng.random() < 0.35)
+        self.gamma = float(np.exp(rng.uniform(-0.5, 0.8)))
+        low_contrast = rng.random() < (0.5 if poor else 0.2)
+        contrast = rng.uniform(0.12 if poor else 0.3, 0.55) if low_contrast else np.exp(rng.uniform(-0.3, 0.7))
+        level = rng.uniform(-0.25, 0.25) * (1 if low_contrast else 0.6)
+        drift = make_wave(rng, rng.uniform(40, 200), np.arange(count))
         self.contrast = np.full(count, float(contrast))
-        self.level = level + own.uniform(0, 0.12) * (drift - drift[1]) * min(1.0, float(contrast))
-        jumps = own.random() < 0.3 and count > 4
+        self.level = level + rng.uniform(0, 0.12) * (drift - drift[1]) * min(1.0, float(contrast))
+        jumps = rng.random() < 0.3 and count > 4
         if jumps:
-            for at in own.integers(4, count, own.integers(1, 4)):
-                self.level[at:] += own.choice([-1, 1]) * own.uniform(0.06, 0.25) * min(1.0, float(contrast))
-                self.contrast[at:] *= np.exp(own.normal(0, 0.2))
+            for at in rng.integers(4, count, rng.integers(1, 4)):
+                self.level[at:] += rng.choice([-1, 1]) * rng.uniform(0.06, 0.25) * min(1.0, float(contrast))
+                self.contrast[at:] *= np.exp(rng.normal(0, 0.2))
         scene.note(
             low_resolution=self.factor > 1,
             halo=self.halo != 0,
@@ -249,7 +249,7 @@ class ThermalSensor:
         self.high = 0.0
 
     def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) uint8, three equal channels."""
+        """Take a picture at time index `t`: (H, W, 3) uint8, three equal channels."""
         assert view.temperature is not None
         heat = view.temperature
         height, width = heat.shape
@@ -303,37 +303,37 @@ class DepthSensor:
         self.scene = scene
         width, height = scene.width, scene.height
         poor = scene.plan.poor_x
-        own = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
+        rng = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
         self.nearest = 300.0
-        self.limit = float(own.uniform(3500, 4500) if own.random() < 0.45 else own.uniform(6000, DEPTH_LIMIT))
+        self.limit = float(rng.uniform(3500, 4500) if rng.random() < 0.45 else rng.uniform(6000, DEPTH_LIMIT))
         target = scene.actors[0].distance
         # how far the place goes, but for some percent of it: a frame that is mostly empty becomes one color
-        far = scene.distance / np.percentile(scene.background.nearness[::8, ::8], (5, own.uniform(5, 42)))
-        if not poor or own.random() < 0.7:
+        far = scene.distance / np.percentile(scene.background.nearness[::8, ::8], (5, rng.uniform(5, 42)))
+        if not poor or rng.random() < 0.7:
             self.limit = max(self.limit, 1.15 * float(target.max()), float(far[1]))
         short = self.limit < far[0]
-        self.noise = float(own.uniform(0.4e-6, 1.8e-6))
+        self.noise = float(rng.uniform(0.4e-6, 1.8e-6))
         # difference of 1 / distance between steps: their size is that times the squared distance; 2.8e-6 for a Kinect
-        self.disparity_step = float(np.exp(own.uniform(np.log(1.2e-6), np.log(6e-6))))
-        self.coarsest = float(own.uniform(15, 45)) if own.random() < 0.15 else 1.0
-        self.edge_loss = float(own.uniform(0.1, 0.8))
-        self.specks = float(own.uniform(0, 0.015)) if own.random() < 0.6 else 0.0  # share of pixels lost anywhere
-        self.coarse = 2 if own.random() < 0.4 else 1  # its pixels are as large as that many of the picture's
+        self.disparity_step = float(np.exp(rng.uniform(np.log(1.2e-6), np.log(6e-6))))
+        self.coarsest = float(rng.uniform(15, 45)) if rng.random() < 0.15 else 1.0
+        self.edge_loss = float(rng.uniform(0.1, 0.8))
+        self.specks = float(rng.uniform(0, 0.015)) if rng.random() < 0.6 else 0.0  # share of pixels lost anywhere
+        self.coarse = 2 if rng.random() < 0.4 else 1  # its pixels are as large as that many of the picture's
         self.baseline = 0.0
-        if own.random() < 0.6:  # disparity of a meter's distance, pixels; that of a Kinect is 0.068 of the width
-            self.baseline = float(own.uniform(0.02, 0.07) * width * own.choice([-1, 1])) / self.coarse * 1000
-        self.margin = round(own.uniform(0.005, 0.025) * width / self.coarse) if own.random() < 0.4 else 0
+        if rng.random() < 0.6:  # disparity of a meter's distance, pixels; that of a Kinect is 0.068 of the width
+            self.baseline = float(rng.uniform(0.02, 0.07) * width * rng.choice([-1, 1])) / self.coarse * 1000
+        self.margin = round(rng.uniform(0.005, 0.025) * width / self.coarse) if rng.random() < 0.4 else 0
         self.matrix = None
-        if own.random() < 0.6:
-            large = own.random() < 0.5
+        if rng.random() < 0.6:
+            large = rng.random() < 0.5
             limits = ((0.075, 0.02), 0.06, 1.5) if large else ((0.03, 0.006), 0.02, 0.0)
-            self.matrix = misalignment(own, scene, *limits)
-        self.border = int(own.choice([cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101]))
+            self.matrix = misalignment(rng, scene, *limits)
+        self.border = int(rng.choice([cv2.BORDER_CONSTANT, cv2.BORDER_REFLECT_101]))
         self.lattice = None
         spare = scene.plan.x_failure is None and not short
-        if own.random() < (0.3 if poor else 0.2 * spare):
-            share = own.uniform(0.15, 0.72) if poor else own.uniform(0.1, 0.3)
-            self.lattice = self._lattice(own, float(share), height, width)
+        if rng.random() < (0.3 if poor else 0.2 * spare):
+            share = rng.uniform(0.15, 0.72) if poor else rng.uniform(0.1, 0.3)
+            self.lattice = self._lattice(rng, float(share), height, width)
         beyond = float(np.median(target)) > self.limit
         scene.note(
             short_range=short,
@@ -345,7 +345,7 @@ class DepthSensor:
 
     @staticmethod
     def _lattice(rng: np.random.Generator, share: float, height: int, width: int) -> np.ndarray:
-        """Where nothing arrives because a coarser grid was spread over the picture; (height, width) bool.
+        """Pixels (height, width) bool without a measurement because a coarser grid was spread over the picture.
 
         share: of the pixels, 0…0.75. A row or column is met when the grid has a point in it.
         """
@@ -354,7 +354,7 @@ class DepthSensor:
         return ~np.outer(*met)
 
     def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
-        """(H, W) uint16 millimeters, 0 = no measurement."""
+        """Measure at time index `t`: (H, W) uint16 millimeters, 0 = no measurement."""
         assert view.distance is not None
         assert view.reflective is not None
         s = self.scene.schedules
@@ -398,7 +398,7 @@ class DepthSensor:
         return image
 
     def _shadow(self, z: np.ndarray) -> np.ndarray:
-        """Where the projector's light does not arrive, (H, W) bool: it stands beside the camera, left or right of it.
+        """Pixels (H, W) bool in the shadow of the projector, which stands beside the camera, left or right of it.
 
         A point at column x lies in the projector's picture at x + disparity; in a row, what something nearer passes
         over is dark.
@@ -443,20 +443,20 @@ class EventSensor:
     def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
         width, height = scene.width, scene.height
         poor = scene.plan.poor_x
-        own = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
-        self.rendering = str(own.choice(list(EVENT_COLORS), p=_EVENT_SHARES))
-        graded = own.random() < 0.6 and self.rendering == "gray_gray"
-        self.window = float(np.exp(own.uniform(np.log(5), np.log(50))))  # milliseconds
-        threshold = own.uniform(0.25, 0.5) if poor else own.uniform(0.1, 0.25)
-        uneven = np.exp(own.uniform(0.05, 0.3) * _noise(own, "normal", height, width))
+        rng = rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensor stay as they are
+        self.rendering = str(rng.choice(list(EVENT_COLORS), p=_EVENT_SHARES))
+        graded = rng.random() < 0.6 and self.rendering == "gray_gray"
+        self.window = float(np.exp(rng.uniform(np.log(5), np.log(50))))  # milliseconds
+        threshold = rng.uniform(0.25, 0.5) if poor else rng.uniform(0.1, 0.25)
+        uneven = np.exp(rng.uniform(0.05, 0.3) * _noise(rng, "normal", height, width))
         self.threshold = np.clip(threshold * _LOG_SCALE * uneven, 3, 250).astype(np.uint8)
-        self.noise = float(10 ** own.uniform(-3.2, -1.7 if poor else -2.6))
-        if not poor and own.random() < 0.5:
-            self.noise = float(10 ** own.uniform(-4.5, -3.2))
-        count = int(own.integers(1, 30)) if own.random() < 0.4 else 0
-        self.hot = np.column_stack([own.integers(0, height, count), own.integers(0, width, count)])
-        self.hot_on = own.random(count) < 0.5
-        self.matrix = misalignment(own, scene, (0.03, 0.012), 0.02, 0.8) if own.random() < 0.4 else None
+        self.noise = float(10 ** rng.uniform(-3.2, -1.7 if poor else -2.6))
+        if not poor and rng.random() < 0.5:
+            self.noise = float(10 ** rng.uniform(-4.5, -3.2))
+        count = int(rng.integers(1, 30)) if rng.random() < 0.4 else 0
+        self.hot = np.column_stack([rng.integers(0, height, count), rng.integers(0, width, count)])
+        self.hot_on = rng.random(count) < 0.5
+        self.matrix = misalignment(rng, scene, (0.03, 0.012), 0.02, 0.8) if rng.random() < 0.4 else None
         # a pixel's code: how many steps of log intensity it rose or fell, or just that it did
         self.graded, (self.empty, self.on, self.off) = graded, (128, 255, 0) if graded else (0, 1, 2)
         self.colors = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
@@ -473,7 +473,7 @@ class EventSensor:
         self.traces: list[np.ndarray] = []
 
     def __call__(self, view: View, t: int, rng: np.random.Generator) -> np.ndarray:
-        """(H, W, 3) uint8, B,G,R: a canvas with OFF painted over ON; nothing but canvas at the first call."""
+        """Take a picture at time index `t`: (H, W, 3) uint8 B,G,R; OFF lies over ON; only canvas at the first call."""
         intensity = cv2.LUT(cv2.cvtColor(view.color, cv2.COLOR_BGR2GRAY), self.table)
         before, self.before = self.before, intensity
         if before is None:

@@ -81,7 +81,7 @@ def paint_polygon(image: np.ndarray, points: np.ndarray, fill: np.ndarray) -> tu
 
 
 def overlap(left: int, top: int, shape: tuple[int, ...], image: tuple[int, ...]) -> tuple[Window, Window] | None:
-    """Where a picture lies in another one.
+    """Find the part of a picture that lies in another one.
 
     Args:
         left, top: position of its upper left pixel in the other one; may be outside.

@@ -217,7 +217,7 @@ def test_link_out_of_the_folder_is_refused(pictures_folder: Path, tmp_path: Path
     (tmp_path / "secret.jpg").write_bytes(b"x")
     (pictures_folder / "photographs/0.jpg").unlink()
     (pictures_folder / "photographs/0.jpg").symlink_to(tmp_path / "secret.jpg")
-    with pytest.raises(SyntheticError, match=r"'photographs/0\.jpg' leads out of the folder"):
+    with pytest.raises(SyntheticError, match=r"'photographs/0\.jpg' leads out"):
         Pictures(pictures_folder)
 
 
@@ -243,7 +243,7 @@ def test_unreadable_picture_is_named(pictures_folder: Path, group: str) -> None:
 def test_picture_without_transparency_is_no_cut_out(pictures_folder: Path) -> None:
     path = pictures_folder / "cutouts/thing/0.png"
     path.write_bytes(cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes())
-    with pytest.raises(SyntheticError, match=r"must be an 8-bit picture with transparency, got shape \(9, 9, 3\)"):
+    with pytest.raises(SyntheticError, match=r"transparency.*\(9, 9, 3\)"):
         Pictures(pictures_folder).cut("cutouts/thing/0.png")
 
 
@@ -253,7 +253,7 @@ def test_unreadable_picture_ends_the_command_with_its_name(
     for path in (pictures_folder / "photographs").iterdir():
         path.write_bytes(b"not a picture")
     monkeypatch.setattr(module, "_DRAWN_SHARE", 0.0)
-    with pytest.raises(SyntheticError, match="is not a picture that OpenCV reads"):
+    with pytest.raises(SyntheticError, match="not a picture"):
         _make(tmp_path / "out", pictures_folder, count=6)
 
 
@@ -311,7 +311,7 @@ def test_moving_thing_is_found_in_every_frame_and_what_stands_still_is_not() -> 
     assert abs(h - 25) <= 4
 
 
-def test_region_of_one_colour_is_found() -> None:
+def test_region_of_one_color_is_found() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 255, (180, 240, 3), dtype=np.uint8)
     cv2.circle(image, (120, 90), 40, (30, 160, 200), -1)

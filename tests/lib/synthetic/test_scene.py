@@ -1,4 +1,4 @@
-"""What is drawn: geometry of boxes, failures that are physical, sensors that complement each other."""
+"""Drawn scenes: geometry of boxes, failures that are physical, sensors that complement each other."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def _with(modality: str, attribute: str, length: int) -> tuple[Scene, np.random.
 
 
 def _failing(scene: Scene, rgb: str | None = None, x: str | None = None) -> Scene:
-    """The same scene with the given failures throughout."""
+    """Let the given failures last throughout a scene."""
     plan = Plan(rgb, ALWAYS, x, ALWAYS)
     schedules = make_schedules(np.random.default_rng(0), plan, np.arange(-1.0, scene.length))
     return replace(scene, plan=plan, schedules=schedules)
 
 
 def _alone(scene: Scene) -> Scene:
-    """The same scene with nobody but the target."""
+    """Leave nobody but the target in a scene."""
     return replace(scene, actors=scene.actors[:1])
 
 
 def _still(scene: Scene) -> Scene:
-    """The same scene at a standstill, as at its first frame."""
+    """Stop all motion of a scene, at its first frame."""
 
     def frozen(part: object, *names: str) -> dict[str, np.ndarray]:
         return {name: np.repeat(getattr(part, name)[1:2], scene.length + 1, 0) for name in names}
@@ -57,7 +57,7 @@ def _still(scene: Scene) -> Scene:
 
 
 def _undisturbed(scene: Scene) -> Scene:
-    """The same scene without outages, time shift and poor sensors."""
+    """Take outages, time shift and poor sensors out of a scene."""
     return replace(scene, plan=replace(scene.plan, outages=(), time_shift=0, poor_x=False))
 
 

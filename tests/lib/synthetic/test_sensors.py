@@ -1,13 +1,15 @@
-"""What the properties of thermal, depth and event cameras do to the pictures, and that they occur."""
+"""Properties of thermal, depth and event cameras: they occur, and do to the pictures what they should."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene
+from lib.synthetic.compose import make_scene
 from lib.synthetic.render import render
 from lib.synthetic.scene import Scene
 from lib.synthetic.sensors import EVENT_COLORS, DepthSensor, EventSensor, ThermalSensor
@@ -185,8 +187,13 @@ def test_light_is_blocked_on_one_side_of_what_is_near(baseline: float, side: str
     np.testing.assert_array_equal(columns, expected)
 
 
-def test_depth_targets_stand_between_a_third_of_a_metre_and_ten() -> None:
-    target = [draw_scene(Job("rgbd", "train", i, 4, SIZE, 7))[0].actors[0].distance[1] for i in range(25)]
+@cache
+def _depth_scenes() -> list[Scene]:
+    return [make_scene(np.random.default_rng(seed), "rgbd", 4, *SIZE) for seed in range(30)]
+
+
+def test_depth_targets_stand_between_a_third_of_a_meter_and_ten() -> None:
+    target = [scene.actors[0].distance[1] for scene in _depth_scenes()]
     assert min(target) < 900
     assert max(target) > 3000
     assert 300 < min(target) < max(target) < 10000
@@ -203,7 +210,7 @@ def test_relief_puts_the_target_just_before_what_is_behind_it() -> None:
 
 
 def test_low_relief_only_where_rgb_does_not_fail() -> None:
-    scenes = [draw_scene(Job("rgbd", "train", index, 4, SIZE, 0))[0] for index in range(30)]
+    scenes = _depth_scenes()
     low = [scene for scene in scenes if scene.relief is not None]
     assert low
     assert all("low_relief" in scene.attributes and not scene.plan.needs_x for scene in low)
