@@ -296,14 +296,9 @@ def _make(root: Path, job: Job) -> str:
     return name
 
 
-def _claim(
-    root: Path, split: str, length: int, size: tuple[int, int], seed: int, modality: str, pictures: str | None
-) -> None:
+def _claim(root: Path, split: str, length: int, asked: dict[str, object]) -> None:
     """Create the root and its parameter file, or check that it was made with the same parameters."""
     path = root / META_NAME
-    asked = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
-    if pictures is not None:
-        asked["pictures"] = pictures
     lengths: dict[str, int] = {}
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -315,10 +310,9 @@ def _claim(
                     "and scores do not compare; choose another --output, or delete that folder"
                 )
             lengths = stored["lengths"]
-            keys = [*asked, *(k for k in ("pictures",) if k in stored and k not in asked)]
-            differing = [
-                f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in keys if stored.get(k) != asked.get(k)
-            ]
+            keys = dict.fromkeys([*asked, "pictures"])
+            differing = [k for k in keys if stored.get(k) != asked.get(k)]
+            differing = [f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in differing]
             if lengths.get(split, length) != length:
                 differing.append(f"length of {split} {lengths[split]} (asked {length})")
             if differing:
@@ -386,7 +380,10 @@ def generate(
         raise SyntheticError("; ".join(problems))
     root = Path(root)
     pictures = None if pictures is None else Path(pictures)
-    _claim(root, split, length, size, seed, modality, None if pictures is None else Pictures(pictures).fingerprint())
+    asked: dict[str, object] = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
+    if pictures is not None:
+        asked["pictures"] = Pictures(pictures).fingerprint()
+    _claim(root, split, length, asked)
     names = [sequence_name(split, index) for index in range(sequences)]
     jobs = []
     for index, name in enumerate(names):
