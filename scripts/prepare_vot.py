@@ -18,14 +18,13 @@ import sys
 from pathlib import Path
 
 from lib.datasets import resolve_data_root
-from lib.vot.registry import registry_with, tracker_command, write_registry
 from lib.vot.workspace import STACKS, find_sequences, write_workspace
 
 logger = logging.getLogger("prepare_vot")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", required=True, choices=STACKS)
@@ -51,8 +50,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code."""
+    """Run the command; 0 when the workspace is written."""
     arguments = parse(argv)
+    from lib.vot.registry import registry_with, tracker_command, write_registry  # here: PyTorch takes a while to start
+
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     words = arguments.sequences or []  # the option takes every word after it, settings too
     overrides = [*arguments.overrides, *(word for word in words if "=" in word)]

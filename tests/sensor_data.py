@@ -8,11 +8,8 @@ from functools import cache
 import numpy as np
 
 from lib.synthetic.benchmark import Job, draw_scene
-from lib.synthetic.depth import DepthSensor
-from lib.synthetic.events import EventSensor
-from lib.synthetic.plan import Plan
-from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import ThermalSensor
+from lib.synthetic.scene import Plan, Scene
+from lib.synthetic.sensors import DepthSensor, EventSensor, ThermalSensor
 
 SIZE = (96, 72)
 SENSORS = {"rgbt": ThermalSensor, "rgbd": DepthSensor, "rgbe": EventSensor}
@@ -27,7 +24,7 @@ def good_scene(modality: str, length: int = 6) -> Scene:
 
 
 def poor_scene(modality: str, length: int = 6) -> Scene:
-    """The same scene, of which the X sensor may see little."""
+    """A scene of which the X sensor may see little, otherwise like `good_scene`."""
     scene = good_scene(modality, length)
     return replace(scene, plan=replace(scene.plan, poor_x=True))
 

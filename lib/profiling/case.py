@@ -16,7 +16,7 @@ from lib import datasets
 from lib.datasets.sequence import Sequence
 from lib.profiling.timing import Effort
 from lib.synthetic import generate
-from lib.synthetic.plan import MODALITIES
+from lib.synthetic.scene import MODALITIES
 from lib.training.seeding import seed_everything
 from patrack import Tracker, build_model
 from patrack import config as configs

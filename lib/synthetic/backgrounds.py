@@ -11,16 +11,21 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.synthetic.shapes import SHAPES, make_sprite
-from lib.synthetic.textures import color_map, fractal, palette, shade, texture
-
-__all__ = ["BACKGROUNDS", "Background", "look_up", "make_background"]
+from lib.synthetic.objects import SHAPES, make_sprite
+from lib.synthetic.textures import color_map, fractal, overlap, paint_polygon, palette, shade, texture
 
 
 def look_up(table: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """What a table (4096,) says for each colour, 4 bits per channel: (H, W, 3) uint8 to (H, W) of the table's type."""
+    """Map colors (H, W, 3) uint8 to entries (H, W) of a table (4096,) that has 4 bits per channel."""
     high = (color >> 4).astype(np.uint16)
     return table[(high[..., 0] << 8) | (high[..., 1] << 4) | high[..., 2]]
+
+
+def slanted_plane(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Nearness (height, width) float32 of a plane that is nearer below and leans a little to one side."""
+    slant = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * rng.uniform(0.0, 0.35)
+    tilt = np.linspace(-1, 1, width, dtype=np.float32)[None] * rng.uniform(-0.15, 0.15)
+    return 1 + slant + tilt
 
 
 @dataclass
@@ -33,7 +38,7 @@ class Background:
         nearness: (H, W) float32, 1 = at the plane's mean distance, larger = nearer.
         frames: albedo at other times, each as `albedo`, where the place itself moves (a clip); else empty.
         playing: (T,) index into `frames` per time.
-        heat_table: (4096,) uint8, temperature of each colour (4 bits per channel); given where `frames` are.
+        heat_table: (4096,) uint8, temperature of each color (4 bits per channel); given where `frames` are.
         scale: view pixels per pixel of the arrays at a camera zoom of 1.
     """
 
@@ -48,18 +53,16 @@ class Background:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width, pixels."""
-        return self.temperature.shape  # type: ignore[return-value]
+        height, width = self.temperature.shape
+        return height, width
+
+    def albedo_at(self, t: int) -> np.ndarray:
+        """The albedo at time index `t`."""
+        return self.albedo if self.playing is None or not self.frames else self.frames[self.playing[t]]
 
     def polygon(self, points: np.ndarray, fill: np.ndarray, temperature: float, nearness: float | None = None) -> None:
-        """Paint a polygon (n, 2), pixels, with a colour (3,) or a texture (h, w, 3)."""
-        mask = np.zeros(self.shape, np.uint8)
-        cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 255)
-        x, y, w, h = cv2.boundingRect(mask)
-        if w == 0 or h == 0:
-            return
-        window = np.s_[y : y + h, x : x + w]
-        inside = mask[window] > 0
-        self.albedo[window][inside] = fill if fill.ndim == 1 else cv2.resize(fill, (w, h))[inside]
+        """Paint a polygon (n, 2), pixels, with a color (3,) or a texture (h, w, 3)."""
+        window, inside = paint_polygon(self.albedo, points, fill)
         self.temperature[window][inside] = np.uint8(np.clip(temperature, 0, 255))
         if nearness is not None:
             self.nearness[window][inside] = nearness
@@ -76,46 +79,39 @@ class Background:
         corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
         self.polygon(corners * (self.shape[1], self.shape[0]), fill, temperature, nearness)
 
-    def thing(self, rng: np.random.Generator, x: float, y: float, size: float, temperature: float) -> None:
-        """Paint a whole object of any kind, centred at (x, y), pixels, as part of the place."""
-        kind = str(rng.choice(list(SHAPES)))
-        sprite = make_sprite(int(rng.integers(2**31)), kind, size, palette(rng), still=True)
-        color, heat = sprite.color[0], sprite.heat[0]
-        h, w = heat.shape
-        left, top = int(x - w / 2), int(y - h / 2)
-        x0, y0, x1, y1 = max(0, left), max(0, top), min(self.shape[1], left + w), min(self.shape[0], top + h)
-        if x1 <= x0 or y1 <= y0:
-            return
-        part = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
-        alpha = color[part][..., 3] > 127
-        window = np.s_[y0:y1, x0:x1]
-        self.albedo[window][alpha] = color[part][..., :3][alpha]
-        shown = np.clip(temperature + 0.3 * (heat[part].astype(np.float32) - 128), 0, 255).astype(np.uint8)
-        self.temperature[window][alpha] = shown[alpha]
-        self.nearness[window][alpha] *= 1.12
+    def clutter(self, rng: np.random.Generator, count: int, low: float = 0.03, high: float = 0.16) -> None:
+        """Paint `count` objects of any kind as parts of the place; their size is `low` to `high` of its height."""
+        height, width = self.shape
+        for _ in range(count):
+            size = height * float(np.exp(rng.uniform(np.log(low), np.log(high))))
+            temperature = float(np.clip(np.median(self.temperature[::8, ::8]) + rng.normal(0, 36), 10, 235))
+            x, y = rng.uniform(0, width), rng.uniform(0, height)
+            kind = str(rng.choice(list(SHAPES)))
+            sprite = make_sprite(int(rng.integers(2**31)), kind, size, palette(rng), still=True)
+            color, heat = sprite.color[0], sprite.heat[0]
+            h, w = heat.shape
+            windows = overlap(int(x - w / 2), int(y - h / 2), heat.shape, self.shape)
+            if windows is None:
+                continue
+            window, part = windows
+            solid = color[part][..., 3] > 127
+            self.albedo[window][solid] = color[part][..., :3][solid]
+            shown = np.clip(temperature + 0.3 * (heat[part].astype(np.float32) - 128), 0, 255).astype(np.uint8)
+            self.temperature[window][solid] = shown[solid]
+            self.nearness[window][solid] *= 1.12
 
 
 def _ground(rng: np.random.Generator, height: int, width: int, albedo: np.ndarray) -> Background:
     """A place with nothing on it: the albedo, mild temperature variation and a slanted plane."""
     mean, spread = rng.uniform(45, 120), rng.uniform(4, 22)
     temperature = mean + spread * (fractal(rng, height, width, 3, 3) - 0.5) * 2
-    slant = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * rng.uniform(0.0, 0.35)
-    tilt = np.linspace(-1, 1, width, dtype=np.float32)[None] * rng.uniform(-0.15, 0.15)
-    return Background(albedo, np.clip(temperature, 0, 255).astype(np.uint8), 1 + slant + tilt)
-
-
-def _clutter(b: Background, rng: np.random.Generator, count: int, low: float = 0.03, high: float = 0.16) -> None:
-    height, width = b.shape
-    for _ in range(count):
-        size = height * float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        temperature = float(np.clip(np.median(b.temperature[::8, ::8]) + rng.normal(0, 36), 10, 235))
-        b.thing(rng, rng.uniform(0, width), rng.uniform(0, height), size, temperature)
+    return Background(albedo, np.clip(temperature, 0, 255).astype(np.uint8), slanted_plane(rng, height, width))
 
 
 def field(rng: np.random.Generator, height: int, width: int) -> Background:
     """One texture, with or without objects."""
     b = _ground(rng, height, width, texture(rng, height, width))
-    _clutter(b, rng, int(rng.integers(0, 12)))
+    b.clutter(rng, int(rng.integers(0, 12)))
     return b
 
 
@@ -126,7 +122,7 @@ def patchwork(rng: np.random.Generator, height: int, width: int) -> Background:
         region = fractal(rng, height, width, float(rng.uniform(1.5, 5)), 3) > rng.uniform(0.45, 0.65)
         b.albedo[region] = texture(rng, height, width)[region]
         b.temperature[region] = np.clip(b.temperature[region] + rng.normal(0, 14), 0, 255).astype(np.uint8)
-    _clutter(b, rng, int(rng.integers(0, 14)))
+    b.clutter(rng, int(rng.integers(0, 14)))
     return b
 
 
@@ -148,7 +144,7 @@ def room(rng: np.random.Generator, height: int, width: int) -> Background:
         fill = texture(rng, 64, 64) if rng.random() < 0.5 else palette(rng, 1)[0]
         nearness = float(b.nearness[min(int(y * height), height - 1), 0]) * rng.uniform(1.0, 1.15)
         b.box((x, y, x + w, y + h), fill, float(np.median(b.temperature)) + rng.normal(0, 20), nearness)
-    _clutter(b, rng, int(rng.integers(2, 12)))
+    b.clutter(rng, int(rng.integers(2, 12)))
     return b
 
 
@@ -184,22 +180,17 @@ def street(rng: np.random.Generator, height: int, width: int) -> Background:
             line = np.array([(xs[0], ys[0]), (xs[0] + 0.004, ys[0]), (xs[1] + 0.012, ys[1]), (xs[1], ys[1])])
             b.polygon(line * (width, height), np.full(3, 90 if night else 215, np.uint8), 95)
     b.nearness = b.nearness * (0.75 + 0.6 * np.linspace(0, 1, height, dtype=np.float32)[:, None])
-    _clutter(b, rng, int(rng.integers(3, 16)), 0.03, 0.12)
-    return _lamps(b, rng) if night else b
-
-
-def _lamps(b: Background, rng: np.random.Generator) -> Background:
-    """Add street lamps and their halos."""
-    height, width = b.shape
-    sharp = np.zeros((height, width, 3), np.uint8)
-    common = palette(rng, 1, str(rng.choice(["vivid", "pastel"])))[0]
-    for _ in range(int(rng.integers(5, 60))):
-        center = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
-        color = common if rng.random() < 0.7 else palette(rng, 1)[0]
-        cv2.circle(sharp, center, int(rng.integers(1, 5)), color.tolist(), -1, cv2.LINE_AA)
-    small = cv2.resize(sharp, (width // 4, height // 4), interpolation=cv2.INTER_AREA).astype(np.float32)
-    halo = cv2.resize(cv2.GaussianBlur(small, (0, 0), rng.uniform(2, 5)), (width, height)) * rng.uniform(1, 4)
-    b.albedo = cv2.convertScaleAbs(b.albedo.astype(np.float32) + sharp + halo)
+    b.clutter(rng, int(rng.integers(3, 16)), 0.03, 0.12)
+    if night:  # street lamps and their halos
+        lamps = np.zeros((height, width, 3), np.uint8)
+        common = palette(rng, 1, str(rng.choice(["vivid", "pastel"])))[0]
+        for _ in range(int(rng.integers(5, 60))):
+            center = (int(rng.uniform(0, width)), int(rng.uniform(0, height)))
+            color = common if rng.random() < 0.7 else palette(rng, 1)[0]
+            cv2.circle(lamps, center, int(rng.integers(1, 5)), color.tolist(), -1, cv2.LINE_AA)
+        small = cv2.resize(lamps, (width // 4, height // 4), interpolation=cv2.INTER_AREA).astype(np.float32)
+        halo = cv2.resize(cv2.GaussianBlur(small, (0, 0), rng.uniform(2, 5)), (width, height)) * rng.uniform(1, 4)
+        b.albedo = cv2.convertScaleAbs(b.albedo.astype(np.float32) + lamps + halo)
     return b
 
 
@@ -227,7 +218,7 @@ def aerial(rng: np.random.Generator, height: int, width: int) -> Background:
         wobble = r * rng.uniform(0.7, 1.2, 14)
         outline = np.stack([x + wobble * np.cos(angle), y + wobble * np.sin(angle)], -1)
         b.polygon(outline, trees[rng.integers(3)], rng.uniform(60, 90), 1.08)
-    _clutter(b, rng, int(rng.integers(2, 18)), 0.025, 0.08)
+    b.clutter(rng, int(rng.integers(2, 18)), 0.025, 0.08)
     return b
 
 
@@ -242,7 +233,7 @@ def foliage(rng: np.random.Generator, height: int, width: int) -> Background:
         lean = rng.normal(0, 0.06)
         trunk = np.array([(x, 0), (x + w, 0), (x + w + lean, 1), (x + lean, 1)]) * (width, height)
         b.polygon(trunk, texture(rng, 64, 32, bark, "scratches"), rng.uniform(55, 95), 1.15)
-    _clutter(b, rng, int(rng.integers(0, 6)))
+    b.clutter(rng, int(rng.integers(0, 6)))
     return b
 
 
@@ -264,7 +255,7 @@ def desk(rng: np.random.Generator, height: int, width: int) -> Background:
         knots = rng.uniform(0, 1, (4, 2)) * (width, height)
         curve = np.stack([np.interp(np.linspace(0, 3, 24), range(4), knots[:, c]) for c in range(2)], -1)
         cv2.polylines(b.albedo, [curve.astype(np.int32)], False, tuple(int(c) for c in palette(rng, 1, "dark")[0]), 2)
-    _clutter(b, rng, int(rng.integers(0, 5)))
+    b.clutter(rng, int(rng.integers(0, 5)))
     return b
 
 

@@ -1,4 +1,8 @@
-"""Makes SynthRGBX data sets: draws, renders and writes sequences, in parallel and resumably."""
+"""Makes SynthRGBX data sets: draws, renders and writes sequences, in parallel and resumably.
+
+Sequences are written in the shape of LasHeR, DepthTrack and VisEvent: same folders, file names and formats. A row of
+`LAYOUTS` says where things are.
+"""
 
 from __future__ import annotations
 
@@ -17,36 +21,80 @@ import numpy as np
 
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
-from lib.synthetic.depth import DepthSensor
-from lib.synthetic.errors import SyntheticError
-from lib.synthetic.events import EventSensor
-from lib.synthetic.pictures import Pictures
-from lib.synthetic.plan import MODALITIES
+from lib.synthetic.pictures import Pictures, SyntheticError
 from lib.synthetic.render import View, render
-from lib.synthetic.scene import Scene
-from lib.synthetic.sensing import drop_out
-from lib.synthetic.sensors import RgbSensor, ThermalSensor
-from lib.synthetic.writers import LAYOUTS, SPLITS, write_annotations, write_attributes, write_frame, write_lists
+from lib.synthetic.scene import MODALITIES, Scene
+from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
 from patrack.files import atomic_write
-
-__all__ = [
-    "META_NAME",
-    "VERSION",
-    "Frame",
-    "Job",
-    "SyntheticError",
-    "draw_scene",
-    "frames",
-    "generate",
-    "sequence_name",
-]
 
 VERSION = 2  # of what is drawn: another version does not continue a data set, and its scores do not compare
 META_NAME = "synthrgbx.json"
+SPLITS: tuple[str, ...] = ("train", "val", "test")
 MIN_SIZE = (64, 48)
 _ATTEMPTS = 60
 _DRAWN_SHARE = 0.1  # of the sequences, with pictures
-_X_SENSORS = {"rgbt": ThermalSensor, "rgbd": DepthSensor, "rgbe": EventSensor}
+_X_SENSORS: dict[str, type[ThermalSensor] | type[DepthSensor] | type[EventSensor]] = {
+    "rgbt": ThermalSensor,
+    "rgbd": DepthSensor,
+    "rgbe": EventSensor,
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders and file names of one modality pair.
+
+    Attributes:
+        folders: split -> folder of its sequences, below the root.
+        lists: split -> list file, below the root.
+        rgb, x: image path in a sequence, with the zero-based frame number `k`.
+    """
+
+    folders: dict[str, str]
+    lists: dict[str, str]
+    rgb: str
+    x: str
+
+
+LAYOUTS: dict[str, Layout] = {
+    "rgbt": Layout(
+        {"train": "trainingset", "val": "valset", "test": "testingset"},
+        {"train": "trainingsetList.txt", "val": "valsetList.txt", "test": "testingsetList.txt"},
+        "visible/v{k:03d}.jpg",
+        "infrared/i{k:03d}.jpg",
+    ),
+    "rgbd": Layout(
+        dict.fromkeys(SPLITS, "."),
+        {split: f"{split}.txt" for split in SPLITS},
+        "color/{n:08d}.jpg",
+        "depth/{n:08d}.png",
+    ),
+    "rgbe": Layout(
+        {split: split for split in SPLITS},
+        {split: f"{split}/{split}list.txt" for split in SPLITS},
+        "vis_imgs/frame{k:04d}.bmp",
+        "event_imgs/frame{k:04d}.bmp",
+    ),
+}
+
+# The data sets' own attribute flags, in their order, and our attributes that set them.
+_LASHER_FLAGS: dict[str, tuple[str, ...]] = {
+    "NO": (), "PO": ("occlusion",), "TO": ("full_occlusion",), "HO": (), "MB": ("motion_blur",),
+    "LI": ("darkness",), "HI": ("glare", "overexposure"), "AIV": ("glare", "overexposure", "darkness"),
+    "LR": ("small_target",), "DEF": ("deformation", "articulation"), "BC": ("fog",),
+    "SA": ("distractor", "similar_rgb"),
+    "CM": ("camera_motion",), "TC": ("thermal_crossover",),
+    "FL": ("rgb_black", "rgb_frozen", "rgb_noise", "x_black", "x_frozen", "x_noise"),
+    "OV": ("out_of_view",), "FM": ("fast_motion",), "SV": ("scale_change",), "ARC": ("aspect_change",),
+}  # fmt: skip
+_VISEVENT_FLAGS: dict[str, tuple[str, ...]] = {
+    "CM": ("camera_motion",), "ROT": ("rotation",), "DEF": ("deformation", "articulation"), "FOC": ("full_occlusion",),
+    "LI": ("darkness",), "OV": ("out_of_view",), "POC": ("occlusion",), "VC": (), "SV": ("scale_change",),
+    "BC": ("distractor",), "MB": ("motion_blur",), "ARC": ("aspect_change",), "FM": ("fast_motion",),
+    "NMO": ("static_scene",), "IV": ("darkness", "glare", "overexposure"), "OE": ("overexposure", "glare"),
+    "BOM": ("distractor",),
+}  # fmt: skip
+_FLAG_FILES = {"rgbt": ("AttriSeqsTxt", _LASHER_FLAGS), "rgbe": ("att", _VISEVENT_FLAGS)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +110,7 @@ class Job:
     pictures: Path | None = None
 
     def rng(self, attempt: int) -> np.random.Generator:
-        """The generator of one attempt; no two (split, modality, index, attempt) share one."""
+        """Make the generator of one attempt; no two (split, modality, index, attempt) share one."""
         key = (self.seed, SPLITS.index(self.split), MODALITIES.index(self.modality), self.index, attempt)
         return np.random.default_rng(key)
 
@@ -82,7 +130,7 @@ def sequence_name(split: str, index: int) -> str:
 
 
 def _acceptable(scene: Scene) -> bool:
-    """Whether the first frame shows the target and the target mostly stays in the image.
+    """Tell whether the first frame shows the target and the target mostly stays in the image.
 
     A drawn target must be clear to see; one of real pictures may be small, huge, and partly outside or hidden.
     """
@@ -101,23 +149,25 @@ def _acceptable(scene: Scene) -> bool:
     return bool(seen and sides.max() >= 8 * unit and sides.min() >= 4 * unit and covered < 0.7)
 
 
-@lru_cache(maxsize=2)
-def _pictures(folder: Path) -> Pictures:
-    return Pictures(folder)
-
-
-def _make_scene(rng: np.random.Generator, job: Job, drawn: bool) -> Scene:
-    if job.pictures is None or drawn:
-        return make_scene(rng, job.modality, job.length, *job.size)
-    return make_photo_scene(rng, job.modality, job.length, *job.size, _pictures(job.pictures))
+_pictures = lru_cache(maxsize=2)(Pictures)
 
 
 def draw_scene(job: Job) -> tuple[Scene, np.random.Generator]:
-    """The first acceptable scene of a job, and the generator that its sensors continue with."""
+    """Draw scenes until one is acceptable.
+
+    Returns:
+        The scene and the generator that its sensors continue with.
+
+    Raises:
+        SyntheticError: none of many is acceptable.
+    """
     drawn = job.rng(_ATTEMPTS).random() < _DRAWN_SHARE
     for attempt in range(_ATTEMPTS):
         rng = job.rng(attempt)
-        scene = _make_scene(rng, job, drawn)
+        if job.pictures is None or drawn:
+            scene = make_scene(rng, job.modality, job.length, *job.size)
+        else:
+            scene = make_photo_scene(rng, job.modality, job.length, *job.size, _pictures(job.pictures))
         if _acceptable(scene):
             return scene, rng
     raise SyntheticError(f"no usable first frame in {_ATTEMPTS} attempts for {job}; use a larger size or another seed")
@@ -138,18 +188,18 @@ def frames(scene: Scene, rng: np.random.Generator) -> Iterator[Frame]:
     shift, length = scene.plan.time_shift, scene.length
     views: dict[int, View] = {}  # those that the later stream still needs
 
-    def look(t: int) -> View:
+    def view_at(t: int) -> View:
         if t not in views:
             views[t] = render(scene, t)
         return views[t]
 
-    if scene.modality == "rgbe":
+    if isinstance(x_sensor, EventSensor):  # it reports changes: show it the frame before the first
         start = _mirrored(-shift, length)
-        x_sensor(look(start), start, rng)
+        x_sensor(view_at(start), start, rng)
     pictures: dict[str, np.ndarray] = {}
     for t in range(1, length + 1):
         x_time = _mirrored(t - shift, length)
-        taken = {"rgb": rgb_sensor(look(t), t, rng), "x": x_sensor(look(x_time), x_time, rng)}
+        taken = {"rgb": rgb_sensor(view_at(t), t, rng), "x": x_sensor(view_at(x_time), x_time, rng)}
         for outage in scene.plan.outages:
             if outage.start <= t - 1 < outage.end:
                 taken[outage.stream] = drop_out(outage, taken[outage.stream], pictures[outage.stream], rng)
@@ -159,18 +209,70 @@ def frames(scene: Scene, rng: np.random.Generator) -> Iterator[Frame]:
             del views[old]
 
 
-def _observed(scene: Scene, boxes: np.ndarray, inside: np.ndarray, occluded: np.ndarray) -> set[str]:
-    """Attributes read off what was rendered: boxes (N, 4), shares inside the image and occluded (N,)."""
+def _observed(scene: Scene, boxes: np.ndarray, inside: np.ndarray, occluded: np.ndarray) -> None:
+    """Note the attributes read off what was rendered: boxes (N, 4), shares inside the image and occluded (N,)."""
     here = inside > 0
     sides = np.sqrt(boxes[here, 2] * boxes[here, 3])
     small = 24 * (scene.width * scene.height / (320 * 240)) ** 0.5
-    found = {
-        "out_of_view": (inside < 0.5).any(),
-        "occlusion": (occluded > 0.1).any(),
-        "full_occlusion": (here & (occluded > 0.97)).any(),
-        "small_target": np.median(sides) < small if len(sides) else False,
-    }
-    return {name for name, present in found.items() if present}
+    scene.note(
+        out_of_view=bool((inside < 0.5).any()),
+        occlusion=bool((occluded > 0.1).any()),
+        full_occlusion=bool((here & (occluded > 0.97)).any()),
+        small_target=len(sides) > 0 and float(np.median(sides)) < small,
+    )
+
+
+_ENCODING: dict[str, list[int]] = {
+    ".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92],
+    ".png": [
+        *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+        *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+        *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
+    ],
+    ".bmp": [],
+}
+
+
+def write_frame(folder: Path, modality: str, k: int, rgb: np.ndarray, x: np.ndarray) -> None:
+    """Write frame `k` (from 0): `rgb` (H, W, 3) uint8 B,G,R and `x` as its sensor gives it, into a sequence folder."""
+    layout = LAYOUTS[modality]
+    for pattern, image in ((layout.rgb, rgb), (layout.x, x)):
+        path = folder / pattern.format(k=k, n=k + 1)
+        if k == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(path.suffix, image, _ENCODING[path.suffix])[1].tobytes())
+
+
+def write_annotations(folder: Path, modality: str, boxes: np.ndarray, absent: np.ndarray) -> None:
+    """Write the box files of a sequence.
+
+    Args:
+        folder: the sequence's folder.
+        modality: rgbt, rgbd or rgbe.
+        boxes: (N, 4) float64 xywh, pixels.
+        absent: (N,) bool; an absent frame is `0,0,0,0` (LasHeR, VisEvent) or `nan,nan,nan,nan` (DepthTrack).
+    """
+    shown = np.where(absent[:, None], np.nan if modality == "rgbd" else 0.0, boxes)
+    pattern = "%d" if modality == "rgbt" else "%.4f"
+    lines = [",".join("nan" if np.isnan(v) else pattern % v for v in row) for row in shown]
+    text = "\n".join(lines) + "\n"
+    names = ("visible.txt", "infrared.txt", "init.txt") if modality == "rgbt" else ("groundtruth.txt",)
+    for name in names:
+        (folder / name).write_text(text)
+    if modality == "rgbe":
+        (folder / "absent_label.txt").write_text("".join(f"{int(not a)}\n" for a in absent))
+
+
+def write_attributes(root: Path, modality: str, name: str, attributes: set[str]) -> None:
+    """Write a sequence's attribute names (one line, commas), and the data set's own 0/1 flags where it has some."""
+    (root / "attributes").mkdir(exist_ok=True)
+    (root / "attributes" / f"{name}.txt").write_text(",".join(sorted(attributes)) + "\n")
+    if modality in _FLAG_FILES:
+        folder, flags = _FLAG_FILES[modality]
+        (root / folder).mkdir(exist_ok=True)
+        row = ",".join(str(int(any(a in attributes for a in sources))) for sources in flags.values())
+        (root / folder / f"{name}.txt").write_text(row + "\n")
+        (root / folder / "attributes.txt").write_text("\n".join(flags) + "\n")
 
 
 def _make(root: Path, job: Job) -> str:
@@ -188,39 +290,15 @@ def _make(root: Path, job: Job) -> str:
         seen.append([*frame.view.box, frame.view.inside, frame.view.occluded, frame.view.absent])
     boxes, (inside, occluded, absent) = np.array(seen)[:, :4], np.array(seen)[:, 4:].T
     write_annotations(temporary, job.modality, boxes, absent > 0)
-    write_attributes(root, job.modality, name, scene.attributes | _observed(scene, boxes, inside, occluded))
+    _observed(scene, boxes, inside, occluded)
+    write_attributes(root, job.modality, name, scene.attributes)
     temporary.replace(parent / name)
     return name
 
 
-def _check(
-    modality: str, split: str, sequences: int, length: int, size: tuple[int, int], seed: int, workers: int
-) -> None:
-    problems = []
-    if modality not in MODALITIES:
-        problems.append(f"modality must be one of {MODALITIES}, got {modality!r}")
-    if split not in SPLITS:
-        problems.append(f"split must be one of {SPLITS}, got {split!r}")
-    for name, value, low in (("sequences", sequences, 1), ("length", length, 2), ("workers", workers, 1)):
-        if value < low:
-            problems.append(f"{name} must be at least {low}, got {value}")
-    width, height = size
-    if width < MIN_SIZE[0] or height < MIN_SIZE[1] or width % 2 or height % 2:
-        problems.append(f"size must be even and at least {MIN_SIZE[0]}x{MIN_SIZE[1]}, got {width}x{height}")
-    if seed < 0:
-        problems.append(f"seed must not be negative, got {seed}")
-    if problems:
-        raise SyntheticError("; ".join(problems))
-
-
-def _claim(
-    root: Path, split: str, length: int, size: tuple[int, int], seed: int, modality: str, pictures: str | None
-) -> None:
+def _claim(root: Path, split: str, length: int, asked: dict[str, object]) -> None:
     """Create the root and its parameter file, or check that it was made with the same parameters."""
     path = root / META_NAME
-    asked = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
-    if pictures is not None:
-        asked["pictures"] = pictures
     lengths: dict[str, int] = {}
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -232,10 +310,9 @@ def _claim(
                     "and scores do not compare; choose another --output, or delete that folder"
                 )
             lengths = stored["lengths"]
-            keys = [*asked, *(k for k in ("pictures",) if k in stored and k not in asked)]
-            differing = [
-                f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in keys if stored.get(k) != asked.get(k)
-            ]
+            keys = dict.fromkeys([*asked, "pictures"])
+            differing = [k for k in keys if stored.get(k) != asked.get(k)]
+            differing = [f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in differing]
             if lengths.get(split, length) != length:
                 differing.append(f"length of {split} {lengths[split]} (asked {length})")
             if differing:
@@ -286,10 +363,27 @@ def generate(
         SyntheticError: an argument is out of range, the folder is not writable or holds another data set, or the
             folder of pictures is not one, or not readable.
     """
-    _check(modality, split, sequences, length, size, seed, workers)
+    width, height = size
+    rules = {
+        f"modality must be one of {MODALITIES}, got {modality!r}": modality in MODALITIES,
+        f"split must be one of {SPLITS}, got {split!r}": split in SPLITS,
+        f"sequences must be at least 1, got {sequences}": sequences >= 1,
+        f"length must be at least 2, got {length}": length >= 2,
+        f"workers must be at least 1, got {workers}": workers >= 1,
+        f"size must be even and at least {MIN_SIZE[0]}x{MIN_SIZE[1]}, got {width}x{height}": (
+            width >= MIN_SIZE[0] and height >= MIN_SIZE[1] and width % 2 == 0 and height % 2 == 0
+        ),
+        f"seed must not be negative, got {seed}": seed >= 0,
+    }
+    problems = [rule for rule, kept in rules.items() if not kept]
+    if problems:
+        raise SyntheticError("; ".join(problems))
     root = Path(root)
     pictures = None if pictures is None else Path(pictures)
-    _claim(root, split, length, size, seed, modality, None if pictures is None else Pictures(pictures).fingerprint())
+    asked: dict[str, object] = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
+    if pictures is not None:
+        asked["pictures"] = Pictures(pictures).fingerprint()
+    _claim(root, split, length, asked)
     names = [sequence_name(split, index) for index in range(sequences)]
     jobs = []
     for index, name in enumerate(names):
@@ -302,17 +396,13 @@ def generate(
         for name in _run(root, jobs, workers):
             if progress:
                 progress(name, True)
-        write_lists(root, modality, split, names)
+        with atomic_write(root / LAYOUTS[modality].lists[split]) as file:
+            file.write("".join(f"{name}\n" for name in names))
     except OSError as error:
         raise SyntheticError(
             f"cannot write below {root} (--output): {error}; what is complete is kept, repeat the command to go on"
         ) from error
     return names
-
-
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the parent: it stops handing out sequences, and those begun are completed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(root: Path, jobs: list[Job], workers: int) -> Iterator[str]:
@@ -323,7 +413,8 @@ def _run(root: Path, jobs: list[Job], workers: int) -> Iterator[str]:
             yield _make(root, job)
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _ignore_interrupt)
+    # Ctrl-C is left to this process: it stops handing out sequences, and those begun are completed.
+    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
     try:
         for future in as_completed([pool.submit(_make, root, job) for job in jobs]):
             yield future.result()

@@ -1,94 +1,98 @@
 """Drawing a scene at random: where the target goes, how the camera moves, and who else is there.
 
-Everything comes from one generator in a fixed order, so that a seed always gives the same scene.
+Everything comes from one generator in a fixed order, so that a seed always gives the same scene: a draw that is moved,
+added or left out changes the benchmark.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lib.synthetic.backgrounds import Background, make_background
-from lib.synthetic.motion import bump, make_wave
-from lib.synthetic.painter import Sprite
-from lib.synthetic.plan import make_plan, make_schedules
-from lib.synthetic.scene import Actor, Camera, Scene
-from lib.synthetic.shapes import ARTICULATED, SHAPES, make_sprite
+from lib.synthetic.objects import ARTICULATED, SHAPES, Sprite, make_sprite
+from lib.synthetic.scene import Actor, Camera, Pose, Scene, bump, make_plan, make_schedules, make_wave
 from lib.synthetic.textures import palette
-
-__all__ = ["Builder", "make_like", "make_relief", "make_scene"]
 
 _CANVAS = 1.5  # background size / view size
 
 
 class Builder:
-    """Draws the parts of a scene in a fixed order from one generator."""
+    """Draws the parts of a scene from one generator: what scenes of drawn things and of real pictures share.
+
+    Attributes:
+        unit: pixels per pixel of a 320x240 view.
+        time: (T,) frames, from -1.
+        tau: (T,) time of everything that moves: it stands still while the scene is static.
+        warm: the place's temperature.
+        actors: everyone so far, the target first.
+    """
+
+    background: Background
+    camera: Camera
+    warm: float
 
     def __init__(self, rng: np.random.Generator, modality: str, length: int, width: int, height: int) -> None:
         self.rng, self.modality, self.length = rng, modality, length
         self.width, self.height = width, height
-        self.unit = (width * height / (320 * 240)) ** 0.5  # pixels per pixel of a 320x240 view
-        self.centre = np.array([width / 2, height / 2])
+        self.unit = (width * height / (320 * 240)) ** 0.5
+        self.center = np.array([width / 2, height / 2])
         self.attributes: set[str] = set()
+        self.actors: list[Actor] = []
         self.plan = make_plan(rng, modality, length)
         self.time = np.arange(-1.0, length)
         self.schedules = make_schedules(rng, self.plan, self.time)
-        self.tau = self._motion_time()
-        self.background: Background | None = None
-
-    def _motion_time(self) -> np.ndarray:
-        """Time as the moving things feel it: it stands still while the scene is static."""
         pace = np.ones_like(self.time)
         if self.plan.x_failure == "static_scene":
             pace -= bump(self.time, *self.plan.x_window)
             pace[pace < 0.02] = 0.0
-        return np.concatenate([[-1.0], -1.0 + np.cumsum(pace[1:])])
+        self.tau = np.concatenate([[-1.0], -1.0 + np.cumsum(pace[1:])])
+
+    @property
+    def target(self) -> Actor:
+        """The first of the actors."""
+        return self.actors[0]
 
     def chance(self, probability: float, attribute: str | None = None) -> bool:
-        """A coin; heads adds the attribute."""
+        """Toss a coin; heads adds the attribute."""
         heads = bool(self.rng.random() < probability)
         if heads and attribute:
             self.attributes.add(attribute)
         return heads
 
-    def speed(self) -> float:
-        """The target's speed in the image, pixels per frame."""
-        shares = (0, 0.12, 0.58, 0.3) if self.plan.needs_x else (0.2, 0.3, 0.35, 0.15)
-        kinds = ("still", "slow", "medium", "fast")
-        kind = str(self.rng.choice(kinds, p=shares))
-        if kind in ("slow", "still"):
-            self.attributes.add("slow_motion")
-        if kind == "fast":
-            self.attributes.add("fast_motion")
-        low, high = {"still": (0.02, 0.3), "slow": (0.4, 1.5), "medium": (1.5, 3.5), "fast": (4, 8)}[kind]
-        return float(self.rng.uniform(low, high)) * self.unit
-
-    def distance(self) -> float:
-        """The target's mean distance, millimetres: within arm's reach to across a hall, near as often as far."""
-        return float(np.exp(self.rng.uniform(np.log(450), np.log(4500))))
-
     def wander(self, speed: float, reach: np.ndarray) -> np.ndarray:
-        """A smooth path (T, 2) within +-reach (2,) pixels, at about the given speed (pixels per frame)."""
+        """Draw a smooth path (T, 2) within +-reach (2,) pixels, at about the given speed (pixels per frame)."""
         reach = np.minimum(reach, max(speed * 40, 3.0))
         period = 7 * float(np.hypot(*reach)) / 1.4 / max(speed, 1e-3)
-        waves = [make_wave(self.rng, max(period, 12.0)) for _ in range(2)]
-        return np.stack([reach[k] * 1.4 * waves[k](self.tau) for k in range(2)], -1)
+        waves = [make_wave(self.rng, max(period, 12.0), self.tau) for _ in range(2)]
+        return np.stack([reach[k] * 1.4 * waves[k] for k in range(2)], -1)
 
     def target_path(self, size: float) -> np.ndarray:
-        """Where the target's centre is in the image, (T, 2)."""
+        """Draw the path (T, 2) of the center of a target of that size, pixels in the image."""
+        rng = self.rng
         frame = np.array([self.width, self.height])
-        reach = frame * self.rng.uniform(0.12, 0.4, 2)
+        reach = frame * rng.uniform(0.12, 0.4, 2)
         room = np.maximum(frame / 2 - size * 0.6 - reach * 0.9, 0)
-        path = self.centre + self.rng.uniform(-1, 1, 2) * room + self.wander(self.speed(), reach)
-        if self.length >= 30 and self.plan.x_failure is None and self.chance(0.1):
-            start = self.rng.uniform(0.3, 0.7) * self.length
-            away = bump(self.tau, start, start + self.rng.uniform(14, 26), 5)
-            side = self.rng.choice([-1.0, 1.0])
+        middle = self.center + rng.uniform(-1, 1, 2) * room
+        shares = (0, 0.12, 0.58, 0.3) if self.plan.needs_x else (0.2, 0.3, 0.35, 0.15)
+        pace = str(rng.choice(("still", "slow", "medium", "fast"), p=shares))
+        if pace in ("slow", "still"):
+            self.attributes.add("slow_motion")
+        if pace == "fast":
+            self.attributes.add("fast_motion")
+        low, high = {"still": (0.02, 0.3), "slow": (0.4, 1.5), "medium": (1.5, 3.5), "fast": (4, 8)}[pace]
+        path = middle + self.wander(float(rng.uniform(low, high)) * self.unit, reach)
+        if self.length >= 30 and self.plan.x_failure is None and self.chance(0.1):  # it leaves the view and comes back
+            start = rng.uniform(0.3, 0.7) * self.length
+            away = bump(self.tau, start, start + rng.uniform(14, 26), 5)
+            side = rng.choice([-1.0, 1.0])
             exit_x = (self.width if side > 0 else 0) + side * size * 1.2
             path[:, 0] += away * (exit_x - path[:, 0])
         return path
 
-    def camera(self, target: np.ndarray) -> Camera:
-        """A camera: fixed, hand-held, panning, following, or moving around a target (T, 2) that stands still."""
+    def draw_camera(self, target: np.ndarray) -> Camera:
+        """Draw a camera: fixed, hand-held, panning, following, or moving around a target (T, 2) that stands still."""
         rng, count = self.rng, len(self.tau)
         mode = str(rng.choice(["fixed", "shake", "pan", "follow", "around"], p=[0.22, 0.15, 0.2, 0.15, 0.28]))
         zoom, angle, pan = np.ones(count), np.zeros(count), np.zeros((count, 2))
@@ -96,167 +100,204 @@ class Builder:
             self.attributes.add("camera_motion")
             shake = rng.uniform(0, 5) if mode == "shake" else rng.uniform(0, 1.2)
             for k in range(2):
-                pan[:, k] += shake * self.unit * make_wave(rng, rng.uniform(7, 25), 4)(self.tau)
-            angle += np.radians(rng.uniform(0, 4)) * make_wave(rng, rng.uniform(30, 150))(self.tau)
-            zoom *= np.exp(rng.uniform(0, 0.15) * make_wave(rng, rng.uniform(60, 200))(self.tau))
+                pan[:, k] += shake * self.unit * make_wave(rng, rng.uniform(7, 25), self.tau, 4)
+            angle += np.radians(rng.uniform(0, 4)) * make_wave(rng, rng.uniform(30, 150), self.tau)
+            zoom *= np.exp(rng.uniform(0, 0.15) * make_wave(rng, rng.uniform(60, 200), self.tau))
         if mode == "pan":
             pan += self.wander(rng.uniform(0.5, 4) * self.unit, np.array([self.width, self.height]) * 0.6)
         if mode == "follow":
             heading, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0.5, 4) * self.unit
             pan += speed * self.tau[:, None] * np.array([np.cos(heading), 0.4 * np.sin(heading)])
             pan += self.wander(rng.uniform(0.3, 2) * self.unit, np.array([40.0, 20.0]) * self.unit)
-        camera = Camera(zoom, angle, pan, self.centre)
+        camera = Camera(zoom, angle, pan, self.center)
         if mode == "around":
             self.attributes.add("static_target")
-            world = rng.uniform(-0.25, 0.25, 2) * (self.width, self.height)
-            pan = target - self.centre - np.einsum("tij,j->ti", camera.linear(), world)
-            camera = Camera(zoom, angle, pan, self.centre)
+            camera = camera.showing(rng.uniform(-0.25, 0.25, 2) * (self.width, self.height), target)
         return camera
 
-    def pose(self, kind: str, sprite: Sprite, rigid: bool = False) -> dict[str, np.ndarray | float]:
-        """Angle, shear, phase and warp of an actor."""
+    def pose(self, kind: str, sprite: Sprite, rigid: bool = False) -> Pose:
+        """Draw how an actor turns, shears, moves its parts and, for soft kinds of `SHAPES`, waves."""
         rng, count = self.rng, len(self.tau)
         angle, shear, warp = np.zeros(count), np.zeros(count), self.tau * rng.uniform(0.1, 0.5)
         amount = 0.0
         if not rigid:
-            angle += np.radians(rng.uniform(0, 7)) * make_wave(rng, rng.uniform(15, 60))(self.tau)
-            shear += rng.uniform(0, 0.1) * make_wave(rng, rng.uniform(20, 60))(self.tau)
+            angle += np.radians(rng.uniform(0, 7)) * make_wave(rng, rng.uniform(15, 60), self.tau)
+            shear += rng.uniform(0, 0.1) * make_wave(rng, rng.uniform(20, 60), self.tau)
             if rng.random() < 0.3 and kind in ("ball", "case", "polygon", "blob", "animal"):
                 amount = float(rng.uniform(0.02, 0.06))
         phase = np.floor(self.tau * rng.uniform(0.15, 0.5) + 10).astype(int) % len(sprite.color)
-        return {"angle": angle, "shear": shear, "phase": phase, "warp": warp, "warp_amount": amount}
+        return Pose(angle, shear, phase, warp, amount)
 
-    def along(self, camera: Camera, at: int, point: np.ndarray, speed: float) -> np.ndarray:
-        """A path (T, 2) of something that moves by itself in the world and is at image `point` at time index `at`."""
+    def spin(self, pose: Pose, probability: float, fastest: float) -> Pose:
+        """Let a pose, sometimes, turn all the time, at most `fastest` radians per frame."""
+        if not self.chance(probability, "rotation"):
+            return pose
+        return replace(pose, angle=pose.angle + self.rng.choice([-1, 1]) * self.rng.uniform(0.01, fastest) * self.tau)
+
+    def growth(self, probability: float, largest: float) -> tuple[np.ndarray, np.ndarray]:
+        """Draw how the target comes nearer and goes away.
+
+        Args:
+            probability: of a change of scale worth an attribute.
+            largest: change of the scale's logarithm.
+
+        Returns:
+            (T,) the scale's logarithm, at most 0, and the scale in the image, at most 1: the camera zooms, too.
+        """
+        rng = self.rng
+        amount = rng.uniform(0.35, largest) if self.chance(probability, "scale_change") else rng.uniform(0.02, 0.25)
+        log_scale = amount * make_wave(rng, rng.uniform(0.8, 2.5) * max(self.length, 30), self.tau, 2)
+        log_scale -= log_scale.max()
+        return log_scale, np.exp(log_scale) * self.camera.zoom / self.camera.zoom.max()
+
+    def squeeze(self, strength: float, fastest: float) -> np.ndarray:
+        """Draw a factor (T,) on the target's width; its period is `fastest` to 120 frames."""
+        if not self.chance(0.25, "aspect_change"):
+            return np.ones(len(self.tau))
+        return np.exp(strength * (make_wave(self.rng, self.rng.uniform(fastest, 120), self.tau) - 0.5))
+
+    def along(self, at: int, point: np.ndarray, speed: float) -> np.ndarray:
+        """Draw a path (T, 2) of something that moves by itself and is at the image point (2,) at time index `at`."""
         heading = self.rng.uniform(0, 2 * np.pi)
-        own = (self.tau - self.tau[at])[:, None] * speed * np.array([np.cos(heading), np.sin(heading)])
+        moved = (self.tau - self.tau[at])[:, None] * speed * np.array([np.cos(heading), np.sin(heading)])
         if speed > 0:
-            waves = np.stack([make_wave(self.rng, self.rng.uniform(20, 80))(self.tau) for _ in range(2)], -1)
-            own = own + 12 * self.unit * (waves - waves[at])
-        return camera.project(camera.lift(point, at) + own)
+            waves = np.stack([make_wave(self.rng, self.rng.uniform(20, 80), self.tau) for _ in range(2)], -1)
+            moved = moved + 12 * self.unit * (waves - waves[at])
+        return self.camera.project(self.camera.lift(point, at) + moved)
 
-
-def _target(b: Builder) -> tuple[Actor, Camera, dict[str, object]]:
-    """The target, the camera and what similar objects need to copy: kind, palette, seed, size, temperature."""
-    rng = b.rng
-    kind = str(rng.choice(list(SHAPES)))
-    size = float(np.clip(np.exp(rng.normal(np.log(36), 0.42)), 19, 80)) * b.unit
-    colors, seed = palette(rng), int(rng.integers(2**31))
-    path = b.target_path(size)
-    camera = b.camera(path)
-    growth = rng.uniform(0.35, 0.7) if b.chance(0.35, "scale_change") else rng.uniform(0.02, 0.25)
-    log_scale = growth * make_wave(rng, rng.uniform(0.8, 2.5) * max(b.length, 30), 2)(b.tau)
-    log_scale -= log_scale.max()
-    relative = np.exp(log_scale) * camera.zoom / camera.zoom.max()
-    sprite = make_sprite(seed, kind, max(size * 1.25, 18 * b.unit), colors)
-    pose = b.pose(kind, sprite)
-    if pose["warp_amount"]:
-        b.attributes.add("deformation")
-    if kind in ARTICULATED:
-        b.attributes.add("articulation")
-    if b.chance(0.15, "rotation"):
-        pose["angle"] = pose["angle"] + rng.choice([-1, 1]) * rng.uniform(0.01, 0.06) * b.tau
-    squeeze = np.ones(len(b.tau))
-    if b.chance(0.25, "aspect_change"):
-        squeeze = np.exp(0.4 * (make_wave(rng, rng.uniform(40, 120))(b.tau) - 0.5))
-    scale = np.stack([relative * squeeze, relative], -1)
-    distance = b.distance() / np.exp(log_scale - log_scale.mean())
-    warm = float(np.median(b.background.temperature))
-    difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
-    temperature = float(np.clip(warm + difference, 8, 240))
-    actor = Actor("target", sprite, path, scale, distance=distance, temperature=temperature,
-                  heat_gain=float(rng.uniform(0.25, 0.7)), **pose)  # fmt: skip
-    return actor, camera, {"kind": kind, "colors": colors, "seed": seed, "size": size * 1.25, "warm": warm}
-
-
-def make_like(b: Builder, target: Actor, look: dict, role: str, path: np.ndarray, apart: float) -> Actor:
-    """A twin (same look, other temperature and distance), a thermal twin (the other way round) or a relative."""
-    rng = b.rng
-    temperature, distance = target.temperature, target.distance
-    if role == "twin":
-        sprite = target.sprite
-        temperature = look["warm"] - 0.6 * (target.temperature - look["warm"]) + rng.normal(0, 6)
+    def add_twin(self, kind: str, path: np.ndarray, apart: float) -> None:
+        """Add a twin of the target: the same look and pose, only place, temperature and distance tell them apart."""
+        target = self.target
+        temperature = self.warm - 0.6 * (target.temperature - self.warm) + self.rng.normal(0, 6)
+        self.pose(kind, target.sprite)  # not used; the draws that follow depend on it
+        temperature = float(np.clip(temperature, 5, 245))
         distance = target.distance * apart
-    elif role == "x_twin":
-        sprite = make_sprite(look["seed"], look["kind"], look["size"], palette(rng))
-    else:
-        size = look["size"] * float(np.exp(rng.normal(0, 0.15)))
-        colors = look["colors"] if rng.random() < 0.5 else palette(rng)
-        sprite = make_sprite(int(rng.integers(2**31)), look["kind"], size, colors)
-        temperature, distance = temperature + rng.normal(0, 15), distance * apart
-    pose = b.pose(look["kind"], sprite)
-    if role == "twin":  # the same pose, so that only position, temperature and distance tell them apart
-        pose = {k: getattr(target, k) for k in ("angle", "shear", "phase", "warp", "warp_amount")}
-    scale = target.scale if role != "relative" else np.full_like(target.scale, target.scale[1].mean())
-    temperature = float(np.clip(temperature, 5, 245))
-    return Actor(role, sprite, path, scale, distance=distance, temperature=temperature,
-                 heat_gain=target.heat_gain, **pose)  # fmt: skip
+        self.actors.append(
+            Actor("twin", target.sprite, path, target.scale, target.pose, distance, temperature, target.heat_gain)
+        )
+
+    def finish(self, natural: bool = False) -> Scene:
+        """Put the background behind all actors and note the planned failures; see `Scene`."""
+        nearest = float(np.percentile(self.background.nearness[::4, ::4], 95))  # nothing stands behind its background
+        distance = float(self.target.distance.max() * max(self.rng.uniform(1.25, 2.4), 1.12 * nearest))
+        if self.plan.rgb_failure:
+            self.attributes |= {self.plan.rgb_failure, "rgb_failure"}
+        if self.plan.x_failure:
+            self.attributes |= {self.plan.x_failure, "x_failure"}
+        # Where RGB works, many targets lie on what is behind them: a cup on a table, a bag on the floor. Drawn from a
+        # stream of its own: the pictures of the other sensors stay as they are.
+        relief, rng = None, self.rng.spawn(1)[0]
+        if self.modality == "rgbd" and not self.plan.needs_x and rng.random() < 0.6:
+            self.attributes.add("low_relief")
+            relief = float(rng.uniform(0.004, 0.06))
+        size = (self.width, self.height, self.length)
+        return Scene(self.modality, *size, self.background, self.camera, distance, tuple(self.actors), self.plan,
+                     self.schedules, self.attributes, relief, natural)  # fmt: skip
 
 
-def _moment(b: Builder) -> int:
-    return int(b.rng.integers(min(6, b.length), b.length + 1))
+class _DrawnScene(Builder):
+    """Draws a scene of procedural objects. Similar objects copy the target's kind, colors, seed and size."""
 
+    def add_target(self) -> None:
+        """Draw the target and the camera."""
+        rng = self.rng
+        self.kind = str(rng.choice(list(SHAPES)))
+        size = float(np.clip(np.exp(rng.normal(np.log(36), 0.42)), 19, 80)) * self.unit
+        self.colors, self.seed, self.size = palette(rng), int(rng.integers(2**31)), size * 1.25
+        path = self.target_path(size)
+        self.camera = self.draw_camera(path)
+        log_scale, relative = self.growth(0.35, 0.7)
+        sprite = make_sprite(self.seed, self.kind, max(self.size, 18 * self.unit), self.colors)
+        pose = self.pose(self.kind, sprite)
+        if pose.warp_amount:
+            self.attributes.add("deformation")
+        if self.kind in ARTICULATED:
+            self.attributes.add("articulation")
+        pose = self.spin(pose, 0.15, 0.06)
+        scale = np.stack([relative * self.squeeze(0.4, 40), relative], -1)
+        # from within arm's reach to across a hall, near as often as far
+        distance = float(np.exp(rng.uniform(np.log(450), np.log(4500)))) / np.exp(log_scale - log_scale.mean())
+        self.warm = float(np.median(self.background.temperature))
+        difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
+        temperature = float(np.clip(self.warm + difference, 8, 240))
+        heat_gain = float(rng.uniform(0.25, 0.7))
+        self.actors.append(Actor("target", sprite, path, scale, pose, distance, temperature, heat_gain))
 
-def _distractors(b: Builder, camera: Camera, target: Actor, look: dict) -> list[Actor]:
-    """Similar objects that come near or cross, and unrelated ones."""
-    rng, actors = b.rng, []
-    roles = ["relative"] * int(rng.integers(0, 4)) if b.chance(0.65) else []
-    if b.plan.rgb_failure == "similar_rgb":
-        roles += ["twin"] * int(rng.integers(2, 5))
-    elif b.chance(0.12):
-        b.attributes.add("similar_x")
-        roles += ["x_twin"]
-    if "relative" in roles:
-        b.attributes.add("distractor")
-    for k, role in enumerate(roles):
-        at = _moment(b)
-        if role == "twin":  # crossings spread over the window in which RGB is to fail
-            low, high = b.plan.rgb_window[0], min(b.plan.rgb_window[1], b.length)
-            at = int(np.clip(low + (high - low) * (k + rng.uniform(0.1, 0.9)) / len(roles), 4, b.length))
-        offset = rng.normal(0, 0.25 if role == "twin" else 2.0, 2) * look["size"]
-        speed = rng.uniform(1.0, 4) if role == "twin" else rng.choice([0.0, rng.uniform(0.2, 4)])
-        path = b.along(camera, at, target.position[at] + offset, speed * b.unit)
-        apart = float(rng.choice([rng.uniform(0.55, 0.75), rng.uniform(1.3, 1.6)]))
-        actors.append(make_like(b, target, look, role, path, apart))
-    return actors
+    def moment(self) -> int:
+        """Draw a time index at which something is to be near the target."""
+        return int(self.rng.integers(min(6, self.length), self.length + 1))
 
+    def add_bystanders(self) -> None:
+        """Add unrelated objects, static or moving, farther than the target."""
+        rng = self.rng
+        for _ in range(int(rng.integers(0, 6))):
+            kind = str(rng.choice(list(SHAPES)))
+            size = float(np.exp(rng.uniform(np.log(14), np.log(60)))) * self.unit
+            sprite = make_sprite(int(rng.integers(2**31)), kind, size, palette(rng))
+            at = self.moment()
+            point = rng.uniform(-0.1, 1.1, 2) * (self.width, self.height)
+            path = self.along(at, point, float(rng.choice([0.0, rng.uniform(0.3, 4)])) * self.unit)
+            distance = np.full(len(self.tau), self.target.distance.mean() * rng.uniform(1.08, 1.7))
+            temperature = float(np.clip(self.warm + rng.normal(0, 40), 5, 245))
+            pose = self.pose(kind, sprite, rigid=rng.random() < 0.5)
+            self.actors.append(
+                Actor(
+                    "bystander", sprite, path, self.camera.scale, pose, distance, temperature, 0.4, rng.random() < 0.1
+                )
+            )
 
-def _bystanders(b: Builder, camera: Camera, target: Actor, warm: float) -> list[Actor]:
-    """Unrelated objects, static or moving, nearer or farther than the target."""
-    rng, actors = b.rng, []
-    for _ in range(int(rng.integers(0, 6))):
-        kind = str(rng.choice(list(SHAPES)))
-        size = float(np.exp(rng.uniform(np.log(14), np.log(60)))) * b.unit
-        sprite = make_sprite(int(rng.integers(2**31)), kind, size, palette(rng))
-        at = _moment(b)
-        point = rng.uniform(-0.1, 1.1, 2) * (b.width, b.height)
-        path = b.along(camera, at, point, float(rng.choice([0.0, rng.uniform(0.3, 4)])) * b.unit)
-        scale = np.repeat(camera.zoom[:, None], 2, 1)
-        distance = np.full(len(b.tau), target.distance.mean() * rng.uniform(1.08, 1.7))
-        temperature = float(np.clip(warm + rng.normal(0, 40), 5, 245))
-        pose = b.pose(kind, sprite, rigid=rng.random() < 0.5)
-        actors.append(Actor("bystander", sprite, path, scale, distance=distance, temperature=temperature,
-                            heat_gain=0.4, reflective=rng.random() < 0.1, **pose))  # fmt: skip
-    return actors
+    def add_distractors(self) -> None:
+        """Add relatives (same kind, other details), twins, and thermal twins (same shape and temperature)."""
+        rng, target = self.rng, self.target
+        roles = ["relative"] * int(rng.integers(0, 4)) if self.chance(0.65) else []
+        if self.plan.rgb_failure == "similar_rgb":
+            roles += ["twin"] * int(rng.integers(2, 5))
+        elif self.chance(0.12):
+            self.attributes.add("similar_x")
+            roles += ["x_twin"]
+        if "relative" in roles:
+            self.attributes.add("distractor")
+        for k, role in enumerate(roles):
+            at = self.moment()
+            if role == "twin":  # crossings spread over the window in which RGB is to fail
+                low, high = self.plan.rgb_window[0], min(self.plan.rgb_window[1], self.length)
+                at = int(np.clip(low + (high - low) * (k + rng.uniform(0.1, 0.9)) / len(roles), 4, self.length))
+            offset = rng.normal(0, 0.25 if role == "twin" else 2.0, 2) * self.size
+            speed = rng.uniform(1.0, 4) if role == "twin" else rng.choice([0.0, rng.uniform(0.2, 4)])
+            path = self.along(at, target.position[at] + offset, speed * self.unit)
+            apart = float(rng.choice([rng.uniform(0.55, 0.75), rng.uniform(1.3, 1.6)]))
+            if role == "twin":
+                self.add_twin(self.kind, path, apart)
+                continue
+            temperature, distance, scale = target.temperature, target.distance, target.scale
+            if role == "x_twin":
+                sprite = make_sprite(self.seed, self.kind, self.size, palette(rng))
+            else:
+                size = self.size * float(np.exp(rng.normal(0, 0.15)))
+                colors = self.colors if rng.random() < 0.5 else palette(rng)
+                sprite = make_sprite(int(rng.integers(2**31)), self.kind, size, colors)
+                temperature, distance = temperature + rng.normal(0, 15), distance * apart
+                scale = np.full_like(scale, scale[1].mean())
+            pose, temperature = self.pose(self.kind, sprite), float(np.clip(temperature, 5, 245))
+            self.actors.append(Actor(role, sprite, path, scale, pose, distance, temperature, target.heat_gain))
 
-
-def _occluders(b: Builder, camera: Camera, target: Actor, size: float, warm: float) -> list[Actor]:
-    """Objects that pass, or stand, in front of the target at some moment."""
-    rng, actors = b.rng, []
-    if not b.chance(0.35):
-        return actors
-    full = b.chance(0.35)
-    for _ in range(int(rng.integers(1, 3))):
-        kind = str(rng.choice(["tower", "case", "human", "car_side", "polygon", "blob", "tower", "bus"]))
-        big = size * (rng.uniform(1.5, 2.2) if full else rng.uniform(0.6, 1.1))
-        sprite = make_sprite(int(rng.integers(2**31)), kind, big, palette(rng), still=True)
-        at = int(rng.integers(max(min(10, b.length), b.length // 5), b.length + 1))
-        path = b.along(camera, at, target.position[at] + rng.normal(0, 0.15, 2) * size, rng.uniform(2.0, 5) * b.unit)
-        distance = target.distance * rng.uniform(0.55, 0.8)
-        temperature = float(np.clip(warm + rng.normal(0, 30), 5, 245))
-        actors.append(Actor("occluder", sprite, path, np.ones_like(target.scale), distance=distance,
-                            temperature=temperature, heat_gain=0.3, **b.pose(kind, sprite, rigid=True)))  # fmt: skip
-    return actors
+    def add_occluders(self) -> None:
+        """Add objects that pass, or stand, in front of the target at some moment."""
+        rng, target = self.rng, self.target
+        if not self.chance(0.35):
+            return
+        full = self.chance(0.35)
+        for _ in range(int(rng.integers(1, 3))):
+            kind = str(rng.choice(["tower", "case", "human", "car_side", "polygon", "blob", "tower", "bus"]))
+            big = self.size * (rng.uniform(1.5, 2.2) if full else rng.uniform(0.6, 1.1))
+            sprite = make_sprite(int(rng.integers(2**31)), kind, big, palette(rng), still=True)
+            at = int(rng.integers(max(min(10, self.length), self.length // 5), self.length + 1))
+            point = target.position[at] + rng.normal(0, 0.15, 2) * self.size
+            path = self.along(at, point, rng.uniform(2.0, 5) * self.unit)
+            distance = target.distance * rng.uniform(0.55, 0.8)
+            temperature = float(np.clip(self.warm + rng.normal(0, 30), 5, 245))
+            scale, pose = np.ones_like(target.scale), self.pose(kind, sprite, rigid=True)
+            self.actors.append(Actor("occluder", sprite, path, scale, pose, distance, temperature, 0.3))
 
 
 def make_scene(rng: np.random.Generator, modality: str, length: int, width: int, height: int) -> Scene:
@@ -268,30 +309,10 @@ def make_scene(rng: np.random.Generator, modality: str, length: int, width: int,
         length: frames.
         width, height: of the view, pixels.
     """
-    b = Builder(rng, modality, length, width, height)
-    b.background = make_background(rng, int(height * _CANVAS), int(width * _CANVAS))
-    target, camera, look = _target(b)
-    others = _bystanders(b, camera, target, look["warm"]) + _distractors(b, camera, target, look)
-    others += _occluders(b, camera, target, look["size"], look["warm"])
-    return finish_scene(b, camera, (target, *others))
-
-
-def finish_scene(b: Builder, camera: Camera, actors: tuple[Actor, ...], natural: bool = False) -> Scene:
-    """Put the background behind all actors, the target first, and note the planned failures; see `Scene`."""
-    nearest = float(np.percentile(b.background.nearness[::4, ::4], 95))  # nothing stands behind its background
-    distance = float(actors[0].distance.max() * max(b.rng.uniform(1.25, 2.4), 1.12 * nearest))
-    if b.plan.rgb_failure:
-        b.attributes |= {b.plan.rgb_failure, "rgb_failure"}
-    if b.plan.x_failure:
-        b.attributes |= {b.plan.x_failure, "x_failure"}
-    return Scene(b.modality, b.width, b.height, b.length, b.background, camera, distance, actors, b.plan,
-                 b.schedules, b.attributes, make_relief(b), natural)  # fmt: skip
-
-
-def make_relief(b: Builder) -> float | None:
-    """Where RGB works, many targets lie on what is behind them: a cup on a table, a bag on the floor."""
-    rng = b.rng.spawn(1)[0]  # a stream of its own: the pictures of the other sensors stay as they are
-    if b.modality != "rgbd" or b.plan.needs_x or rng.random() >= 0.6:
-        return None
-    b.attributes.add("low_relief")
-    return float(rng.uniform(0.004, 0.06))
+    scene = _DrawnScene(rng, modality, length, width, height)
+    scene.background = make_background(rng, int(height * _CANVAS), int(width * _CANVAS))
+    scene.add_target()
+    scene.add_bystanders()
+    scene.add_distractors()
+    scene.add_occluders()
+    return scene.finish()

@@ -1,72 +1,283 @@
-"""One scene per sequence: a place, a camera, and objects with looks, temperature, distance and motion.
+"""Scenes: a place, a camera, objects with looks, temperature, distance and motion, and the plan of what goes wrong.
 
 Times are indexed 0…T-1 with T = length + 1: index 0 is one frame before the first, which the event camera needs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lib.synthetic.backgrounds import Background
-from lib.synthetic.painter import Sprite
-from lib.synthetic.plan import Plan, Schedules
+from lib.synthetic.objects import Sprite
 
-__all__ = ["Actor", "Camera", "Scene"]
+MODALITIES: tuple[str, ...] = ("rgbt", "rgbd", "rgbe")
+# share of each kind among the RGB failures of a modality pair
+RGB_FAILURES: dict[str, dict[str, float]] = {
+    "rgbt": {"darkness": 0.36, "glare": 0.22, "overexposure": 0.1, "fog": 0.1, "similar_rgb": 0.22},
+    "rgbd": {"darkness": 0.36, "glare": 0.22, "overexposure": 0.14, "similar_rgb": 0.28},
+    "rgbe": {"darkness": 0.5, "glare": 0.28, "overexposure": 0.22},
+}
+X_FAILURES: dict[str, dict[str, float]] = {
+    "rgbt": {"thermal_crossover": 1.0},
+    "rgbd": {"depth_holes": 0.5, "range_noise": 0.5},
+    "rgbe": {"static_scene": 1.0},
+}
+OUTAGES: dict[str, float] = {"black": 0.4, "frozen": 0.35, "noise": 0.25}  # share of each kind
+_SHARE_RGB, _SHARE_X, _SHARE_BOTH = 0.45, 0.21, 0.03
+_SHARE_X_OUTAGE = 0.25  # of the sequences in which X is not needed
+_SHARE_RGB_OUTAGE = 0.12  # of the sequences in which X does not fail
+_SHARE_POOR = 0.45  # of the sequences in which X is not needed
+_SHARE_SHIFT = 0.3
+_MAX_SHIFT = 4  # frames
+
+
+def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    """Draw a key; the values are the keys' shares."""
+    return str(rng.choice(list(shares), p=np.array(list(shares.values())) / sum(shares.values())))
+
+
+def make_wave(rng: np.random.Generator, period: float, time: np.ndarray, count: int = 3) -> np.ndarray:
+    """Draw a random smooth motion, a sum of sines.
+
+    Args:
+        rng: decides the sines.
+        period: of the slowest sine, about, frames.
+        time: (T,) frames at which the values are wanted.
+        count: how many sines.
+
+    Returns:
+        (T,) float64 in [-1, 1].
+    """
+    weight = rng.uniform(0.5, 1, count) * 0.55 ** np.arange(count)
+    periods = period * rng.uniform(0.7, 1.3, count) / (1 + 0.9 * np.arange(count))
+    phase = rng.uniform(0, 2 * np.pi, count)
+    angle = np.asarray(time, np.float64)[..., None] * (2 * np.pi / periods) + phase
+    return np.sin(angle) @ (weight / weight.sum())
+
+
+def bump(time: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
+    """Evaluate a window in time: 0 outside [start, end], 1 inside, smooth edges of `edge` frames within it."""
+
+    def ramp(first: float) -> np.ndarray:
+        u = np.clip((np.asarray(time, np.float64) - first) / max(edge, 1e-6), 0, 1)
+        return u * u * (3 - 2 * u)
+
+    return ramp(start) * (1 - ramp(end - edge))
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A stretch of frames in which one stream delivers no picture.
+
+    Attributes:
+        stream: "rgb" or "x".
+        kind: black, frozen (the last picture again) or noise.
+        start, end: first frame of it and first frame after it, from 0.
+    """
+
+    stream: str
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The failures of a sequence.
+
+    Attributes:
+        rgb_failure, x_failure: a key of `RGB_FAILURES` or `X_FAILURES`, or None.
+        rgb_window, x_window: when they happen: first frame, last frame and length of the edges, frames.
+        outages: when a stream delivers nothing; never both streams.
+        time_shift: frames that X lags behind RGB; negative if RGB lags behind X.
+        poor_x: whether the X sensor may be so poor that it tells little of the target, throughout.
+    """
+
+    rgb_failure: str | None
+    rgb_window: tuple[float, float, float]
+    x_failure: str | None
+    x_window: tuple[float, float, float]
+    outages: tuple[Outage, ...] = ()
+    time_shift: int = 0
+    poor_x: bool = False
+
+    @property
+    def attributes(self) -> set[str]:
+        """Names of the outages (`x_black`, …), and `time_shift`."""
+        names = {f"{outage.stream}_{outage.kind}" for outage in self.outages}
+        return names | {"time_shift"} if self.time_shift else names
+
+    @property
+    def needs_x(self) -> bool:
+        """True if there are frames in which only X can show the target."""
+        return self.rgb_failure is not None or any(outage.stream == "rgb" for outage in self.outages)
+
+
+def make_plan(rng: np.random.Generator, modality: str, length: int) -> Plan:
+    """Draw the failures of one sequence (shares: see the module's constants)."""
+
+    def window(low: float, high: float) -> tuple[float, float, float]:
+        """Never includes the first frames; a window that nearly reaches the end lasts to it."""
+        start = max(3.0, rng.uniform(0.1, 0.3) * length)
+        end = start + rng.uniform(low, high) * length
+        edge = min(float(rng.uniform(2, 9)), (end - start) / 3)
+        return start, (end if end < 0.85 * length else 10.0 * length), edge
+
+    u = rng.random()
+    rgb = u < _SHARE_RGB or u >= 1 - _SHARE_BOTH
+    x = u >= 1 - _SHARE_X - _SHARE_BOTH
+    plan = Plan(
+        pick(rng, RGB_FAILURES[modality]) if rgb else None,
+        window(0.4, 0.9),
+        pick(rng, X_FAILURES[modality]) if x else None,
+        window(0.25, 0.6),
+    )
+
+    # What no sensor is to blame for, from a stream of its own so that what is drawn stays as it is. Where RGB fails, X
+    # stays of use; where X fails, RGB stays: otherwise nothing could follow the target.
+    rng = rng.spawn(1)[0]
+    stream = None
+    if plan.rgb_failure is None and rng.random() < _SHARE_X_OUTAGE:
+        stream = "x"
+    elif plan.x_failure is None and rng.random() < _SHARE_RGB_OUTAGE:
+        stream = "rgb"
+    if stream:  # from 3 frames to half of the sequence, but never the first frame
+        start = int(rng.integers(max(1, min(3, length - 2)), length))
+        duration = np.exp(rng.uniform(np.log(3), np.log(max(4, length / 2))))
+        outage = Outage(stream, pick(rng, OUTAGES), start, min(length, start + round(duration)))
+        plan = replace(plan, outages=(outage,))
+    most = min(_MAX_SHIFT, length // 4)
+    if most and rng.random() < _SHARE_SHIFT:
+        plan = replace(plan, time_shift=int(rng.choice([-1, 1]) * rng.integers(1, most + 1)))
+    return replace(plan, poor_x=not plan.needs_x and bool(rng.random() < _SHARE_POOR))
+
+
+@dataclass(frozen=True)
+class Schedules:
+    """Strength of every effect at every time; arrays (T,) float64.
+
+    Attributes:
+        gain: light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure.
+        glare: 0…1, brightness of a lamp over the target in RGB.
+        fog: 0…1, share of airlight in RGB.
+        crossover: 0…1, how far the target takes the temperature of what lies behind it.
+        holes: 0…1, share of lost depth pixels near the target.
+        range_noise: depth noise as a multiple of its usual size.
+    """
+
+    gain: np.ndarray
+    glare: np.ndarray
+    fog: np.ndarray
+    crossover: np.ndarray
+    holes: np.ndarray
+    range_noise: np.ndarray
+
+
+def make_schedules(rng: np.random.Generator, plan: Plan, time: np.ndarray) -> Schedules:
+    """Turn a plan into numbers at the frames' times (T,)."""
+    rgb, x = bump(time, *plan.rgb_window), bump(time, *plan.x_window)
+    zero = np.zeros_like(rgb)
+    gain = np.ones_like(rgb)
+    if plan.rgb_failure == "darkness":
+        floor = np.exp(rng.uniform(np.log(0.012), np.log(0.06)))
+        gain = np.exp(np.log(floor) * rgb)
+    elif plan.rgb_failure == "overexposure":
+        gain = np.exp(np.log(rng.uniform(9, 25)) * rgb)
+    return Schedules(
+        gain=gain,
+        glare=rgb if plan.rgb_failure == "glare" else zero,
+        fog=rng.uniform(0.94, 0.985) * rgb if plan.rgb_failure == "fog" else zero,
+        crossover=rng.uniform(0.93, 1.0) * x if plan.x_failure == "thermal_crossover" else zero,
+        holes=x if plan.x_failure == "depth_holes" else zero,
+        range_noise=1 + rng.uniform(45, 110) * x if plan.x_failure == "range_noise" else zero + 1,
+    )
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Maps background coordinates (pixels from its centre) to the image: zoom * R(angle) w + centre + pan.
+    """Maps world points w (pixels from the background's center) to the image: zoom * R(angle) w + center + pan.
 
-    zoom, angle (T,) float64, radians; pan (T, 2), pixels; centre (2,) of the image.
-    skew: (T, 2, 2) what a rolling shutter does to the finished picture about its centre, or None: all rows are
-    exposed at once.
+    Attributes:
+        zoom, angle: (T,) float64; radians.
+        pan: (T, 2) pixels.
+        center: (2,) of the image, pixels.
+        skew: (T, 2, 2) distortion of the finished picture about its center by a rolling shutter; None: all rows are
+            exposed at once.
     """
 
     zoom: np.ndarray
     angle: np.ndarray
     pan: np.ndarray
-    centre: np.ndarray
+    center: np.ndarray
     skew: np.ndarray | None = None
 
     def linear(self) -> np.ndarray:
-        """zoom * R, (T, 2, 2)."""
+        """Compute zoom * R, (T, 2, 2)."""
         c, s = self.zoom * np.cos(self.angle), self.zoom * np.sin(self.angle)
         return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
 
     def project(self, world: np.ndarray) -> np.ndarray:
-        """World points (T, 2) or (2,) to image points (T, 2)."""
+        """Map world points (T, 2) or (2,) to image points (T, 2)."""
         points = np.broadcast_to(world, self.pan.shape)
-        return np.einsum("tij,tj->ti", self.linear(), points) + self.centre + self.pan
+        return np.einsum("tij,tj->ti", self.linear(), points) + self.center + self.pan
 
     def lift(self, image: np.ndarray, index: int) -> np.ndarray:
-        """The world point (2,) seen at an image point (2,) at one time."""
-        return np.linalg.solve(self.linear()[index], image - self.centre - self.pan[index])
+        """Find the world point (2,) that is seen at an image point (2,) at one time index."""
+        return np.linalg.solve(self.linear()[index], image - self.center - self.pan[index])
+
+    def showing(self, world: np.ndarray, path: np.ndarray) -> Camera:
+        """Pan the camera so that the world point (2,) is seen at the image points `path` (T, 2)."""
+        return replace(self, pan=path - self.center - np.einsum("tij,j->ti", self.linear(), world))
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Image pixels per world pixel in x and y, (T, 2)."""
+        return np.repeat(self.zoom[:, None], 2, 1)
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Orientation and shape of an object over time; arrays (T,).
+
+    Attributes:
+        angle: radians.
+        shear: of x by y.
+        phase: index of the sprite's phase.
+        warp: phase of a wave-like deformation, radians.
+        warp_amount: its amplitude as a share of the size.
+    """
+
+    angle: np.ndarray
+    shear: np.ndarray
+    phase: np.ndarray
+    warp: np.ndarray
+    warp_amount: float
 
 
 @dataclass(frozen=True)
 class Actor:
-    """An object over time; arrays have T rows.
+    """An object over time.
 
-    position (T, 2) image pixels of the centre; scale (T, 2) x and y; angle (T,) radians; shear (T,);
-    distance (T,) millimetres; phase (T,) index of the sprite's phase; warp (T,) phase of a wave-like deformation,
-    `warp_amount` its amplitude as a share of the size; temperature and heat_gain: sensor levels; reflective: no depth;
-    painted: False for what is in the place's picture already; sensed: False if it has no temperature and distance of
-    its own either. Its silhouette counts all the same.
+    Attributes:
+        role: target, twin, x_twin, relative, equal, whole, bystander or occluder.
+        position: (T, 2) center in the image, pixels.
+        scale: (T, 2) image pixels per pixel of the sprite in x and y.
+        distance: (T,) millimeters.
+        temperature: sensor level.
+        heat_gain: sensor levels per level of the sprite's heat.
+        reflective: a depth sensor gets no answer from it.
+        painted: False for an object that is in the place's picture already; its silhouette counts all the same.
+        sensed: False if it has no temperature and distance of its own either.
     """
 
     role: str
     sprite: Sprite
     position: np.ndarray
     scale: np.ndarray
-    angle: np.ndarray
-    shear: np.ndarray
+    pose: Pose
     distance: np.ndarray
-    phase: np.ndarray
-    warp: np.ndarray
-    warp_amount: float
     temperature: float
     heat_gain: float
     reflective: bool = False
@@ -76,10 +287,17 @@ class Actor:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything the renderer and the sensors need; `actors[0]` is the target.
+    """Everything the renderer and the sensors need.
 
-    relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where its
-    own distance says.
+    Attributes:
+        modality: rgbt, rgbd or rgbe.
+        width, height, length: pixels; frames.
+        distance: of the background's plane, millimeters.
+        actors: everyone in it, the target first.
+        attributes: names of what can be seen or goes wrong.
+        relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where
+            its own distance says.
+        natural: whether it is made of real pictures.
     """
 
     modality: str
@@ -95,3 +313,7 @@ class Scene:
     attributes: set[str] = field(default_factory=set)
     relief: float | None = None
     natural: bool = False
+
+    def note(self, **present: bool) -> None:
+        """Add those of the named attributes that are present."""
+        self.attributes.update(name for name, on in present.items() if on)

@@ -1,7 +1,7 @@
-"""Procedural albedo textures: small functions from a random generator to a picture.
+"""Noise, palettes and procedural textures, and how they get onto a picture.
 
 Every texture is `f(rng, height, width, colors) -> (height, width, 3) uint8`, B,G,R, where `colors` is an (n, 3) uint8
-array from `palette`. They clothe backgrounds and objects alike.
+array from `palette`. Backgrounds and objects use the same ones.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-__all__ = ["TEXTURES", "color_map", "fractal", "palette", "shade", "texture"]
-
 Texture = Callable[[np.random.Generator, int, int, np.ndarray], np.ndarray]
+Window = tuple[slice, slice]  # rows and columns of a picture
 
 
 def fractal(rng: np.random.Generator, height: int, width: int, cells: float = 4.0, octaves: int = 4) -> np.ndarray:
@@ -33,7 +32,7 @@ def fractal(rng: np.random.Generator, height: int, width: int, cells: float = 4.
 
 
 def palette(rng: np.random.Generator, count: int = 4, kind: str | None = None) -> np.ndarray:
-    """`count` related colours, (count, 3) uint8 B,G,R; kind: natural, gray, vivid, pastel, dark or None (any)."""
+    """`count` related colors, (count, 3) uint8 B,G,R; kind: natural, gray, vivid, pastel, dark or None (any)."""
     kind = kind or str(rng.choice(["natural", "gray", "vivid", "pastel", "dark"], p=[0.35, 0.2, 0.2, 0.15, 0.1]))
     base = float(rng.choice([15.0, 25.0, 45.0, 105.0])) if kind == "natural" else rng.uniform(0, 180)
     hue = base + rng.normal(0, 60 if kind == "vivid" else 12, count)
@@ -60,6 +59,45 @@ def shade(image: np.ndarray, light: np.ndarray) -> np.ndarray:
     return cv2.convertScaleAbs(image.astype(np.float32) * light[..., None])
 
 
+def paint_polygon(image: np.ndarray, points: np.ndarray, fill: np.ndarray) -> tuple[Window, np.ndarray]:
+    """Fill a polygon in place.
+
+    Args:
+        image: (H, W, 3) uint8.
+        points: (n, 2) pixels.
+        fill: a color (3,), or a texture (h, w, 3) that is stretched over the polygon.
+
+    Returns:
+        The polygon's bounding window in the image and which of its pixels were painted, for other layers.
+    """
+    mask = np.zeros(image.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.round(points).astype(np.int32)], 255)
+    x, y, w, h = cv2.boundingRect(mask)
+    window = np.s_[y : y + h, x : x + w]
+    inside = mask[window] > 0
+    if w and h:
+        image[window][inside] = fill if fill.ndim == 1 else cv2.resize(fill, (w, h))[inside]
+    return window, inside
+
+
+def overlap(left: int, top: int, shape: tuple[int, ...], image: tuple[int, ...]) -> tuple[Window, Window] | None:
+    """Find the part of a picture that lies in another one.
+
+    Args:
+        left, top: position of its upper left pixel in the other one; may be outside.
+        shape: its height and width.
+        image: height and width of the other one.
+
+    Returns:
+        The common part as a window of the other one and of itself; None if there is none.
+    """
+    x0, y0 = max(0, left), max(0, top)
+    x1, y1 = min(image[1], left + shape[1]), min(image[0], top + shape[0])
+    if x1 <= x0 or y1 <= y0:
+        return None
+    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+
+
 def _coordinates(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Rotated pixel coordinates, sometimes gently warped, each (height, width) float32."""
     angle = rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)])
@@ -71,7 +109,7 @@ def _coordinates(rng: np.random.Generator, height: int, width: int) -> tuple[np.
 
 
 def plain(rng: np.random.Generator, height: int, width: int, colors: np.ndarray) -> np.ndarray:
-    """One colour with a faint large-scale variation."""
+    """One color with a faint large-scale variation."""
     light = 0.92 + 0.16 * fractal(rng, height, width, 2, 2)
     return shade(np.broadcast_to(colors[0], (height, width, 3)).astype(np.uint8), light)
 

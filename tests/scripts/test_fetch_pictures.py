@@ -42,7 +42,7 @@ def test_masked_sequences_become_clips_and_moving_objects_and_held_out_ones_do_n
     script: ModuleType, tmp_path: Path
 ) -> None:
     g = script.Gathering(tmp_path / "out")
-    script._add_davis(g, _davis(tmp_path / "davis", "goat", *script.HELD_OUT))
+    script.add_davis(g, _davis(tmp_path / "davis", "goat", *script.HELD_OUT))
     g.finish()
     pictures = Pictures(tmp_path / "out")
     assert {name.split("_")[1] for name in pictures.photographs} == {"goat"}
@@ -55,7 +55,7 @@ def test_masked_sequences_become_clips_and_moving_objects_and_held_out_ones_do_n
 
 def test_every_picture_names_a_source_with_a_licence(script: ModuleType, tmp_path: Path) -> None:
     g = script.Gathering(tmp_path / "out")
-    script._add_davis(g, _davis(tmp_path / "davis", "goat"))
+    script.add_davis(g, _davis(tmp_path / "davis", "goat"))
     licensed = {source["name"] for source in g.index["sources"] if source["licence"]}
     used = {entry["source"] for group in ("photographs", "clips", "cutouts") for entry in g.index[group]}
     assert used == licensed
@@ -72,10 +72,10 @@ def test_folder_with_something_in_it_is_refused(
 
 def test_missing_tool_is_named(script: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no-such-tool is not there"):
-        script._run(["no-such-tool"], tmp_path)
+        script.run(["no-such-tool"], tmp_path)
 
 
-@pytest.mark.parametrize(("call", "flag"), [("_add_davis", "--davis"), ("_add_clips", "--clips")])
+@pytest.mark.parametrize(("call", "flag"), [("add_davis", "--davis"), ("add_clips", "--clips")])
 def test_folder_without_what_is_expected_is_named(script: ModuleType, tmp_path: Path, call: str, flag: str) -> None:
     with pytest.raises(SystemExit, match=rf"\({flag}\) holds no"):
         getattr(script, call)(script.Gathering(tmp_path / "out"), tmp_path)

@@ -231,7 +231,7 @@ def test_mistake_is_named_and_nothing_is_written(
 
 def test_box_outside_the_video_is_an_error(script: ModuleType, tmp_path: Path, clips: Path) -> None:
     first = script.FirstBox("walk", "a", 0, None, (60, 10, 12, 12))
-    with pytest.raises(ValueError, match=r"a of .*walk.avi: start 0, box .* 24 frames of 64x48 pixels"):
+    with pytest.raises(ValueError, match=r"walk.avi: start 0, box .* 24 frames of 64x48"):
         script.add_video(clips / "walk.avi", "free", [first], SquareTracker, tmp_path / "out")
 
 

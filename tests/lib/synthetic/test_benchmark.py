@@ -13,9 +13,8 @@ import pytest
 
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic import benchmark as module
-from lib.synthetic.benchmark import Job, draw_scene, frames
-from lib.synthetic.plan import MODALITIES
-from lib.synthetic.writers import SPLITS, write_annotations
+from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames, write_annotations
+from lib.synthetic.scene import MODALITIES
 
 SIZE, LENGTH = (96, 72), 4
 
@@ -68,7 +67,7 @@ def test_files_hold_what_was_rendered(tmp_path: Path, modality: str) -> None:
     for k, frame in enumerate(made):
         rgb, x = (cv2.imread(str(f[k]), cv2.IMREAD_UNCHANGED) for f in (rgb_files, x_files))
         assert rgb.shape == (SIZE[1], SIZE[0], 3)
-        assert np.abs(rgb.astype(float) - frame.rgb).mean() < 7  # JPEG halves the colour resolution
+        assert np.abs(rgb.astype(float) - frame.rgb).mean() < 7  # JPEG halves the color resolution
         if modality == "rgbt":
             assert x.shape == rgb.shape
             assert np.abs(x.astype(float) - frame.x).mean() < 4
@@ -122,8 +121,10 @@ def test_attributes_are_read_off_the_rendered_frames(
     inside: tuple, occluded: tuple, width: float, expected: set[str]
 ) -> None:
     scene, _ = draw_scene(Job("rgbt", "train", 0, 2, SIZE, 3))
+    scene.attributes.clear()
     boxes = np.tile([1.0, 1, width, width], (2, 1))
-    assert module._observed(scene, boxes, np.array(inside), np.array(occluded)) == expected
+    module._observed(scene, boxes, np.array(inside), np.array(occluded))
+    assert scene.attributes == expected
 
 
 def test_content_does_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     _make(tmp_path)
     meta = tmp_path / module.META_NAME
     meta.write_text(json.dumps({**json.loads(meta.read_text()), "version": 1}))
-    with pytest.raises(SyntheticError, match=r"holds SynthRGBX version 1, this is version 2.*another --output"):
+    with pytest.raises(SyntheticError, match=r"version 1, .*version 2.*--output"):
         _make(tmp_path)
 
 
@@ -243,7 +244,7 @@ def test_all_bad_arguments_are_listed_together(tmp_path: Path) -> None:
 
 def test_unwritable_output_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(SyntheticError, match=r"cannot write the output folder .*file.rgbt \(--output\)"):
+    with pytest.raises(SyntheticError, match=r"file.rgbt.*--output"):
         _make(tmp_path / "file/rgbt")
 
 

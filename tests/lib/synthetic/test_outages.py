@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene, frames
-from lib.synthetic.plan import MODALITIES, OUTAGES, Outage, make_plan
 from lib.synthetic.render import render
-from lib.synthetic.scene import Scene
-from lib.synthetic.sensing import drop_out, misalignment
+from lib.synthetic.scene import MODALITIES, OUTAGES, Outage, Scene, make_plan
+from lib.synthetic.sensors import drop_out, misalignment
 from sensor_data import SENSORS, SIZE, cameras, good_scene
 
 
@@ -34,10 +33,10 @@ def test_misaligned_pictures_show_things_elsewhere(modality: str) -> None:
 
 def test_misalignment_keeps_its_limits() -> None:
     scene = good_scene("rgbt")
-    centre = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2, 1])
+    center = np.array([(SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2, 1])
     for seed in range(50):
         matrix = misalignment(np.random.default_rng(seed), scene, (0.05, 0.02), 0.1, 2.0)
-        x, y = matrix @ centre - centre[:2]
+        x, y = matrix @ center - center[:2]
         assert 0.33 * 0.05 * SIZE[0] <= abs(x) <= 0.05 * SIZE[0] + 1e-9
         assert abs(y) <= 0.02 * SIZE[0]
         assert 0.9 <= np.sqrt(np.linalg.det(matrix[:, :2])) <= 1.1

@@ -1,4 +1,4 @@
-"""What is drawn: geometry of boxes, failures that are physical, sensors that complement each other."""
+"""Drawn scenes: geometry of boxes, failures that are physical, sensors that complement each other."""
 
 from __future__ import annotations
 
@@ -9,12 +9,9 @@ import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene, frames
 from lib.synthetic.compose import make_scene
-from lib.synthetic.depth import DepthSensor
-from lib.synthetic.events import EVENT_COLORS, EventSensor
-from lib.synthetic.plan import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, make_plan, make_schedules
 from lib.synthetic.render import render
-from lib.synthetic.scene import Scene
-from lib.synthetic.sensors import RgbSensor, ThermalSensor
+from lib.synthetic.scene import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, Scene, make_plan, make_schedules
+from lib.synthetic.sensors import EVENT_COLORS, DepthSensor, EventSensor, RgbSensor, ThermalSensor
 
 SIZE = (96, 72)
 ALWAYS = (-1e3, 1e6, 1.0)  # a window that covers every frame
@@ -34,30 +31,33 @@ def _with(modality: str, attribute: str, length: int) -> tuple[Scene, np.random.
 
 
 def _failing(scene: Scene, rgb: str | None = None, x: str | None = None) -> Scene:
-    """The same scene with the given failures throughout."""
+    """Let the given failures last throughout a scene."""
     plan = Plan(rgb, ALWAYS, x, ALWAYS)
     schedules = make_schedules(np.random.default_rng(0), plan, np.arange(-1.0, scene.length))
     return replace(scene, plan=plan, schedules=schedules)
 
 
 def _alone(scene: Scene) -> Scene:
-    """The same scene with nobody but the target."""
+    """Leave nobody but the target in a scene."""
     return replace(scene, actors=scene.actors[:1])
 
 
 def _still(scene: Scene) -> Scene:
-    """The same scene at a standstill, as at its first frame."""
+    """Stop all motion of a scene, at its first frame."""
+
+    def frozen(part: object, *names: str) -> dict[str, np.ndarray]:
+        return {name: np.repeat(getattr(part, name)[1:2], scene.length + 1, 0) for name in names}
+
     actors = []
     for a in scene.actors:
-        arrays = ("position", "scale", "angle", "shear", "distance", "phase", "warp")
-        actors.append(replace(a, **{name: np.repeat(getattr(a, name)[1:2], scene.length + 1, 0) for name in arrays}))
-    camera = scene.camera
-    frozen = {name: np.repeat(getattr(camera, name)[1:2], scene.length + 1, 0) for name in ("zoom", "angle", "pan")}
-    return replace(scene, actors=tuple(actors), camera=replace(camera, **frozen))
+        pose = replace(a.pose, **frozen(a.pose, "angle", "shear", "phase", "warp"))
+        actors.append(replace(a, pose=pose, **frozen(a, "position", "scale", "distance")))
+    camera = replace(scene.camera, **frozen(scene.camera, "zoom", "angle", "pan"))
+    return replace(scene, actors=tuple(actors), camera=camera)
 
 
 def _undisturbed(scene: Scene) -> Scene:
-    """The same scene without outages, time shift and poor sensors."""
+    """Take outages, time shift and poor sensors out of a scene."""
     return replace(scene, plan=replace(scene.plan, outages=(), time_shift=0, poor_x=False))
 
 

@@ -1,28 +1,114 @@
-"""Kinds of objects: each a function that paints textured, warm or cold parts at one phase of its movement."""
+"""Objects: a painter for their parts, the kinds of objects, and the sprites that come out.
+
+Parts are painted on an albedo, an alpha and a heat layer at twice the wanted size and reduced, so that outlines are
+smooth. Coordinates inside a drawing run from 0 to 1 in both directions, whatever its aspect ratio.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from lib.synthetic.painter import Painter, Sprite
-from lib.synthetic.textures import fractal, palette, texture
+from lib.synthetic.textures import fractal, paint_polygon, palette, shade, texture
 
-__all__ = ["ARTICULATED", "SHAPES", "make_sprite"]
-
+_OVERSAMPLING = 2
+BORDER = 2  # transparent pixels around a sprite, so that a warp interpolates to nothing
 _PHASES = 6
 
 
-def _fill(p: Painter, plain: float = 0.5) -> np.ndarray:
-    """A colour of the object's palette (with probability `plain`) or a texture made of it."""
+@dataclass(frozen=True)
+class Sprite:
+    """One object at every phase of its movement.
+
+    Attributes:
+        color: per phase (h, w, 4) uint8, B,G,R multiplied by alpha, and alpha.
+        heat: per phase (h, w) uint8, warmth of the parts, 128 = the object's own temperature; not multiplied by alpha.
+    """
+
+    color: tuple[np.ndarray, ...]
+    heat: tuple[np.ndarray, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the drawing without its border, pixels."""
+        height, width = self.heat[0].shape
+        return width - 2 * BORDER, height - 2 * BORDER
+
+
+class _Painter:
+    """Collects parts on an albedo, an alpha and a heat layer; a `fill` is a color (3,) or a texture (h, w, 3)."""
+
+    def __init__(self, rng: np.random.Generator, width: int, height: int, colors: np.ndarray) -> None:
+        self.rng, self.colors = rng, colors
+        self.width, self.height = width * _OVERSAMPLING, height * _OVERSAMPLING
+        self.albedo = np.zeros((self.height, self.width, 3), np.uint8)
+        self.alpha = np.zeros((self.height, self.width), np.uint8)
+        self.heat = np.full((self.height, self.width), 128, np.uint8)
+
+    def polygon(self, points: np.ndarray, fill: np.ndarray, heat: int = 128) -> None:
+        """Fill a polygon, (n, 2) in [0, 1]."""
+        scaled = np.asarray(points, np.float64) * (self.width - 1, self.height - 1)
+        window, inside = paint_polygon(self.albedo, scaled, fill)
+        self.alpha[window][inside] = 255
+        self.heat[window][inside] = heat
+
+    def box(self, left: float, top: float, right: float, bottom: float, fill: np.ndarray, heat: int = 128) -> None:
+        """Fill an upright rectangle."""
+        self.polygon(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]), fill, heat)
+
+    def ellipse(self, x: float, y: float, rx: float, ry: float, fill: np.ndarray, heat: int = 128) -> None:
+        """Fill an ellipse of the given center and radii."""
+        angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+        self.polygon(np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=-1), fill, heat)
+
+    def limb(self, start: tuple[float, float], end: tuple[float, float], thickness: float, fill: np.ndarray) -> None:
+        """Draw a thick stroke; thickness is a share of the width."""
+        a, b = np.array(start), np.array(end)
+        along = (b - a) * (self.width, self.height)
+        normal = np.array([-along[1], along[0]]) / max(float(np.hypot(*along)), 1e-6) * thickness * self.width / 2
+        normal = normal / (self.width, self.height)
+        self.polygon(np.stack([a + normal, b + normal, b - normal, a - normal]), fill, 140)
+
+    def finish(self, light: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Shade, reduce and pad: premultiplied color (h, w, 4) and heat (h, w), uint8."""
+        size = (self.width // _OVERSAMPLING, self.height // _OVERSAMPLING)
+        albedo = shade(self.albedo, cv2.resize(light, (self.width, self.height)))
+        albedo[self.alpha == 0] = 0
+        color = cv2.resize(np.dstack([albedo, self.alpha]), size, interpolation=cv2.INTER_AREA)
+        heat = cv2.resize(self.heat, size, interpolation=cv2.INTER_AREA)
+        border = (BORDER,) * 4
+        return (
+            cv2.copyMakeBorder(color, *border, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0)),
+            cv2.copyMakeBorder(heat, *border, cv2.BORDER_CONSTANT, value=128),
+        )
+
+
+_Paint = Callable[[_Painter, float], None]  # draws an object at one phase of its movement, 0 to 2 pi
+SHAPES: dict[str, tuple[_Paint, tuple[float, float]]] = {}  # name: (function, range of width / height)
+ARTICULATED = ("human", "animal", "aircraft", "blob")
+
+
+def _shape(narrowest: float, widest: float) -> Callable[[_Paint], _Paint]:
+    """Add a function to `SHAPES`; the order of definition decides what a seed draws."""
+
+    def add(paint: _Paint) -> _Paint:
+        SHAPES[paint.__name__] = paint, (narrowest, widest)
+        return paint
+
+    return add
+
+
+def _fill(p: _Painter, plain: float = 0.5) -> np.ndarray:
+    """A color of the object's palette (with probability `plain`) or a texture made of it."""
     if p.rng.random() < plain:
         return p.colors[p.rng.integers(len(p.colors))]
     return texture(p.rng, 48, 48, p.rng.permutation(p.colors))
 
 
-def _marks(p: Painter, count: int) -> None:
+def _marks(p: _Painter, count: int) -> None:
     """Small parts that stay within the outline: labels, lamps, panels."""
     outline = p.alpha.copy()
     before, heat = p.albedo.copy(), p.heat.copy()
@@ -37,12 +123,14 @@ def _marks(p: Painter, count: int) -> None:
     p.albedo[outside], p.heat[outside], p.alpha[outside] = before[outside], heat[outside], 0
 
 
-def _ball(p: Painter, phase: float) -> None:
+@_shape(0.6, 1.6)
+def ball(p: _Painter, phase: float) -> None:
     p.ellipse(0.5, 0.5, 0.5, 0.5, _fill(p, 0.3))
     _marks(p, int(p.rng.integers(0, 4)))
 
 
-def _case(p: Painter, phase: float) -> None:
+@_shape(0.4, 2.4)
+def case(p: _Painter, phase: float) -> None:
     r = p.rng.uniform(0, 0.3)
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     c, s = np.cos(angle), np.sin(angle)
@@ -53,7 +141,8 @@ def _case(p: Painter, phase: float) -> None:
     _marks(p, int(p.rng.integers(0, 6)))
 
 
-def _polygon(p: Painter, phase: float) -> None:
+@_shape(0.6, 1.6)
+def polygon(p: _Painter, phase: float) -> None:
     n = int(p.rng.integers(3, 9))
     angle = np.sort(np.linspace(0, 2 * np.pi, n, endpoint=False) + p.rng.uniform(-0.3, 0.3, n))
     radius = p.rng.uniform(0.3, 0.5, n)
@@ -61,7 +150,8 @@ def _polygon(p: Painter, phase: float) -> None:
     _marks(p, int(p.rng.integers(0, 4)))
 
 
-def _blob(p: Painter, phase: float) -> None:
+@_shape(0.6, 1.6)
+def blob(p: _Painter, phase: float) -> None:
     angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
     radius = np.full_like(angle, 1.0)
     for k in range(2, 6):
@@ -72,7 +162,8 @@ def _blob(p: Painter, phase: float) -> None:
     _marks(p, int(p.rng.integers(0, 5)))
 
 
-def _human(p: Painter, phase: float) -> None:
+@_shape(0.36, 0.5)
+def human(p: _Painter, phase: float) -> None:
     shirt, trousers, skin, hair = _fill(p, 0.6), _fill(p, 0.8), palette(p.rng, 1, "natural")[0], p.colors[-1]
     swing = 0.28 * np.sin(phase)
     for side in (-1, 1):
@@ -85,7 +176,8 @@ def _human(p: Painter, phase: float) -> None:
     p.polygon(np.array([(0.34, 0.08), (0.4, 0.0), (0.6, 0.0), (0.66, 0.08), (0.5, 0.05)]), hair, 150)
 
 
-def _animal(p: Painter, phase: float) -> None:
+@_shape(1.1, 1.7)
+def animal(p: _Painter, phase: float) -> None:
     coat = _fill(p, 0.4)
     for k, x in enumerate((0.2, 0.3, 0.62, 0.72)):
         p.limb((x, 0.6), (x + 0.1 * np.sin(phase + 1.7 * k), 0.99), 0.07, coat)
@@ -95,7 +187,8 @@ def _animal(p: Painter, phase: float) -> None:
     p.ellipse(0.88, 0.18, 0.12, 0.15, coat, 175)
 
 
-def _car_side(p: Painter, phase: float) -> None:
+@_shape(1.8, 2.8)
+def car_side(p: _Painter, phase: float) -> None:
     body, glass = _fill(p, 0.8), palette(p.rng, 1, "dark")[0]
     roof = p.rng.uniform(0.2, 0.35), p.rng.uniform(0.6, 0.85)
     p.polygon(np.array([(0.1, 0.5), (roof[0], 0.05), (roof[1], 0.05), (0.92, 0.48)]), body)
@@ -108,7 +201,8 @@ def _car_side(p: Painter, phase: float) -> None:
         p.ellipse(x, 0.82, 0.05, 0.09, np.full(3, 150, np.uint8), 150)
 
 
-def _car_end(p: Painter, phase: float) -> None:
+@_shape(0.9, 1.3)
+def car_end(p: _Painter, phase: float) -> None:
     body, glass = _fill(p, 0.85), palette(p.rng, 1, "dark")[0]
     lamp = p.rng.integers(170, 256, 3).astype(np.uint8)
     p.polygon(np.array([(0.18, 0.0), (0.82, 0.0), (0.98, 0.45), (0.02, 0.45)]), body)
@@ -121,7 +215,8 @@ def _car_end(p: Painter, phase: float) -> None:
     p.box(0.35, 0.62, 0.65, 0.74, np.full(3, 210, np.uint8), 170)
 
 
-def _bus(p: Painter, phase: float) -> None:
+@_shape(0.7, 2.2)
+def bus(p: _Painter, phase: float) -> None:
     body, glass = _fill(p, 0.8), palette(p.rng, 1, "dark")[0]
     lamp = p.rng.integers(170, 256, 3).astype(np.uint8)
     p.box(0.0, 0.0, 1.0, 0.93, body)
@@ -136,7 +231,8 @@ def _bus(p: Painter, phase: float) -> None:
         p.box(x - 0.1, 0.9, x + 0.1, 1.0, np.full(3, 20, np.uint8), 180)
 
 
-def _mug(p: Painter, phase: float) -> None:
+@_shape(0.8, 1.2)
+def mug(p: _Painter, phase: float) -> None:
     body, side = _fill(p, 0.6), p.rng.choice([-1, 1])
     edge = 0.5 + 0.24 * side
     p.ellipse(edge, 0.5, 0.26, 0.3, body)
@@ -153,14 +249,16 @@ def _mug(p: Painter, phase: float) -> None:
         p.box(left + 0.12, 0.35, right - 0.12, 0.7, _fill(p, 0.3))
 
 
-def _tower(p: Painter, phase: float) -> None:
+@_shape(0.22, 0.6)
+def tower(p: _Painter, phase: float) -> None:
     p.box(0.0, 0.0, 1.0, 1.0, _fill(p, 0.7))
     p.box(0.0, 0.0, p.rng.uniform(0.1, 0.3), 1.0, _fill(p, 0.8))
     for y in np.sort(p.rng.uniform(0.05, 0.95, int(p.rng.integers(1, 7)))):
         p.box(0.2, y, 0.9, y + p.rng.uniform(0.01, 0.06), _fill(p, 0.9), int(p.rng.integers(110, 200)))
 
 
-def _bottle(p: Painter, phase: float) -> None:
+@_shape(0.28, 0.5)
+def bottle(p: _Painter, phase: float) -> None:
     body = _fill(p, 0.6)
     neck = p.rng.uniform(0.12, 0.25)
     shoulders = [(0.5 - neck, 0.0), (0.5 + neck, 0.0), (0.5 + neck, 0.2), (1.0, 0.38), (1.0, 1.0)]
@@ -169,7 +267,8 @@ def _bottle(p: Painter, phase: float) -> None:
     p.box(0.5 - neck, 0.0, 0.5 + neck, 0.08, _fill(p, 1.0))
 
 
-def _aircraft(p: Painter, phase: float) -> None:
+@_shape(1.0, 2.0)
+def aircraft(p: _Painter, phase: float) -> None:
     body = _fill(p, 0.7)
     beat = 0.15 * np.sin(phase)
     p.polygon(np.array([(0.5, 0.35), (1.0, 0.45 + beat), (1.0, 0.55 + beat), (0.5, 0.6)]), body, 120)
@@ -177,36 +276,6 @@ def _aircraft(p: Painter, phase: float) -> None:
     p.ellipse(0.5, 0.5, 0.12, 0.5, _fill(p, 0.8), 150)
     p.box(0.32, 0.85, 0.68, 0.95, body)
     p.ellipse(0.5, 0.2, 0.07, 0.12, p.colors[-1], 200)
-
-
-# name: (painter, range of width / height)
-SHAPES: dict[str, tuple[Callable[[Painter, float], None], tuple[float, float]]] = {
-    "ball": (_ball, (0.6, 1.6)),
-    "case": (_case, (0.4, 2.4)),
-    "polygon": (_polygon, (0.6, 1.6)),
-    "blob": (_blob, (0.6, 1.6)),
-    "human": (_human, (0.36, 0.5)),
-    "animal": (_animal, (1.1, 1.7)),
-    "car_side": (_car_side, (1.8, 2.8)),
-    "car_end": (_car_end, (0.9, 1.3)),
-    "bus": (_bus, (0.7, 2.2)),
-    "mug": (_mug, (0.8, 1.2)),
-    "tower": (_tower, (0.22, 0.6)),
-    "bottle": (_bottle, (0.28, 0.5)),
-    "aircraft": (_aircraft, (1.0, 2.0)),
-}
-ARTICULATED = ("human", "animal", "aircraft", "blob")
-
-
-def _light(rng: np.random.Generator) -> np.ndarray:
-    """A (64, 64) light map: a lamp from some side, a cylinder's falloff, or nearly flat."""
-    y, x = np.mgrid[-1:1:64j, -1:1:64j].astype(np.float32)
-    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
-    light = 1 + strength * (x * np.cos(angle) + y * np.sin(angle))
-    if rng.random() < 0.5:
-        light = light * (1 - rng.uniform(0, 0.5) * x**2)
-    grain = rng.uniform(0.0, 0.5) * (fractal(rng, 64, 64, 3, 5) - 0.5)
-    return (rng.uniform(0.9, 1.15) * light * (1 + grain)).astype(np.float32)
 
 
 def make_sprite(seed: int, kind: str, size: float, colors: np.ndarray, still: bool = False) -> Sprite:
@@ -223,11 +292,20 @@ def make_sprite(seed: int, kind: str, size: float, colors: np.ndarray, still: bo
     rng = np.random.default_rng(seed)
     aspect = float(np.exp(rng.uniform(np.log(low), np.log(high))))
     width, height = max(4, round(size * aspect**0.5)), max(4, round(size / aspect**0.5))
-    light = _light(rng)
+
+    # Light from some side, half of the time with a cylinder's falloff, or nearly flat; on a grainy surface.
+    y, x = np.mgrid[-1:1:64j, -1:1:64j].astype(np.float32)
+    angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.4)
+    light = 1 + strength * (x * np.cos(angle) + y * np.sin(angle))
+    if rng.random() < 0.5:
+        light = light * (1 - rng.uniform(0, 0.5) * x**2)
+    grain = rng.uniform(0.0, 0.5) * (fractal(rng, 64, 64, 3, 5) - 0.5)
+    light = (rng.uniform(0.9, 1.15) * light * (1 + grain)).astype(np.float32)
+
     phases = _PHASES if kind in ARTICULATED and not still else 1
     drawn = []
     for k in range(phases):
-        painter = Painter(np.random.default_rng(seed + 1), width, height, colors)
+        painter = _Painter(np.random.default_rng(seed + 1), width, height, colors)
         paint(painter, 2 * np.pi * k / phases)
         drawn.append(painter.finish(light))
     return Sprite(tuple(color for color, _ in drawn), tuple(heat for _, heat in drawn))

@@ -14,7 +14,7 @@ from lib.datasets import load
 from lib.datasets.frames import read_frame
 from lib.synthetic.benchmark import Job, draw_scene, frames
 
-SCRIPT = Path(__file__).parents[3] / "scripts/make_synthrgbx.py"
+SCRIPT = Path(__file__).parents[2] / "scripts/make_synthrgbx.py"
 OPTIONS = ["--sequences", "1", "--length", "4", "--size", "96x72", "--seed", "3", "--workers", "1"]
 
 
