@@ -1,4 +1,4 @@
-"""Result files of the VOT toolkit: reading its binary trajectories, and writing what it reads.
+"""Result files that the VOT toolkit reads.
 
 A result of one run lies in `<workspace>/results/<tracker>/<experiment>/<sequence>/` as `<run>.txt` (or `<run>.bin`),
 `<run>_confidence.value` and `<run>_time.value`, where `<run>` is `<sequence>_001` in a long-term experiment and
@@ -7,7 +7,6 @@ A result of one run lies in `<workspace>/results/<tracker>/<experiment>/<sequenc
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,42 +14,9 @@ import numpy as np
 
 from patrack.files import atomic_write
 
-__all__ = ["decode_trajectory", "is_written", "write_run"]
+__all__ = ["is_written", "write_run"]
 
 INITIALIZATION = "1"  # code of the row in which the tracker was given the target
-VERSION = 1  # of binary trajectories
-
-
-def decode_trajectory(data: bytes, where: str) -> str:
-    """A binary trajectory, which newer versions of the toolkit write by default, as the text it stands for.
-
-    Args:
-        data: content of a `.bin` file.
-        where: its name, for errors.
-
-    Returns:
-        Per frame a line `x,y,w,h`, or one number, a special code.
-
-    Raises:
-        ValueError: another version, truncated or overlong data, or a region that is neither a rectangle nor a code.
-    """
-    lines, position = [], struct.calcsize("<hI")
-    try:
-        version, count = struct.unpack_from("<hI", data)
-        if version != VERSION:
-            raise ValueError(f"{where}: version {version} of binary trajectories; only {VERSION} is known")
-        for number in range(count):
-            kind = data[position]
-            if kind > 1:
-                raise ValueError(f"{where}: frame {number} (from 0) is of region type {kind}; only boxes are scored")
-            form = "<ffff" if kind == 1 else "<I"
-            lines.append(",".join(repr(value) for value in struct.unpack_from(form, data, position + 1)))
-            position += 1 + struct.calcsize(form)
-    except (struct.error, IndexError):
-        raise ValueError(f"{where}: truncated after {len(lines)} frames ({len(data)} bytes)") from None
-    if position != len(data):
-        raise ValueError(f"{where}: {len(data) - position} bytes after the last of {count} frames")
-    return "\n".join(lines)
 
 
 def write_run(
