@@ -22,8 +22,7 @@ from tqdm import tqdm
 
 from lib.datasets.recordings import MODALITIES, find_recordings
 from lib.devices import usable_device
-from lib.evaluation.comparison import compare
-from lib.inference.lineup import OWN, SHIPPED, Lineup
+from lib.inference.comparison import OUR_COLUMNS, SHIPPED, Lineup, compare
 from lib.report.peers import markdown, strip_name, to_dict, write_json, write_markdown, write_strip
 
 logger = logging.getLogger("compare_recordings")
@@ -79,8 +78,9 @@ def run(arguments: argparse.Namespace) -> str:
     lineup.add_shipped([COLUMNS[column] for column in arguments.only], experiments)
     for named, *overrides in arguments.ours:
         name, equals, config = named.partition("=")
-        if not (name and equals and config) or name in OWN:
-            raise ValueError(f"--ours {named!r}: must be NAME=CONFIG, with a NAME that isn't one of {', '.join(OWN)}")
+        if not (name and equals and config) or name in OUR_COLUMNS:
+            taken = ", ".join(OUR_COLUMNS)
+            raise ValueError(f"--ours {named!r}: must be NAME=CONFIG, with a NAME that isn't one of {taken}")
         lineup.add(name, config, overrides)
     if arguments.nano is not None:
         lineup.add_nano(arguments.nano)

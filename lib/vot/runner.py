@@ -19,9 +19,9 @@ from lib.datasets.boxes_file import read_text
 from lib.datasets.sequence import Sequence
 from lib.evaluation.annotations import GroundTruth, read_annotations
 from lib.evaluation.filetree import FileTree
-from lib.evaluation.outcome import TrackingError
 from lib.evaluation.vot import run_frames
-from lib.inference.runner import track_frames
+from lib.inference.results import TrackingError
+from lib.inference.sequence import track_frames
 from lib.vot.files import is_written, write_run
 from lib.vot.server import X_CHANNELS
 from lib.vot.workspace import STACKS, Stack, WorkspaceError

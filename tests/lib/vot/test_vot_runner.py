@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.evaluation.outcome import TrackingError
+from lib.inference.results import TrackingError
 from lib.vot.runner import run_workspace, workspace_stack
 from lib.vot.workspace import STACKS, WorkspaceError, find_sequences, write_workspace
 from vot_data import Follower, truth_of, write_data

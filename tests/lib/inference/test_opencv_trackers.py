@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib.datasets.decoded import DecodedFrame, Plane
-from lib.evaluation.peers import NANO_FILES, OpenCVTracker, csrt_tracker, nano_files, nano_tracker
+from lib.inference.comparison import NANO_FILES, OpenCVTracker, csrt_tracker, nano_files, nano_tracker
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 

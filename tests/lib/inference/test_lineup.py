@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lib.inference.lineup import BOTH, RGB, Lineup, X
+from lib.inference.comparison import BOTH, RGB, Lineup, X
 from patrack import config as configs
 from patrack.config import project_path
 

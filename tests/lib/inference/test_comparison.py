@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lib.datasets.recordings import read_recording
-from lib.evaluation.comparison import Contestant, compare, mean_ious, mean_scores, measure
+from lib.evaluation.recordings import mean_scores, measure
+from lib.inference.comparison import Contestant, compare, mean_ious
 from patrack import build_model
 from patrack.config.schema import Config
 from patrack.tracker import Tracker
