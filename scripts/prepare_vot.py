@@ -18,8 +18,14 @@ import sys
 from pathlib import Path
 
 from lib.datasets import resolve_data_root
-from lib.vot.registry import registry_with, tracker_command, write_registry
-from lib.vot.workspace import STACKS, find_sequences, write_workspace
+from lib.vot.workspace import (
+    STACKS,
+    find_sequences,
+    registry_with,
+    tracker_command,
+    write_registry,
+    write_workspace,
+)
 
 logger = logging.getLogger("prepare_vot")
 

@@ -14,10 +14,16 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.vot.registry import registry_with, tracker_command, write_registry
 from lib.vot.runner import run_workspace
 from lib.vot.server import INSTALL
-from lib.vot.workspace import STACKS, find_sequences, write_workspace
+from lib.vot.workspace import (
+    STACKS,
+    find_sequences,
+    registry_with,
+    tracker_command,
+    write_registry,
+    write_workspace,
+)
 from vot_data import SMALL, Follower, truth_of, write_data
 
 TOOLKIT = os.environ.get("PATRACK_VOT_PYTHON", sys.executable)
