@@ -86,11 +86,10 @@ def run(arguments: argparse.Namespace) -> str:
         lineup.add_nano(arguments.nano)
     if not lineup.add_csrt():
         logger.warning("OpenCV %s has no TrackerCSRT (opencv-contrib-python has): without CSRT", cv2.__version__)
-    contestants = lineup.contestants
-    if not contestants:
+    if not lineup.trackers:
         raise ValueError("nothing to compare: every column is left out")
-    with tqdm(total=len(recordings) * len(contestants), unit="run", disable=None) as bar:
-        scores = compare(contestants, recordings, lambda *_: bar.update())
+    with tqdm(total=len(recordings) * len(lineup.trackers), unit="run", disable=None) as bar:
+        scores = compare(lineup.trackers, recordings, lambda *_: bar.update())
     text = markdown(recordings, scores, lineup.origins)
     if not arguments.no_strips:
         for recording in recordings:

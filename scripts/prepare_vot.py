@@ -23,7 +23,6 @@ from lib.vot.workspace import (
     find_sequences,
     registry_with,
     tracker_command,
-    write_registry,
     write_workspace,
 )
 
@@ -74,8 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.config, arguments.checkpoint, arguments.device, clip_depth, overrides, arguments.interpreter
         )
         registry = registry_with(arguments.workspace, arguments.name, command, arguments.timeout)
-        write_workspace(arguments.workspace, stack, sequences, arguments.anchors)
-        write_registry(arguments.workspace, registry)
+        write_workspace(arguments.workspace, stack, sequences, arguments.anchors, registry)
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 1

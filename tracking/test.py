@@ -131,7 +131,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         )
         return f"{summary.describe()}\nresults: {output}", not summary.failed
     output = arguments.output or Path("results", config.name, arguments.rgb.resolve().parent.name)
-    recorded = track_recording(
+    text = track_recording(
         config,
         weights,
         arguments.rgb,
@@ -143,7 +143,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         fps=arguments.fps,
         missing=arguments.missing,
     )
-    return f"{recorded.describe()}\nresults: {output}", True
+    return f"{text}\nresults: {output}", True
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -91,7 +91,7 @@ def evaluate(
             files = read_results(tree, truth, rules, box_format=box_format, prefix=prefix, longer=longer)
         else:
             files = read_long_term(tree, truth) if isinstance(rules, LongTerm) else read_multi_start(tree, truth)
-        if files.problems and not (allow_missing and files.rows and "" not in files.problems):
+        if not files.usable(allow_missing):
             problems[name] = list(files.problems.values())
             continue
         scores = _score(rules, truth, files)

@@ -125,7 +125,7 @@ def export_results(
         results = read_results(tree, truth, protocol, box_format=box_format, prefix=prefix, compared_only=False)
     else:
         results = read_long_term(tree, truth)
-    if results.problems and not (allow_missing and results.rows and "" not in results.problems):
+    if not results.usable(allow_missing):
         raise EvaluationError({tracker: list(results.problems.values())})
 
     files: dict[str, str] = {}

@@ -52,6 +52,10 @@ class ResultFiles(Generic[Content]):
     problems: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
+    def usable(self, allow_missing: bool) -> bool:
+        """Whether all is well; or, where bad sequences may be left out, something is left."""
+        return not self.problems or (allow_missing and bool(self.rows) and "" not in self.problems)
+
 
 def read_results(
     tree: FileTree,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,13 +33,11 @@ __all__ = [
     "NANO_FILES",
     "OUR_COLUMNS",
     "SHIPPED",
-    "Contestant",
     "Lineup",
     "OpenCVTracker",
     "compare",
     "csrt_tracker",
     "mean_ious",
-    "nano_files",
     "nano_tracker",
 ]
 
@@ -60,58 +57,39 @@ NANO_FILES = (
 """Names of backbone and head that are looked for, in this order."""
 
 
-@dataclass(frozen=True)
-class Contestant:
-    """A tracker under its name.
-
-    Attributes:
-        name: a column of the table.
-        trackers: by what they read: "rgb" takes the RGB frames of any recording, "rgbt", "rgbd", "rgbe" take those
-            recordings with X; a recording gets the one for its modality, else the one for "rgb".
-    """
-
-    name: str
-    trackers: Mapping[str, FrameTracker]
-
-    def enter(self, recording: Sequence) -> tuple[FrameTracker, Sequence] | None:
-        """Choose its tracker for a recording, and the recording as it reads it; None if it has no tracker for it."""
-        if recording.modality in self.trackers:
-            return self.trackers[recording.modality], recording
-        return (self.trackers["rgb"], rgb_only(recording)) if "rgb" in self.trackers else None
-
-
 def compare(
-    contestants: Iterable[Contestant],
+    trackers: Mapping[str, Mapping[str, FrameTracker]],
     recordings: Iterable[Sequence],
     on_scores: Callable[[Sequence, str, RecordingScores], object] | None = None,
 ) -> dict[str, dict[str, RecordingScores]]:
-    """Run every contestant over every recording from the recording's first box.
+    """Run every tracker over every recording from the recording's first box.
 
     Args:
-        contestants: with different names.
+        trackers: by name, and by what they read: "rgb" takes the RGB frames of any recording, "rgbt", "rgbd", "rgbe"
+            take those recordings with X; a recording gets the one for its modality, else the one for "rgb".
         recordings: annotated, with different names.
-        on_scores: called after each run with recording, name of the contestant and score.
+        on_scores: called after each run with recording, name of the tracker and score.
 
     Returns:
-        RecordingScores by recording and contestant; a contestant without a tracker for a recording is left out there.
+        RecordingScores by recording and name; a name without a tracker for a recording is left out there.
 
     Raises:
         TrackingError: a frame can't be read, or doesn't suit a tracker.
     """
-    contestants = list(contestants)
     scores: dict[str, dict[str, RecordingScores]] = {}
     for recording in recordings:
         scores[recording.name] = {}
-        for contestant in contestants:
-            entered = contestant.enter(recording)
-            if entered is None:
+        for name, versions in trackers.items():
+            if recording.modality in versions:
+                tracker, seen = versions[recording.modality], recording
+            elif "rgb" in versions:
+                tracker, seen = versions["rgb"], rgb_only(recording)
+            else:
                 continue
-            tracker, seen = entered
             result = track_frames(tracker, seen, recording.boxes[0])
-            score = measure(result.boxes, recording, result.times)
-            scores[recording.name][contestant.name] = score
+            scores[recording.name][name] = measure(result.boxes, recording, result.times)
             if on_scores is not None:
-                on_scores(recording, contestant.name, score)
+                on_scores(recording, name, scores[recording.name][name])
     return scores
 
 
@@ -146,7 +124,7 @@ def mean_ious(tracker: nn.Module | FrameTracker, recordings: Iterable[Sequence])
 
 
 class Lineup:
-    """Contestants, built one after the other, and what each of them is.
+    """Trackers to compare, built one after the other, and what each of them is.
 
     Args:
         modalities: of the recordings; what nothing would read isn't built.
@@ -154,7 +132,8 @@ class Lineup:
         overrides: `key.sub=value` settings for all of ours.
 
     Attributes:
-        origins: a line per tracker about its weights, by the contestant's name.
+        trackers: as `compare` takes them, in the order in which they were added.
+        origins: a line per tracker about its weights, by name.
     """
 
     def __init__(self, modalities: Iterable[str], device: str = "cpu", overrides: Iterable[str] = ()) -> None:
@@ -162,11 +141,6 @@ class Lineup:
         self.device, self.overrides = device, list(overrides)
         self.trackers: dict[str, dict[str, FrameTracker]] = {}
         self.origins: dict[str, list[str]] = {}
-
-    @property
-    def contestants(self) -> list[Contestant]:
-        """In the order in which they were added."""
-        return [Contestant(name, trackers) for name, trackers in self.trackers.items()]
 
     def add_shipped(self, names: Iterable[str] = OUR_COLUMNS, experiments: Mapping[str, str] = SHIPPED) -> None:
         """Add RGB only, X only and RGB + X.
@@ -266,35 +240,26 @@ def _bgr(frame: DecodedFrame) -> np.ndarray:
     return cv2.cvtColor(frame.rgb().image(), cv2.COLOR_RGB2BGR)
 
 
-def nano_files(folder: Path) -> tuple[Path, Path]:
-    """Find backbone and head of NanoTrack in a folder.
-
-    Raises:
-        FileNotFoundError: no pair of `NANO_FILES` is there.
-    """
-    for names in NANO_FILES:
-        backbone, head = (folder / name for name in names)
-        if backbone.is_file() and head.is_file():
-            return backbone, head
-    pairs = "; ".join(" and ".join(names) for names in NANO_FILES)
-    there = sorted(path.name for path in folder.glob("*.onnx")) if folder.is_dir() else "no such folder"
-    raise FileNotFoundError(
-        f"{folder}: NanoTrack's files are missing; looked for {pairs}; there: {there or 'no .onnx file'}"
-    )
-
-
 def nano_tracker(folder: Path) -> OpenCVTracker:
     """Make a `cv2.TrackerNano` with the files of a folder.
 
     Raises:
-        FileNotFoundError: see `nano_files`.
+        FileNotFoundError: no pair of `NANO_FILES` is there.
         ValueError: this cv2 has no TrackerNano, or can't read the files.
     """
     opencv = cast(Any, cv2)  # its stubs lack some trackers
     if not hasattr(opencv, "TrackerNano"):
         raise ValueError(f"OpenCV {cv2.__version__} has no TrackerNano; 4.7 and newer have it")
+    pairs = [(folder / backbone, folder / head) for backbone, head in NANO_FILES]
+    complete = [pair for pair in pairs if all(path.is_file() for path in pair)]
+    if not complete:
+        wanted = "; ".join(" and ".join(names) for names in NANO_FILES)
+        there = sorted(path.name for path in folder.glob("*.onnx")) if folder.is_dir() else "no such folder"
+        raise FileNotFoundError(
+            f"{folder}: NanoTrack's files are missing; looked for {wanted}; there: {there or 'no .onnx file'}"
+        )
+    backbone, head = complete[0]
     parameters = opencv.TrackerNano_Params()
-    backbone, head = nano_files(folder)
     parameters.backbone, parameters.neckhead = str(backbone), str(head)
 
     def make() -> Any:

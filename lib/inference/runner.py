@@ -33,7 +33,7 @@ from lib.datasets.sequence import Sequence
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
 from lib.inference.batched import run_batched
-from lib.inference.results import Outcome, SequenceResult, Summary, claim, is_complete, write_numbers
+from lib.inference.results import Outcome, Summary, claim, is_complete, write_numbers
 from lib.inference.sequence import run_sequence, track_frames
 from lib.processes import join_processes
 from lib.report.overlay import OverlayVideo
@@ -42,7 +42,7 @@ from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
 from patrack.tracker import Tracker
 
-__all__ = ["RecordingSummary", "Weights", "run_sequences", "track_dataset", "track_recording"]
+__all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,33 +65,6 @@ class Weights:
         """Make the output folder ready for the results of a tracker on a source; see `lib.inference.results.claim`."""
         notes = {"command": sys.argv, "checkpoint": self.checkpoint, **environment(torch.device(self.device))}
         claim(output, identity(config, tracker, **source), notes, self.overwrite)
-
-
-@dataclass(frozen=True)
-class RecordingSummary:
-    """How tracking of a recording went.
-
-    Attributes:
-        result: boxes, scores and times.
-        mean_iou: over the annotated frames after the first; None without any.
-        annotated: number of those frames.
-    """
-
-    result: SequenceResult
-    mean_iou: float | None
-    annotated: int
-
-    def describe(self) -> str:
-        """Tell the user: frames per second, mean score, mean overlap."""
-        frames = len(self.result.boxes)
-        text = (
-            f"{frames} frames, {frames / self.result.times.sum():.1f} FPS tracking, "
-            f"{frames / self.result.seconds:.1f} FPS with reading and drawing; "
-            f"mean score {self.result.scores.mean():.3f}"
-        )
-        if self.mean_iou is not None:
-            text += f"; mean IoU {self.mean_iou:.4f} over {self.annotated} annotated frames after the first"
-        return text
 
 
 def track_dataset(
@@ -262,7 +235,7 @@ def track_recording(
     truth_step: int = 1,
     fps: float = 25.0,
     missing: Path | None = None,
-) -> RecordingSummary:
+) -> str:
     """Track one recording and write `boxes.txt`, `scores.txt`, `times.txt` and `overlay.mp4` after its last frame.
 
     A frame that can't be read ends the run with an error; earlier files of that name in the folder stay then.
@@ -278,6 +251,9 @@ def track_recording(
         truth_step: its line k belongs to frame k * truth_step.
         fps: of the overlay.
         missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
+
+    Returns:
+        A text for the user: frames per second, mean score, and mean IoU over the annotated frames after the first.
 
     Raises:
         ValueError: nothing there, counts or sizes that differ, a bad box, weights or folder.
@@ -317,7 +293,14 @@ def track_recording(
     write_numbers(output / "scores.txt", result.scores)
     write_numbers(output / "times.txt", result.times)
     write_boxes(output / "boxes.txt", result.boxes)
-    overlaps = iou(result.boxes[1:], recording.boxes[1:])
+
+    frames = len(result.boxes)
+    text = (
+        f"{frames} frames, {frames / result.times.sum():.1f} FPS tracking, "
+        f"{frames / result.seconds:.1f} FPS with reading and drawing; mean score {result.scores.mean():.3f}"
+    )
     known = np.isfinite(recording.boxes[1:]).all(axis=1) & ~recording.absent[1:]
-    mean = float(overlaps[known].mean()) if known.any() else None
-    return RecordingSummary(result, mean, int(known.sum()))
+    if known.any():
+        mean = float(iou(result.boxes[1:], recording.boxes[1:])[known].mean())
+        text += f"; mean IoU {mean:.4f} over {int(known.sum())} annotated frames after the first"
+    return text

@@ -42,7 +42,6 @@ __all__ = [
     "spread_anchors",
     "tracker_command",
     "workspace_stack",
-    "write_registry",
     "write_workspace",
 ]
 
@@ -202,7 +201,13 @@ def spread_anchors(present: np.ndarray, step: int) -> np.ndarray:
     return anchors
 
 
-def write_workspace(folder: Path, stack: Stack, sequences: list[VotSequence], anchors: int | None = None) -> None:
+def write_workspace(
+    folder: Path,
+    stack: Stack,
+    sequences: list[VotSequence],
+    anchors: int | None = None,
+    registry: str | None = None,
+) -> None:
     """Write or renew a workspace; its results, analyses and other sequences stay.
 
     Args:
@@ -210,6 +215,7 @@ def write_workspace(folder: Path, stack: Stack, sequences: list[VotSequence], an
         stack: the protocol.
         sequences: see `find_sequences`.
         anchors: distance of anchors for a multi-start stack if the data set has none.
+        registry: text of `trackers.ini`, see `registry_with`; None: left as it is.
 
     Raises:
         ValueError: it is a workspace of another stack, a path the toolkit can't read, or anchors that are missing;
@@ -246,6 +252,8 @@ def write_workspace(folder: Path, stack: Stack, sequences: list[VotSequence], an
     files[folder / "sequences" / "list.txt"] = "".join(f"{sequence.name}\n" for sequence in sequences)
     if present is None:
         files[config] = yaml.safe_dump({"stack": stack.name, "registry": ["./trackers.ini"]})
+    if registry is not None:
+        files[folder / REGISTRY] = registry
     for path, content in files.items():
         with atomic_write(path) as file:
             file.write(content)
@@ -372,13 +380,3 @@ def registry_with(workspace: Path, name: str, command: Sequence[str], timeout: i
             kept.append(row)
     remaining = "\n".join(kept).strip("\n")
     return (f"{remaining}\n\n" if remaining else "") + f"[{name}]\n{section}"
-
-
-def write_registry(workspace: Path, text: str) -> None:
-    """Write `trackers.ini` of a workspace.
-
-    Raises:
-        OSError: it can't be written.
-    """
-    with atomic_write(workspace / REGISTRY) as file:
-        file.write(text)

@@ -51,7 +51,7 @@ def test_shipped_columns_share_the_foundation():
     }
     assert [lineup.trackers[name][reads].network.streams for name, reads in ((RGB, "rgb"), (X, "rgbt"))] == ["rgb", "x"]
     assert same(weights(lineup, RGB, "rgb"), weights(lineup, X, "rgbt"))
-    assert [contestant.name for contestant in lineup.contestants] == [RGB, X, BOTH]
+    assert list(lineup.trackers) == [RGB, X, BOTH]
 
 
 def test_nothing_is_built_that_no_recording_needs():

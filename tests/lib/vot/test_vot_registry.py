@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.vot.workspace import registry_with, tracker_command, write_registry
+from lib.vot.workspace import registry_with, tracker_command
 from patrack.config import project_path
 from patrack.weights import WeightsError
 from vot_data import SMALL
@@ -75,12 +75,12 @@ def test_other_trackers_and_their_comments_stay(tmp_path):
     assert text.startswith(other)
     assert parsed(text).sections() == ["Other", "Last", "PATrack"]
     assert parsed(text)["PATrack"]["command"] == "new"
-    write_registry(tmp_path, text)
+    (tmp_path / "trackers.ini").write_text(text)
     assert registry_with(tmp_path, "PATrack", ["new"]) == text
 
 
 def test_results_of_another_command_are_not_mixed_with_new_ones(tmp_path):
-    write_registry(tmp_path, registry_with(tmp_path, "PATrack", ["python", "a"]))
+    (tmp_path / "trackers.ini").write_text(registry_with(tmp_path, "PATrack", ["python", "a"]))
     registry_with(tmp_path, "PATrack", ["python", "b"])  # no results yet
     results = tmp_path / "results" / "PATrack" / "baseline" / "one"
     results.mkdir(parents=True)

@@ -21,7 +21,6 @@ from lib.vot.workspace import (
     find_sequences,
     registry_with,
     tracker_command,
-    write_registry,
     write_workspace,
 )
 from vot_data import SMALL, Follower, truth_of, write_data
@@ -77,9 +76,9 @@ def make_workspace(tmp_path, dataset, count, checkpoint="none", **more):
     """A workspace of two sequences with an untrained tracker in it; the data set shows it absent for some frames."""
     data = write_data(tmp_path / "data", count=count, absent=[5, 6], **more)
     workspace = tmp_path / "ws"
-    write_workspace(workspace, STACKS[dataset], find_sequences("synthrgbd", "test", data), anchors=ANCHORS)
     command = tracker_command("rgbd_tiny", checkpoint, "cpu", overrides=SMALL)
-    write_registry(workspace, registry_with(workspace, "PATrack", command))
+    registry = registry_with(workspace, "PATrack", command)
+    write_workspace(workspace, STACKS[dataset], find_sequences("synthrgbd", "test", data), ANCHORS, registry)
     return workspace
 
 

@@ -43,6 +43,11 @@ def test_the_workspace_names_stack_registry_list_channels_and_size(data, tmp_pat
     assert (found["width"], found["height"]) == tuple(map(str, SIZE))
 
 
+def test_a_registry_is_written_with_the_workspace_on_request(data, tmp_path):
+    write_workspace(tmp_path / "ws", LONG, sequences(data), registry="[PATrack]\n")
+    assert (tmp_path / "ws" / "trackers.ini").read_text() == "[PATrack]\n"
+
+
 def test_our_own_reader_reads_the_annotation_that_is_written(data, tmp_path):
     write_workspace(tmp_path / "ws", LONG, sequences(data))
     read = read_annotations("depthtrack", FileTree(tmp_path / "ws" / "sequences"))
