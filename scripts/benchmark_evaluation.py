@@ -41,7 +41,7 @@ for attribute in data.get_attr_list():
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--repeats", type=int, default=3, help="runs of ours, the fastest counts (default: %(default)s)")
@@ -54,7 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def write_trackers(folder: Path, count: int, seed: int) -> list[Path]:
-    """Result files of made-up trackers: the true boxes with noise, from the second frame on."""
+    """Write result files of made-up trackers: the true boxes with noise, from the second frame on."""
     truth, _ = load_ground_truth("lasher", PROTOCOLS["lasher"]["official"])
     rng = np.random.default_rng(seed)
     folders = [folder / f"tracker{number}" for number in range(count)]
@@ -67,7 +67,7 @@ def write_trackers(folder: Path, count: int, seed: int) -> list[Path]:
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of a process."""
+    """Run a process and measure its wall and CPU seconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
@@ -78,7 +78,7 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 
 def timed_scoring(folders: list[Path], *more: str, program: str = "evaluate.py") -> tuple[float, float]:
-    """Wall and CPU seconds of one of our commands for the trackers in `folders`."""
+    """Run one of our commands for the trackers in `folders` and measure wall and CPU seconds."""
     results = [f"{folder.name}={folder}" for folder in folders]
     command = [sys.executable, f"tracking/{program}", "--dataset", "lasher", "--results", *results, *more]
     return timed(command)

@@ -22,7 +22,7 @@ logger = logging.getLogger("test")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run (whose weights are used)")

@@ -20,7 +20,7 @@ logger = logging.getLogger("vot")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")

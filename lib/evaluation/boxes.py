@@ -19,7 +19,7 @@ __all__ = [
 
 
 def iou(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union of continuous boxes, frame by frame.
+    """Compute the intersection over union of continuous boxes, frame by frame.
 
     Args:
         boxes: (N, 4) xywh, pixels.
@@ -48,13 +48,13 @@ def _center_offset(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def center_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Euclidean distance of the centers, (N,) pixels; both boxes (N, 4) xywh."""
+    """Compute the Euclidean distance of the centers, (N,) pixels; both boxes (N, 4) xywh."""
     offset = _center_offset(boxes, truth)
     return np.sqrt((offset**2).sum(axis=1))
 
 
 def normalized_center_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distance of the centers in units of the true width and height, (N,); both boxes (N, 4) xywh.
+    """Compute the distance of the centers in units of the true width and height, (N,); both boxes (N, 4) xywh.
 
     A true box without extent gives inf (or NaN when the centers agree), which no threshold counts.
     """
@@ -69,7 +69,7 @@ def round_half_away(values: np.ndarray) -> np.ndarray:
 
 
 def corners_to_xywh(rows: np.ndarray) -> np.ndarray:
-    """Boxes from corners: 4 numbers `x1, y1, x2, y2`, or 8 numbers `x1, y1, x2, y1, x2, y2, x1, y2`.
+    """Make boxes from corners: 4 numbers `x1, y1, x2, y2`, or 8 numbers `x1, y1, x2, y1, x2, y2, x1, y2`.
 
     Width is `x2 - x1` without "+ 1". With 8 numbers the last two corners may be swapped.
 
@@ -91,7 +91,7 @@ def corners_to_xywh(rows: np.ndarray) -> np.ndarray:
 def raster_overlap(
     boxes: np.ndarray, truth: np.ndarray, width: int, height: int, *, empty_is_match: bool
 ) -> np.ndarray:
-    """Overlap of pixel sets inside the image: the rule of the VOT toolkit.
+    """Compute the overlap of pixel sets inside the image, which is the rule of the VOT toolkit.
 
     Numbers are rounded to integers (halves to even, in float32); a box covers the pixels `x .. x + w - 1`,
     `y .. y + h - 1` that lie in the image.
@@ -134,5 +134,5 @@ def _area(edges: np.ndarray) -> np.ndarray:
 
 
 def _thin(edges: np.ndarray) -> np.ndarray:
-    """(N,) whether at most one pixel wide or high."""
+    """(N,) bool: at most one pixel wide or high."""
     return (edges[:, 2] - edges[:, 0] <= 1) | (edges[:, 3] - edges[:, 1] <= 1)

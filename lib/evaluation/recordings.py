@@ -22,7 +22,7 @@ LOST_FOR = 10
 
 @dataclass(frozen=True)
 class RecordingScores:
-    """How one tracker did on one recording, over its annotated frames after the first.
+    """Scores of one tracker on one recording, over its annotated frames after the first.
 
     Attributes:
         boxes: (N, 4) xywh, pixels, of every frame.
@@ -85,7 +85,7 @@ def measure(boxes: np.ndarray, recording: Sequence, times: np.ndarray | None = N
 
 
 def mean_scores(scores: Iterable[RecordingScores]) -> dict[str, float]:
-    """Mean of every measure over recordings, each counting once, and how many were lost.
+    """Average every measure over recordings, each counting once, and count the lost ones.
 
     Args:
         scores: at least one.

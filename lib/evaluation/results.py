@@ -1,4 +1,4 @@
-"""Result files of one-pass benchmarks as trackers really write them: found, parsed, checked, converted.
+"""Result files of one-pass benchmarks as trackers really write them: located, parsed, checked.
 
 One text file per sequence, one row per frame: 4 numbers (`x, y, w, h`, or corners `x1, y1, x2, y2`) or 8 numbers
 (corners `x1, y1, x2, y1, x2, y2, x1, y2`), separated by comma, tab or blanks. A common prefix of the names, a folder
@@ -35,7 +35,7 @@ Content = TypeVar("Content")
 
 @dataclass
 class ResultFiles(Generic[Content]):
-    """What the files of one tracker hold, and what is wrong with them.
+    """Content of the files of one tracker, and what is wrong with them.
 
     Attributes:
         rows: by sequence. One-pass protocols: (N, 4) or (N, 8) as written, N the number of rows the protocol needs;
@@ -53,7 +53,7 @@ class ResultFiles(Generic[Content]):
     notes: list[str] = field(default_factory=list)
 
     def usable(self, allow_missing: bool) -> bool:
-        """Whether all is well; or, where bad sequences may be left out, something is left."""
+        """Say yes if all is well or, where bad sequences may be left out, something is left."""
         return not self.problems or (allow_missing and bool(self.rows) and "" not in self.problems)
 
 
@@ -158,9 +158,9 @@ def _locate(tree: FileTree, names: list[str], prefix: str | None) -> tuple[str, 
         exact = len({asked + name for name in names}.intersection(files))
         counts = Counter({asked: exact}) if exact else Counter[str]()
         if prefix is None and exact < len(names):
-            found = Counter(file[: len(file) - len(name)] for name in names for file in files if file.endswith(name))
+            served = Counter(file[: len(file) - len(name)] for name in names for file in files if file.endswith(name))
             # A prefix that serves under half of the sequences is taken for chance.
-            counts = Counter({start: n for start, n in found.items() if not start or 2 * n >= len(names)})
+            counts = Counter({start: n for start, n in served.items() if not start or 2 * n >= len(names)})
         candidates.update({(folder, start): count for start, count in counts.items()})
         if folder == "" and candidates:
             break

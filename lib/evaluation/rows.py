@@ -81,7 +81,7 @@ def parse_regions(text: str, where: str) -> np.ndarray:
 
 
 def decode_trajectory(data: bytes, where: str) -> str:
-    """A binary trajectory, which newer versions of the toolkit write by default, as the text it stands for.
+    """Turn a binary trajectory, which newer versions of the toolkit write by default, into the text it stands for.
 
     Args:
         data: content of a `.bin` file.

@@ -33,11 +33,11 @@ class EvaluationError(ValueError):
     def __init__(self, problems: dict[str, list[str]]) -> None:
         self.problems = problems
         lines = []
-        for tracker, found in problems.items():
-            lines.append(f"{tracker}: {len(found)} problem{'s' if len(found) > 1 else ''} in its result files")
-            lines += [f"  {line}" for problem in found[: self.SHOWN] for line in problem.split("\n")]
-            if len(found) > self.SHOWN:
-                lines.append(f"  ... and {len(found) - self.SHOWN} more")
+        for tracker, texts in problems.items():
+            lines.append(f"{tracker}: {len(texts)} problem{'s' if len(texts) > 1 else ''} in its result files")
+            lines += [f"  {line}" for problem in texts[: self.SHOWN] for line in problem.split("\n")]
+            if len(texts) > self.SHOWN:
+                lines.append(f"  ... and {len(texts) - self.SHOWN} more")
         super().__init__("\n".join(lines))
 
 
@@ -108,7 +108,7 @@ class Evaluation:
     truth: dict[str, GroundTruth] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary for JSON, numbers in full precision, None where one does not exist; curves are left out."""
+        """Make a dictionary for JSON: numbers in full precision, None where one does not exist, no curves."""
         content = {
             "dataset": self.dataset,
             "protocol": self.protocol,

@@ -57,11 +57,11 @@ def read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFi
     Returns:
         Per sequence (N, 4) xywh (NaN rows: nothing reported) and (N,) confidences, and what is wrong with its files.
     """
-    place = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
-    if place is None:
+    located = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
+    if located is None:
         looked = " or ".join(files[0].replace("{seq}", "<sequence>") for files in LONG_TERM_FORMS.values())
         return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
-    folder, form = place
+    folder, form = located
     results = ResultFiles[tuple[np.ndarray, np.ndarray]](file_format=f"{form} files, x,y,w,h and confidence")
     for name, annotation in truth.items():
         boxes_file, confidence_file = (folder + file.format(seq=name) for file in LONG_TERM_FORMS[form])
@@ -180,8 +180,8 @@ def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> Result
     """
     anchors = sorted({anchor for annotation in truth.values() for anchor in run_frames(annotation)})
     forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
-    place = find_folder(tree, forms, list(truth))
-    if place is None:
+    located = find_folder(tree, forms, list(truth))
+    if located is None:
         looked = "<sequence>/<sequence>_<anchor, 8 digits>.txt"
         return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
     results = ResultFiles[dict[int, np.ndarray]](file_format="VOT files, x,y,w,h, one per anchor")
@@ -191,7 +191,7 @@ def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> Result
             continue
         runs, problems = {}, []
         for anchor, frames in run_frames(annotation).items():
-            stem = f"{place[0]}{name}/{name}_{anchor:08d}"
+            stem = f"{located[0]}{name}/{name}_{anchor:08d}"
             binary = tree.has(f"{stem}.bin") and not tree.has(f"{stem}.txt")
             file = f"{stem}.bin" if binary else f"{stem}.txt"
             try:

@@ -60,7 +60,7 @@ class _RunningSequence:
 
     @property
     def done(self) -> bool:
-        """Whether all frames have a box."""
+        """True when all frames have a box."""
         return self.number >= len(self.sequence)
 
     def next_crop(self) -> np.ndarray | None:

@@ -94,7 +94,7 @@ def compare(
 
 
 def mean_ious(tracker: nn.Module | FrameTracker, recordings: Iterable[Sequence]) -> dict[str, float]:
-    """Mean overlap on each recording, such as those a training is to be judged by.
+    """Measure the mean overlap on each recording, such as those a training is to be judged by.
 
     Args:
         tracker: a model, which is left as it is, training mode included, and tracked with the default crop settings;

@@ -1,4 +1,4 @@
-"""What running a tracker leaves behind: how it went, and the folder of result files.
+"""Outcome of running a tracker: how it went, and the folder of result files.
 
     run.json                what made the results: settings, hash of the weights, data; see `claim`
     <sequence>.txt          x,y,w,h per frame, pixels; written last, so that its presence means all three are complete
@@ -68,7 +68,7 @@ class SequenceResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one sequence went.
+    """Outcome of one sequence.
 
     Attributes:
         name: of the sequence.
@@ -87,7 +87,7 @@ class Outcome:
 
 @dataclass
 class Summary:
-    """How a run went: sequences done now, names of those kept from before, failures with reasons, and the wall time."""
+    """Outcome of a run: sequences done now, names of those kept from before, failures with reasons, wall time."""
 
     finished: list[Outcome] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)

@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the weights come from, where they run, and what may be deleted.
+    """Origin of the weights, the device they run on, and whether other results may be deleted.
 
     Attributes:
         checkpoint: see `patrack.build.build_tracker`.

@@ -16,13 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.datasets.boxes_file import read_text
-from lib.datasets.sequence import Sequence
 from lib.evaluation.annotations import read_annotations
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.vot import run_frames
 from lib.inference.results import TrackingError
 from lib.inference.sequence import FrameTracker, track_frames
-from lib.vot.server import X_CHANNELS
+from lib.vot.server import as_sequence
 from lib.vot.workspace import workspace_stack
 from patrack.files import atomic_write
 
@@ -60,44 +59,33 @@ def run_workspace(
             if not runs:
                 raise ValueError(f"sequence {sequence}: no anchors in anchor.value, which says where runs start")
         for run, frames in runs.items():
-            written = any((results / sequence / f"{run}{suffix}").is_file() for suffix in (".txt", ".bin"))
-            todo += [] if written else [(run, sequence, frames)]  # by us or by the toolkit
+            files_of_run = [results / sequence / f"{run}{suffix}" for suffix in (".txt", ".bin")]  # ours, the toolkit's
+            if not any(file.is_file() for file in files_of_run):
+                todo.append((run, sequence, frames))
     with tqdm(total=sum(len(frames) for _, _, frames in todo), unit="frame") as bar:
         for run, sequence, frames in todo:
+            # The `sequence` file names the images of each channel by a pattern of their number, from 1.
+            place = folder / "sequences" / sequence
+            lines = dict(line.split("=", 1) for line in read_text(place / "sequence").splitlines() if "=" in line)
+            files = {}
+            for channel in channels:
+                if f"channels.{channel}" not in lines:
+                    raise TrackingError(
+                        f"{place / 'sequence'}: no line channels.{channel}=..., which the tracker needs"
+                    )
+                pattern = lines[f"channels.{channel}"].strip()
+                files[channel] = tuple(place / (pattern % (number + 1)) for number in frames)
             boxes = truth[sequence].boxes[0][frames]
-            video = _frames(folder / "sequences" / sequence, run, frames, boxes, channels, clip_depth)
+            video = as_sequence(run, files, boxes, clip_depth)
             result = track_frames(tracker, video, boxes[0], lambda *_: bar.update())
             write_run(results / sequence, run, result.boxes, result.scores, result.times)
     return len(todo)
 
 
-def _frames(
-    place: Path, run: str, frames: np.ndarray, boxes: np.ndarray, channels: tuple[str, ...], clip_depth: bool
-) -> Sequence:
-    """The frames of a run in order, as the `sequence` file of the workspace names them."""
-    patterns = dict(line.split("=", 1) for line in read_text(place / "sequence").splitlines() if "=" in line)
-    files = []
-    for channel in channels:
-        if f"channels.{channel}" not in patterns:
-            raise TrackingError(f"{place / 'sequence'}: no line channels.{channel}=..., which the tracker needs")
-        pattern = patterns[f"channels.{channel}"].strip()
-        files.append(tuple(place / (pattern % (number + 1)) for number in frames))
-    return Sequence(
-        name=run,
-        modality=next((modality for modality, channel in X_CHANNELS.items() if channel in channels), "rgb"),
-        rgb_files=files[0],
-        x_files=files[1] if len(files) > 1 else None,
-        boxes=boxes,
-        visible=~np.isnan(boxes).any(axis=1),
-        absent=np.isnan(boxes).any(axis=1),
-        clip_depth=clip_depth,
-    )
-
-
 def write_run(
     folder: Path, run: str, boxes: np.ndarray, confidences: np.ndarray, seconds: np.ndarray | None = None
 ) -> None:
-    """Write one run as the toolkit does; row 0 becomes the initialisation. The trajectory comes last, atomically.
+    """Write one run as the toolkit does; row 0 becomes the initialization. The trajectory comes last, atomically.
 
     Args:
         folder: of the sequence.

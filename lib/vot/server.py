@@ -20,7 +20,7 @@ from patrack.config.schema import Config
 if TYPE_CHECKING:
     from patrack.tracker import Tracker
 
-__all__ = ["INSTALL", "X_CHANNELS", "channels_of", "import_trax", "read_images", "serve"]
+__all__ = ["INSTALL", "as_sequence", "channels_of", "import_trax", "read_images", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,31 @@ def channels_of(config: Config) -> tuple[str, ...]:
     return COLOR, X_CHANNELS[config.modality]
 
 
+def as_sequence(
+    name: str, files: Mapping[str, tuple[Path, ...]], boxes: np.ndarray, clip_depth: bool = True
+) -> Sequence:
+    """Make a sequence of N frames.
+
+    Args:
+        name: for messages.
+        files: N by channel: "color", and "depth" or "ir" for a second modality.
+        boxes: (N, 4) xywh, pixels; NaN where there is none.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
+    """
+    modality = next((modality for modality, channel in X_CHANNELS.items() if channel in files), "rgb")
+    absent = np.isnan(boxes).any(axis=1)
+    return Sequence(
+        name=name,
+        modality=modality,
+        rgb_files=files[COLOR],
+        x_files=files.get(X_CHANNELS.get(modality, "")),
+        boxes=boxes,
+        visible=~absent,
+        absent=absent,
+        clip_depth=clip_depth,
+    )
+
+
 def read_images(files: Mapping[str, Path], clip_depth: bool = True) -> np.ndarray:
     """Read one frame from its image files.
 
@@ -74,19 +99,8 @@ def read_images(files: Mapping[str, Path], clip_depth: bool = True) -> np.ndarra
     Raises:
         FrameError: a file that can't be used.
     """
-    present = [(modality, files[channel]) for modality, channel in X_CHANNELS.items() if channel in files]
-    modality, x_file = present[0] if present else ("rgb", None)
-    frame = Sequence(
-        name="frame",
-        modality=modality,
-        rgb_files=(files[COLOR],),
-        x_files=None if x_file is None else (x_file,),
-        boxes=np.full((1, 4), np.nan),
-        visible=np.zeros(1, dtype=bool),
-        absent=np.zeros(1, dtype=bool),
-        clip_depth=clip_depth,
-    )
-    return read_frame(frame, 0)
+    one_each = {channel: (file,) for channel, file in files.items()}
+    return read_frame(as_sequence("frame", one_each, np.full((1, 4), np.nan), clip_depth), 0)
 
 
 def serve(make_tracker: Callable[[], Tracker], channels: tuple[str, ...], name: str, clip_depth: bool = True) -> int:
