@@ -134,7 +134,7 @@ class _Group:
                 seconds = float(running.times.sum())
                 result = SequenceResult(running.boxes, running.scores, running.times, seconds)
                 write_result(self.folder, sequence.name, result)
-                self.ended.append(Outcome(sequence.name, len(sequence), seconds, seconds))
+                self.ended.append(Outcome(sequence.name, len(sequence), seconds))
                 del self.running[slot]
         except (ValueError, RuntimeError, cv2.error) as error:
             failed = self.running.pop(slot, None)

@@ -73,15 +73,13 @@ class Outcome:
     Attributes:
         name: of the sequence.
         frames: number of frames tracked.
-        seconds: wall time, reading included.
-        tracking_seconds: time in the tracker.
+        seconds: time in the tracker.
         error: why there is no result; empty if there is one.
     """
 
     name: str
     frames: int = 0
     seconds: float = 0.0
-    tracking_seconds: float = 0.0
     error: str = ""
 
 
@@ -109,7 +107,7 @@ class Summary:
         counts = f"{len(self.finished)} tracked, {len(self.kept)} kept from before, {len(self.failed)} failed"
         lines = [f"sequences: {counts}"]
         frames = sum(outcome.frames for outcome in self.finished)
-        spent = sum(outcome.tracking_seconds for outcome in self.finished)
+        spent = sum(outcome.seconds for outcome in self.finished)
         if spent:  # none if every sequence of a batch is a single frame
             lines.append(
                 f"{frames} frames in {self.seconds:.1f} s: {frames / self.seconds:.1f} FPS with reading; "

@@ -173,8 +173,8 @@ def run_sequences(
                 (summary.failed if outcome.error else summary.finished).append(outcome)
                 if outcome.error:
                     logger.error("%s", outcome.error)
-                elif outcome.tracking_seconds:
-                    bar.set_postfix_str(f"{outcome.name}: tracking {outcome.frames / outcome.tracking_seconds:.1f} FPS")
+                elif outcome.seconds:
+                    bar.set_postfix_str(f"{outcome.name}: tracking {outcome.frames / outcome.seconds:.1f} FPS")
     summary.seconds = time.perf_counter() - began
     return summary
 

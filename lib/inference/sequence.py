@@ -127,4 +127,4 @@ def run_sequence(tracker: FrameTracker, sequence: Sequence, folder: Path, on_fra
     except TrackingError as error:
         return Outcome(sequence.name, error=str(error))
     write_result(folder, sequence.name, result)
-    return Outcome(sequence.name, len(sequence), result.seconds, float(result.times.sum()))
+    return Outcome(sequence.name, len(sequence), float(result.times.sum()))

@@ -82,9 +82,7 @@ def run_workspace(
     return len(todo)
 
 
-def write_run(
-    folder: Path, run: str, boxes: np.ndarray, confidences: np.ndarray, seconds: np.ndarray | None = None
-) -> None:
+def write_run(folder: Path, run: str, boxes: np.ndarray, confidences: np.ndarray, seconds: np.ndarray) -> None:
     """Write one run as the toolkit does; row 0 becomes the initialization. The trajectory comes last, atomically.
 
     Args:
@@ -92,19 +90,23 @@ def write_run(
         run: name of the run.
         boxes: (N, 4) xywh, pixels; a row of NaN: nothing reported.
         confidences: (N,); the first is not written.
-        seconds: (N,) time per frame; None: unknown.
+        seconds: (N,) time per frame.
 
     Raises:
         ValueError: lengths that differ.
         OSError: the folder can't be written.
     """
-    if boxes.shape != (len(confidences), 4) or (seconds is not None and len(seconds) != len(boxes)):
-        raise ValueError(f"run {run}: {boxes.shape} boxes for {len(confidences)} confidences; need (N, 4) and (N,)")
-    files = {"_confidence.value": ["", *(repr(value) for value in confidences[1:].tolist())]}
-    if seconds is not None:
-        files["_time.value"] = [repr(value) for value in seconds.tolist()]
+    if boxes.shape != (len(confidences), 4) or len(seconds) != len(boxes):
+        raise ValueError(
+            f"run {run}: {boxes.shape} boxes for {len(confidences)} confidences and {len(seconds)} times; need (N, 4) "
+            "and (N,)"
+        )
     rows = [",".join(f"{value:.4f}" for value in box) if np.isfinite(box).all() else "0" for box in boxes[1:]]
-    files[".txt"] = ["1", *rows]  # the code of the row in which the tracker was given the target
+    files = {
+        "_confidence.value": ["", *(repr(value) for value in confidences[1:].tolist())],
+        "_time.value": [repr(value) for value in seconds.tolist()],
+        ".txt": ["1", *rows],  # 1 is the code of the row in which the tracker was given the target
+    }
     for ending, lines in files.items():
         with atomic_write(folder / f"{run}{ending}") as file:
             file.writelines(f"{line}\n" for line in lines)

@@ -114,4 +114,4 @@ def test_what_is_written_reads_back_with_the_first_row_as_initialization(tmp_pat
 
 def test_boxes_and_confidences_must_be_equally_many(tmp_path):
     with pytest.raises(ValueError, match=r"run r: \(2, 4\) boxes for 3 confidences"):
-        write_run(tmp_path, "r", np.zeros((2, 4)), np.zeros(3))
+        write_run(tmp_path, "r", np.zeros((2, 4)), np.zeros(3), np.zeros(3))
