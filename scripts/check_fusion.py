@@ -23,8 +23,8 @@ from lib.datasets.decoded import DecodedFrame
 from lib.datasets.substitutes import SUBSTITUTES, black_rgb, substitute_x
 from lib.devices import usable_device
 from lib.evaluation import evaluate
-from lib.evaluation.result_folder import claim
 from lib.evaluation.scores import Evaluation
+from lib.inference.results import claim
 from lib.inference.runner import run_sequences
 from patrack import config as configs
 from patrack.build import build_tracker, identity, weights_beside

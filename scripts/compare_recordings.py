@@ -22,8 +22,7 @@ from tqdm import tqdm
 
 from lib.datasets.recordings import find_recordings
 from lib.devices import usable_device
-from lib.evaluation.comparison import compare
-from lib.inference.lineup import OWN, SHIPPED, Lineup
+from lib.inference.comparison import OUR_COLUMNS, SHIPPED, Lineup, compare
 from lib.report.peers import markdown, strip_name, to_dict, write_json, write_markdown, write_strip
 from patrack.modality import MODALITIES
 
@@ -80,18 +79,18 @@ def run(arguments: argparse.Namespace) -> str:
     lineup.add_shipped([COLUMNS[column] for column in arguments.only], experiments)
     for named, *overrides in arguments.ours:
         name, equals, config = named.partition("=")
-        if not (name and equals and config) or name in OWN:
-            raise ValueError(f"--ours {named!r}: must be NAME=CONFIG, with a NAME that isn't one of {', '.join(OWN)}")
+        if not (name and equals and config) or name in OUR_COLUMNS:
+            taken = ", ".join(OUR_COLUMNS)
+            raise ValueError(f"--ours {named!r}: must be NAME=CONFIG, with a NAME that isn't one of {taken}")
         lineup.add(name, config, overrides)
     if arguments.nano is not None:
         lineup.add_nano(arguments.nano)
     if not lineup.add_csrt():
         logger.warning("OpenCV %s has no TrackerCSRT (opencv-contrib-python has): without CSRT", cv2.__version__)
-    contestants = lineup.contestants
-    if not contestants:
+    if not lineup.trackers:
         raise ValueError("nothing to compare: every column is left out")
-    with tqdm(total=len(recordings) * len(contestants), unit="run", disable=None) as bar:
-        scores = compare(contestants, recordings, lambda *_: bar.update())
+    with tqdm(total=len(recordings) * len(lineup.trackers), unit="run", disable=None) as bar:
+        scores = compare(lineup.trackers, recordings, lambda *_: bar.update())
     text = markdown(recordings, scores, lineup.origins)
     if not arguments.no_strips:
         for recording in recordings:

@@ -23,8 +23,8 @@ from lib import datasets
 from lib.datasets.missing import STREAMS, random_mask, write_masks
 from lib.devices import usable_device
 from lib.evaluation import evaluate
-from lib.evaluation.command import Weights, track_dataset
 from lib.evaluation.scores import Curve, Evaluation
+from lib.inference.runner import Weights, track_dataset
 from patrack import config as configs
 from patrack.build import weights_beside
 from patrack.files import atomic_write

@@ -18,7 +18,13 @@ import sys
 from pathlib import Path
 
 from lib.datasets import resolve_data_root
-from lib.vot.workspace import STACKS, find_sequences, write_workspace
+from lib.vot.workspace import (
+    STACKS,
+    find_sequences,
+    registry_with,
+    tracker_command,
+    write_workspace,
+)
 
 logger = logging.getLogger("prepare_vot")
 
@@ -52,8 +58,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the workspace is written."""
     arguments = parse(argv)
-    from lib.vot.registry import registry_with, tracker_command, write_registry  # here: PyTorch takes a while to start
-
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     words = arguments.sequences or []  # the option takes every word after it, settings too
     overrides = [*arguments.overrides, *(word for word in words if "=" in word)]
@@ -69,8 +73,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments.config, arguments.checkpoint, arguments.device, clip_depth, overrides, arguments.interpreter
         )
         registry = registry_with(arguments.workspace, arguments.name, command, arguments.timeout)
-        write_workspace(arguments.workspace, stack, sequences, arguments.anchors)
-        write_registry(arguments.workspace, registry)
+        write_workspace(arguments.workspace, stack, sequences, arguments.anchors, registry)
     except (ValueError, OSError) as error:
         logger.error("%s", error)
         return 1

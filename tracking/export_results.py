@@ -20,7 +20,7 @@ logger = logging.getLogger("export_results")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", required=True, choices=sorted(TOOLKITS), metavar="NAME", help=", ".join(sorted(TOOLKITS)))

@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from pathlib import Path
 
-from tqdm.contrib.logging import logging_redirect_tqdm
-
-from lib.evaluation.command import run
-from lib.processes import lost_neighbour, rank_and_world, set_up_logging
+import numpy as np
 
 logger = logging.getLogger("test")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run (whose weights are used)")
@@ -53,15 +51,112 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_intermixed_args(argv)
     if arguments.rgb and not arguments.x:
         parser.error("--rgb needs --x: folder of images or video of the other modality, or none")
+    words = arguments.sequences or []  # the option takes every word after it, settings too
+    arguments.overrides += [word for word in words if "=" in word]
+    arguments.overrides += [] if arguments.seed is None else [f"seed={arguments.seed}"]
+    arguments.sequences = [word for word in words if "=" not in word] or None
     return arguments
+
+
+def parse_box(text: str) -> np.ndarray:
+    """`x,y,w,h` -> (4,) float64, pixels.
+
+    Raises:
+        ValueError: not four numbers.
+    """
+    try:
+        box = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        box = np.empty(0)
+    if box.shape != (4,):
+        raise ValueError(f"--box must be four numbers x,y,w,h in pixels, e.g. 120,80,40,60, got {text!r}")
+    return box
+
+
+def run(arguments: argparse.Namespace) -> tuple[str, bool]:
+    """Track what the arguments say.
+
+    Returns:
+        A text for the user, and whether everything was tracked.
+
+    Raises:
+        ValueError, OSError, RuntimeError: something can't be used; the message says what.
+    """
+    import cv2  # here, so that --help answers at once
+    import torch
+
+    from lib.devices import usable_device
+    from lib.inference.runner import Weights, track_dataset, track_recording
+    from lib.processes import Processes, device_of, rank_and_world
+    from patrack import config as configs
+    from patrack.build import weights_beside
+
+    for name in ("workers", "batch", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if arguments.batch > 1 and arguments.workers > 1:
+        raise ValueError(
+            f"--batch {arguments.batch} and --workers {arguments.workers} don't go together: sequences of one batch "
+            "share a process; give one of them"
+        )
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
+    config = configs.load(arguments.config, arguments.overrides)
+    checkpoint = arguments.checkpoint or weights_beside(arguments.config)
+    rank, world = rank_and_world()
+    device = str(usable_device(arguments.device))
+    if world > 1:
+        device = str(device_of(device, Processes(rank, world, int(os.environ.get("LOCAL_RANK", rank)))))
+    if world > 1 and not arguments.dataset:
+        raise ValueError("one recording can't be shared by several processes: start it without torchrun")
+    weights = Weights(checkpoint, device, arguments.overwrite)
+
+    if arguments.dataset:
+        lacking = f"-{arguments.missing.stem}" if arguments.missing else ""
+        output = arguments.output or Path("results", config.name, f"{arguments.dataset}-{arguments.split}{lacking}")
+        summary = track_dataset(
+            config,
+            weights,
+            arguments.dataset,
+            arguments.split,
+            output=output,
+            root=arguments.root,
+            data_root=arguments.data_root,
+            sequences=arguments.sequences,
+            workers=arguments.workers,
+            slots=arguments.batch,
+            missing=arguments.missing,
+        )
+        return f"{summary.describe()}\nresults: {output}", not summary.failed
+    output = arguments.output or Path("results", config.name, arguments.rgb.resolve().parent.name)
+    text = track_recording(
+        config,
+        weights,
+        arguments.rgb,
+        None if arguments.x.lower() == "none" else Path(arguments.x),
+        parse_box(arguments.box) if arguments.box else None,
+        output=output,
+        truth=arguments.groundtruth,
+        truth_step=arguments.groundtruth_stride,
+        fps=arguments.fps,
+        missing=arguments.missing,
+    )
+    return f"{text}\nresults: {output}", True
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 something failed (finished results are kept), 130 stopped by Ctrl-C."""
+    arguments = parse(argv)
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from lib.processes import lost_neighbour, rank_and_world, set_up_logging
+
     try:
         set_up_logging()
         with logging_redirect_tqdm():
-            report, complete = run(parse(argv))
+            report, complete = run(arguments)
     except KeyboardInterrupt:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")
         return 130

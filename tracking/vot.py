@@ -16,18 +16,11 @@ import logging
 import sys
 from pathlib import Path
 
-import torch
-
-from lib.vot.runner import run_workspace, workspace_stack
-from lib.vot.server import channels_of, serve
-from patrack.build import build_tracker
-from patrack.config import load
-
 logger = logging.getLogger("vot")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")
@@ -49,6 +42,15 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 something failed, 130 stopped by Ctrl-C."""
     arguments = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
+
+    import torch  # here, so that --help answers at once
+
+    from lib.vot.runner import run_workspace
+    from lib.vot.server import channels_of, serve
+    from lib.vot.workspace import workspace_stack
+    from patrack.build import build_tracker
+    from patrack.config import load
+
     torch.set_num_threads(arguments.threads)
     try:
         config = load(arguments.config, arguments.overrides)

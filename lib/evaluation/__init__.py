@@ -3,10 +3,10 @@
 `evaluate` is the way in; running a tracker over a data set is in `lib.inference.runner`.
 """
 
-from lib.evaluation.evaluate import evaluate, parse_results, write_json
+from lib.evaluation.evaluate import evaluate, parse_results
 from lib.evaluation.protocols import PROTOCOLS
 from lib.evaluation.results import write_boxes
-from lib.evaluation.scores import Curve, Evaluation, EvaluationError, TrackerScores
+from lib.evaluation.scores import Curve, Evaluation, EvaluationError, TrackerScores, write_json
 
 __all__ = [
     "PROTOCOLS",

@@ -1,4 +1,4 @@
-"""Geometry of boxes, one value per frame: overlap, distance of centres, corners.
+"""Geometry of boxes, one value per frame: overlap, distance of centers, corners.
 
 Boxes are `(N, 4)` float64 arrays `x, y, w, h` in pixels, top-left corner first, unless a name says otherwise. A row may
 hold NaN (no box); every distance or overlap with it is NaN, which no threshold counts as a hit.
@@ -9,17 +9,17 @@ from __future__ import annotations
 import numpy as np
 
 __all__ = [
-    "centre_error",
+    "center_error",
     "corners_to_xywh",
     "iou",
-    "normalized_centre_error",
+    "normalized_center_error",
     "raster_overlap",
     "round_half_away",
 ]
 
 
 def iou(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Intersection over union of continuous boxes, frame by frame.
+    """Compute the intersection over union of continuous boxes, frame by frame.
 
     Args:
         boxes: (N, 4) xywh, pixels.
@@ -42,24 +42,24 @@ def iou(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return np.where(union == 0, np.nan, shared / union)
 
 
-def _centre_offset(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """(N, 2) centre of `boxes` minus centre of `truth`, pixels."""
+def _center_offset(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Center of `boxes` minus center of `truth`, (N, 2), pixels."""
     return (boxes[:, :2] + boxes[:, 2:] / 2) - (truth[:, :2] + truth[:, 2:] / 2)
 
 
-def centre_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Euclidean distance of the centres, (N,) pixels; both boxes (N, 4) xywh."""
-    offset = _centre_offset(boxes, truth)
+def center_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Compute the Euclidean distance of the centers, (N,) pixels; both boxes (N, 4) xywh."""
+    offset = _center_offset(boxes, truth)
     return np.sqrt((offset**2).sum(axis=1))
 
 
-def normalized_centre_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distance of the centres in units of the true width and height, (N,); both boxes (N, 4) xywh.
+def normalized_center_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Compute the distance of the centers in units of the true width and height, (N,); both boxes (N, 4) xywh.
 
-    A true box without extent gives inf (or NaN when the centres agree), which no threshold counts.
+    A true box without extent gives inf (or NaN when the centers agree), which no threshold counts.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        offset = _centre_offset(boxes, truth) / truth[:, 2:]
+        offset = _center_offset(boxes, truth) / truth[:, 2:]
         return np.sqrt((offset**2).sum(axis=1))
 
 
@@ -69,7 +69,7 @@ def round_half_away(values: np.ndarray) -> np.ndarray:
 
 
 def corners_to_xywh(rows: np.ndarray) -> np.ndarray:
-    """Boxes from corners: 4 numbers `x1, y1, x2, y2`, or 8 numbers `x1, y1, x2, y1, x2, y2, x1, y2`.
+    """Make boxes from corners: 4 numbers `x1, y1, x2, y2`, or 8 numbers `x1, y1, x2, y1, x2, y2, x1, y2`.
 
     Width is `x2 - x1` without "+ 1". With 8 numbers the last two corners may be swapped.
 
@@ -91,7 +91,7 @@ def corners_to_xywh(rows: np.ndarray) -> np.ndarray:
 def raster_overlap(
     boxes: np.ndarray, truth: np.ndarray, width: int, height: int, *, empty_is_match: bool
 ) -> np.ndarray:
-    """Overlap of pixel sets inside the image: the rule of the VOT toolkit.
+    """Compute the overlap of pixel sets inside the image, which is the rule of the VOT toolkit.
 
     Numbers are rounded to integers (halves to even, in float32); a box covers the pixels `x .. x + w - 1`,
     `y .. y + h - 1` that lie in the image.
@@ -134,5 +134,5 @@ def _area(edges: np.ndarray) -> np.ndarray:
 
 
 def _thin(edges: np.ndarray) -> np.ndarray:
-    """(N,) whether at most one pixel wide or high."""
+    """(N,) bool: at most one pixel wide or high."""
     return (edges[:, 2] - edges[:, 0] <= 1) | (edges[:, 3] - edges[:, 1] <= 1)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence as Names
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.ground_truth import load_ground_truth
-from lib.evaluation.longterm import read_long_term, score_long_term
-from lib.evaluation.multistart import read_multi_start, score_multi_start
-from lib.evaluation.onepass import perfect_scores, score_one_pass, to_boxes
+from lib.evaluation.onepass import score_one_pass, to_boxes
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, get_protocol
 from lib.evaluation.results import BoxFormat, Longer, ResultFiles, read_results
-from lib.evaluation.scores import Evaluation, EvaluationError, Scored, TrackerScores
-from patrack.files import atomic_write
+from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
+from lib.evaluation.vot import read_long_term, read_multi_start, score_long_term, score_multi_start
 
-__all__ = ["evaluate", "parse_results", "write_json"]
+__all__ = ["evaluate", "parse_results"]
 
 
 def evaluate(
@@ -30,7 +30,7 @@ def evaluate(
     protocol: str | None = None,
     data_root: str | Path | None = None,
     split: str = "test",
-    names: Sequence[str] | None = None,
+    names: Names[str] | None = None,
     box_format: BoxFormat = "auto",
     prefix: str | None = None,
     longer: Longer = "error",
@@ -77,6 +77,7 @@ def evaluate(
     )
     if not truth:
         raise ValueError(f"the ground truth of {dataset} ({source}) holds no sequence")
+
     scored: dict[str, TrackerScores] = {}
     problems: dict[str, list[str]] = {}
     for name, path in results.items():
@@ -85,88 +86,49 @@ def evaluate(
         except (ValueError, OSError) as error:
             problems[name] = [str(error)]
             continue
-        files = _read(rules, tree, truth, box_format, prefix, longer)
-        if files.problems and not (allow_missing and files.rows and "" not in files.problems):
+        files: ResultFiles[Any]
+        if isinstance(rules, OnePass):
+            files = read_results(tree, truth, rules, box_format=box_format, prefix=prefix, longer=longer)
+        else:
+            files = read_long_term(tree, truth) if isinstance(rules, LongTerm) else read_multi_start(tree, truth)
+        if not files.usable(allow_missing):
             problems[name] = list(files.problems.values())
             continue
-        files.problems |= broken
-        boxes = _boxes(rules, files)
-        scored[name] = _with_origin(_score(rules, truth, files, boxes), files, name, str(path), _padded(boxes, truth))
+        scores = _score(rules, truth, files)
+        scored[name] = replace(
+            scores,
+            notes=(*files.notes, *scores.notes),
+            name=name,
+            source=str(path),
+            file_format=files.file_format,
+            left_out=files.problems | broken,
+        )
     if problems and not (allow_missing and scored):
         raise EvaluationError(problems)
-    return Evaluation(
-        dataset,
-        variant,
-        rules.title,
-        source,
-        {name: annotation.frames for name, annotation in truth.items()},
-        scored,
-        perfect=perfect_scores(rules, truth) if isinstance(rules, OnePass) else {},
-        left_out=problems,
-        truth=dict(truth),
-    )
-
-
-def _with_origin(
-    scores: Scored, files: ResultFiles, name: str, source: str, boxes: dict[str, np.ndarray]
-) -> TrackerScores:
-    return TrackerScores(
-        scores.metrics,
-        scores.sequences,
-        scores.attributes,
-        scores.curves,
-        (*files.notes, *scores.notes),
-        name,
-        source,
-        files.file_format,
-        files.problems,
-        boxes,
-    )
-
-
-def _read(
-    rules: Protocol,
-    tree: FileTree,
-    truth: Mapping[str, GroundTruth],
-    box_format: BoxFormat,
-    prefix: str | None,
-    longer: Longer,
-) -> ResultFiles:
-    """Result files in the form the protocol needs; `rows` then holds what its scoring function takes."""
+    perfect = {}
     if isinstance(rules, OnePass):
-        return read_results(tree, truth, box_format=box_format, prefix=prefix, longer=longer, rules=rules)
-    read = read_long_term if isinstance(rules, LongTerm) else read_multi_start
-    found, form, problems = read(tree, truth)
-    return ResultFiles(rows=found, file_format=form, problems=problems)
+        true_boxes = {name: annotation.boxes[0] for name, annotation in truth.items()}
+        perfect = score_one_pass(rules, truth, true_boxes).metrics
+    frames = {name: annotation.frames for name, annotation in truth.items()}
+    return Evaluation(dataset, variant, rules.title, source, frames, scored, perfect, problems, dict(truth))
 
 
-def _boxes(rules: Protocol, files: ResultFiles) -> dict[str, np.ndarray]:
-    """The one box per frame of each sequence, as the protocol reads it; none if there are several runs."""
-    if isinstance(rules, OnePass):
-        return {name: to_boxes(rules, rows, corners=files.corners) for name, rows in files.rows.items()}
-    return {name: rows[0] for name, rows in files.rows.items()} if isinstance(rules, LongTerm) else {}
-
-
-def _padded(boxes: Mapping[str, np.ndarray], truth: Mapping[str, GroundTruth]) -> dict[str, np.ndarray]:
-    """The boxes with a row of NaN for every frame that a (rightly) shorter result does not have."""
-    missing = {name: truth[name].frames - len(rows) for name, rows in boxes.items()}
-    return {
-        name: np.concatenate([rows, np.full((missing[name], 4), np.nan)]) if missing[name] > 0 else rows
-        for name, rows in boxes.items()
-    }
-
-
-def _score(
-    rules: Protocol, truth: Mapping[str, GroundTruth], files: ResultFiles, boxes: Mapping[str, np.ndarray]
-) -> Scored:
-    if isinstance(rules, LongTerm):
-        return score_long_term(rules, truth, files.rows)
+def _score(rules: Protocol, truth: Mapping[str, GroundTruth], files: ResultFiles[Any]) -> TrackerScores:
+    """Scores of one tracker, with its one box per frame where there is a single run per sequence."""
     if isinstance(rules, MultiStart):
         return score_multi_start(rules, truth, files.rows)
-    return score_one_pass(rules, truth, boxes)
+    if isinstance(rules, LongTerm):
+        boxes = {name: rows for name, (rows, _) in files.rows.items()}
+        return replace(score_long_term(rules, truth, files.rows), boxes=boxes)
+    boxes = {name: to_boxes(rules, rows, corners=files.corners) for name, rows in files.rows.items()}
+    scores = score_one_pass(rules, truth, boxes)
+    for name, rows in boxes.items():  # a result that is rightly shorter has no boxes in the other frames
+        missing = max(truth[name].frames - len(rows), 0)
+        boxes[name] = np.concatenate([rows, np.full((missing, 4), np.nan)])
+    return replace(scores, boxes=boxes)
 
 
-def parse_results(pairs: Sequence[str], flag: str = "--results") -> dict[str, Path]:
+def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]:
     """Trackers from the command line.
 
     Args:
@@ -190,10 +152,3 @@ def parse_results(pairs: Sequence[str], flag: str = "--results") -> dict[str, Pa
             raise ValueError(f"{flag}: two trackers are called {name!r} ({results[name]} and {path}); rename one")
         results[name] = Path(path)
     return results
-
-
-def write_json(path: str | Path, evaluation: Evaluation) -> None:
-    """Write an evaluation with all its digits, atomically; null stands for a number that does not exist."""
-    text = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    with atomic_write(path) as file:
-        file.write(text + "\n")

@@ -11,25 +11,21 @@ Whatever form the source has, it is read and checked as for scoring, so that not
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import corners_to_xywh
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.ground_truth import load_ground_truth
-from lib.evaluation.longterm import read_long_term
-from lib.evaluation.protocols import PROTOCOLS, LongTerm, OnePass, Protocol
-from lib.evaluation.results import BoxFormat, read_results
+from lib.evaluation.protocols import PROTOCOLS, LongTerm, OnePass
+from lib.evaluation.results import BoxFormat, ResultFiles, read_results
 from lib.evaluation.scores import EvaluationError
+from lib.evaluation.vot import read_long_term
 from patrack.files import atomic_write
 
 __all__ = ["SEPARATORS", "TOOLKITS", "Toolkit", "export_results"]
@@ -41,7 +37,7 @@ TRACKER_NAME = re.compile(r"[\w.+-]+")
 
 @dataclass(frozen=True)
 class Toolkit:
-    """What a toolkit reads.
+    """Form of the files that a toolkit reads.
 
     Attributes:
         path: of a result file, with `{tracker}` and `{seq}`; of the trajectory for VOT.
@@ -59,21 +55,11 @@ _RGBT234 = Toolkit("{tracker}{seq}.txt", " ", corners=True)
 _VOT = Toolkit("{tracker}/rgbd-unsupervised/{seq}/{seq}_001.txt")
 
 TOOLKITS: dict[str, Toolkit] = {
-    "lasher": _LASOT,
-    "visevent": _LASOT,
-    "coesot": _LASOT,
-    "synthrgbt": _LASOT,
-    "synthrgbe": _LASOT,
-    "folder": _LASOT,
-    "fe108": _LASOT,
-    "rgbt234": _RGBT234,
-    "rgbt210": _RGBT234,
+    **dict.fromkeys(("lasher", "visevent", "coesot", "synthrgbt", "synthrgbe", "folder", "fe108"), _LASOT),
+    **dict.fromkeys(("rgbt234", "rgbt210"), _RGBT234),
     "gtot": Toolkit("{tracker}/{tracker}_{seq}.txt", " ", corners=True),
     "vtuav": Toolkit("{tracker}_{seq}.txt", " ", corners=True),
-    "depthtrack": _VOT,
-    "rgbd1k": _VOT,
-    "cdtb": _VOT,
-    "synthrgbd": _VOT,
+    **dict.fromkeys(("depthtrack", "rgbd1k", "cdtb", "synthrgbd"), _VOT),
 }
 
 
@@ -113,12 +99,17 @@ def export_results(
         ValueError: unknown data set, unsuitable name, columns or ground truth.
         FileExistsError: there are files at `output`.
     """
-    toolkit = _toolkit(dataset, columns)
+    if dataset not in TOOLKITS:
+        hint = " (its runs begin at anchors: let tracking/vot.py make them)" if dataset == "votrgbd2022" else ""
+        raise ValueError(f"no toolkit form for data set {dataset!r}{hint}; known: {', '.join(TOOLKITS)}")
+    toolkit = TOOLKITS[dataset]
+    if columns not in (4, 8) or (columns == 8 and not toolkit.corners):
+        known = "4 or 8" if toolkit.corners else "4"
+        raise ValueError(f"the toolkit of {dataset} reads {known} columns, got {columns}")
     if not TRACKER_NAME.fullmatch(tracker):
         raise ValueError(f"a tracker's name may have letters, digits and . _ + - for a toolkit, got {tracker!r}")
-    protocol = next(
-        rules for rules in PROTOCOLS[dataset].values() if isinstance(rules, LongTerm if toolkit is _VOT else OnePass)
-    )
+    kind = LongTerm if toolkit is _VOT else OnePass
+    protocol = next(rules for rules in PROTOCOLS[dataset].values() if isinstance(rules, kind))
     truth, _ = load_ground_truth(
         dataset,
         protocol,
@@ -127,85 +118,51 @@ def export_results(
         split=split,
         problems={} if allow_missing else None,
     )
+
     tree = FileTree(source, f"results of {tracker}")
-    texts, problems, notes = _texts(tree, truth, protocol, box_format, prefix, columns, separator or toolkit.separator)
-    if problems and not (allow_missing and texts and "" not in problems):
-        raise EvaluationError({tracker: list(problems.values())})
-    path = toolkit.path.format(tracker=tracker, seq="{seq}")
-    files = {path.format(seq=name).replace(".txt", ending): text for name, ending, text in texts}
-    _write(Path(output).expanduser(), files)
-    left_out = [f"left out: {text}" for text in problems.values()]
-    return len({name for name, _, _ in texts}), (*notes, *left_out)
-
-
-def _toolkit(dataset: str, columns: int) -> Toolkit:
-    if dataset not in TOOLKITS:
-        hint = " (its runs begin at anchors: let tracking/vot.py make them)" if dataset == "votrgbd2022" else ""
-        raise ValueError(f"no toolkit form for data set {dataset!r}{hint}; known: {', '.join(TOOLKITS)}")
-    toolkit = TOOLKITS[dataset]
-    if columns not in (4, 8) or (columns == 8 and not toolkit.corners):
-        raise ValueError(
-            f"the toolkit of {dataset} reads {'4 or 8' if toolkit.corners else '4'} columns, got {columns}"
-        )
-    return toolkit
-
-
-def _texts(
-    tree: FileTree,
-    truth: Mapping[str, GroundTruth],
-    protocol: Protocol,
-    box_format: BoxFormat,
-    prefix: str | None,
-    columns: int,
-    separator: str,
-) -> tuple[list[tuple[str, str, str]], dict[str, str], tuple[str, ...]]:
-    """Sequence, ending and content of every file; what is wrong by sequence; notes."""
+    results: ResultFiles[Any]
     if isinstance(protocol, OnePass):
-        found = read_results(tree, truth, box_format=box_format, prefix=prefix, rules=protocol, thin=False)
-        boxes = {name: corners_to_xywh(rows) if found.corners else rows for name, rows in found.rows.items()}
-        texts = [(name, ".txt", _rows(_columns(array, columns), separator)) for name, array in boxes.items()]
-        return texts, found.problems, tuple(found.notes)
-    runs, _, problems = read_long_term(tree, truth)
-    texts = []
-    for name, (array, scores) in runs.items():
-        texts.append((name, ".txt", "1\n" + _rows(array[1:], separator, nothing="0")))
-        texts.append((name, "_confidence.value", "\n" + "".join(f"{score!r}\n" for score in scores[1:].tolist())))
-    return texts, problems, ()
+        results = read_results(tree, truth, protocol, box_format=box_format, prefix=prefix, compared_only=False)
+    else:
+        results = read_long_term(tree, truth)
+    if not results.usable(allow_missing):
+        raise EvaluationError({tracker: list(results.problems.values())})
 
+    files: dict[str, str] = {}
+    separator = separator or toolkit.separator
+    rows: Any
+    for name, rows in results.rows.items():
+        path = toolkit.path.format(tracker=tracker, seq=name)
+        if isinstance(protocol, OnePass):
+            boxes = corners_to_xywh(rows) if results.corners else rows
+            if columns == 8:  # corners in the order that the toolkits read
+                left, top, width, height = boxes.T
+                right, bottom = left + width, top + height
+                boxes = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1)
+            files[path] = _lines(boxes, separator)
+        else:
+            boxes, confidences = rows
+            files[path] = "1\n" + _lines(boxes[1:], separator, nothing="0")
+            values = [repr(value) for value in confidences[1:].tolist()]
+            files[path.removesuffix(".txt") + "_confidence.value"] = "\n".join(["", *values, ""])
 
-def _columns(boxes: np.ndarray, columns: int) -> np.ndarray:
-    """(N, 4) xywh as it is, or (N, 8) corners in the order the toolkits read."""
-    if columns == 4:
-        return boxes
-    left, top, right, bottom = boxes[:, 0], boxes[:, 1], boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
-    return np.stack([left, top, right, top, right, bottom, left, bottom], axis=1)
-
-
-def _rows(rows: np.ndarray, separator: str, nothing: str | None = None) -> str:
-    """One line per row with all digits; `nothing` stands for a row of NaN."""
-    lines = [
-        nothing if nothing is not None and values[0] != values[0] else separator.join(repr(value) for value in values)
-        for values in rows.tolist()
-    ]
-    return "".join(f"{line}\n" for line in lines)
-
-
-def _write(output: Path, files: Mapping[str, str]) -> None:
-    """All files below a folder, or as a zip archive."""
+    output = Path(output).expanduser()
     if output.exists() and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"--output {output} is not empty; give a new folder or archive")
-    if output.suffix.lower() != ".zip":
+    if output.suffix.lower() == ".zip":
+        with atomic_write(output, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in files.items():
+                archive.writestr(name, text)
+    else:
         for name, text in files.items():
             with atomic_write(output / name) as file:
                 file.write(text)
-        return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=output.parent, suffix=".tmp")
-    os.close(handle)
-    try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, text in files.items():
-                archive.writestr(name, text)
-        Path(temporary).replace(output)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    return len(results.rows), (*results.notes, *(f"left out: {text}" for text in results.problems.values()))
+
+
+def _lines(rows: np.ndarray, separator: str, nothing: str | None = None) -> str:
+    """One line per row with all digits; `nothing` stands for a row of NaN."""
+    return "".join(
+        (nothing if nothing is not None and values[0] != values[0] else separator.join(map(repr, values))) + "\n"
+        for values in rows.tolist()
+    )

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from lib.vot.files import decode_trajectory
+from lib.evaluation.rows import decode_trajectory
 
 __all__ = ["MAX_BYTES", "FileTree"]
 

@@ -1,88 +1,140 @@
-"""Scoring one run per sequence by threshold metrics, under the rules of a `OnePass` protocol."""
+"""Scoring one run per sequence by threshold metrics, under the rules of a `OnePass` protocol.
+
+`frame_values` gives distance and overlap per frame. Those become *counts of hits* per threshold, so that a mean over
+sequences, a mean over the sequences of an attribute and a mean over all frames come from the same array, computed once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
-from lib.evaluation.boxes import centre_error, corners_to_xywh, iou, normalized_centre_error, round_half_away
-from lib.evaluation.metrics import CurveMetric, average, hits, summary
-from lib.evaluation.protocols import OnePass
-from lib.evaluation.scores import Curve, Scored
+from lib.evaluation.boxes import center_error, corners_to_xywh, iou, normalized_center_error, round_half_away
+from lib.evaluation.scores import Curve, TrackerScores
 
-__all__ = ["OnePassScores", "frame_values", "perfect_scores", "score_one_pass", "to_boxes"]
+if TYPE_CHECKING:
+    from lib.evaluation.annotations import GroundTruth
+    from lib.evaluation.protocols import OnePass
 
-X_LABELS = {
-    "centre": "centre error threshold (pixels)",
-    "normalized": "normalised centre error threshold",
-    "overlap": "overlap threshold",
+__all__ = [
+    "CENTER_GRID",
+    "FINE_OVERLAP_GRID",
+    "GTOT_CENTER_GRID",
+    "NORMALIZED_GRID",
+    "OVERLAP_GRID",
+    "CurveMetric",
+    "average",
+    "frame_values",
+    "hits",
+    "score_one_pass",
+    "summary",
+    "to_boxes",
+]
+
+CENTER_GRID: tuple[float, ...] = tuple(float(t) for t in range(51))  # pixels
+NORMALIZED_GRID: tuple[float, ...] = tuple(k / 100 for k in range(51))
+OVERLAP_GRID: tuple[float, ...] = tuple(k / 20 for k in range(21))
+FINE_OVERLAP_GRID: tuple[float, ...] = tuple(k / 50 for k in range(51))
+GTOT_CENTER_GRID: tuple[float, ...] = tuple(k / 2 for k in range(51))  # pixels
+
+AXES = {
+    "center": ("centre error threshold (pixels)", "precision"),
+    "normalized": ("normalised centre error threshold", "normalised precision"),
+    "overlap": ("overlap threshold", "success rate"),
 }
-Y_LABELS = {"centre": "precision", "normalized": "normalised precision", "overlap": "success rate"}
 
 
-class OnePassScores:
-    """Hits of one tracker, from which every mean is read.
+@dataclass(frozen=True)
+class CurveMetric:
+    """A metric that is read off a curve of hits over thresholds.
 
-    Args:
-        protocol: the rules.
-        truth: annotation by sequence name.
-        boxes: (N, 4) xywh, pixels, of the same sequences. Annotation rows beyond N are left out; whether a result may
-            be that short is decided where it is read.
+    Attributes:
+        name: as printed, e.g. "PR".
+        measure: the quantity of a frame; distances pass at or below a threshold, overlaps above it (always strictly).
+        thresholds: ascending; pixels for "center", fractions for the others.
+        at: threshold at which the curve is read; None: its whole course counts.
+        strict: distances must be below the threshold rather than at or below it.
+        trapezoid: with `at=None`, area under the curve by the trapezoidal rule instead of the plain mean.
     """
 
-    def __init__(self, protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]) -> None:
-        self.protocol = protocol
-        self.names = list(boxes)
-        compared = [truth[name].cut(len(boxes[name])) for name in self.names]
-        self.frames = np.array([annotation.frames for annotation in compared], dtype=np.float64)  # (S,)
-        values = [frame_values(protocol, *pair) for pair in zip(compared, boxes.values(), strict=True)]
-        self.counts = {
-            metric.name: np.stack([hits(metric, value[metric.measure]) for value in values])  # (S, T)
-            for metric in protocol.metrics
-        }
+    name: str
+    measure: Literal["center", "normalized", "overlap"]
+    thresholds: tuple[float, ...]
+    at: float | None = None
+    strict: bool = False
+    trapezoid: bool = False
 
-    def curve(self, metric: CurveMetric, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """(T,) mean curve over all sequences, or over the chosen ones (indices or mask)."""
-        return average(
-            self.counts[metric.name][chosen],
-            self.frames[chosen],
-            pooled=self.protocol.pooled,
-            drop_zero_curves=self.protocol.drop_zero_curves,
-        )
 
-    def means(self, chosen: np.ndarray | slice = slice(None)) -> dict[str, float]:
-        """Every metric over all sequences, or over the chosen ones."""
-        return {metric.name: summary(metric, self.curve(metric, chosen)) for metric in self.protocol.metrics}
+def hits(metric: CurveMetric, values: np.ndarray) -> np.ndarray:
+    """Count the frames that pass each threshold.
 
-    def sequences(self) -> dict[str, dict[str, float]]:
-        """Every metric of every sequence, and its number of frames."""
-        return {
-            name: {
-                metric.name: summary(metric, self.counts[metric.name][index] / self.frames[index])
-                for metric in self.protocol.metrics
-            }
-            | {"frames": int(self.frames[index])}
-            for index, name in enumerate(self.names)
-        }
+    Args:
+        metric: gives direction and thresholds.
+        values: (N,) one per frame; NaN never passes.
 
-    def notes(self) -> tuple[str, ...]:
-        """Per metric, the sequences that the protocol leaves out because no frame passes any threshold."""
-        if not self.protocol.drop_zero_curves:
-            return ()
-        zero = {metric: np.flatnonzero(~counts.any(axis=1)) for metric, counts in self.counts.items()}
-        return tuple(
-            f"{len(found)} sequences without any hit do not count in {metric} (this protocol's rule): "
-            + ", ".join(self.names[index] for index in found[:5])
-            + (", ..." if len(found) > 5 else "")
-            for metric, found in zero.items()
-            if len(found)
-        )
+    Returns:
+        (T,) float64 counts from 0 to N.
+
+    Example:
+        >>> hits(CurveMetric("PR", "center", (0.0, 20.0)), np.array([0.0, 20.0, 20.5, np.nan])).tolist()
+        [1.0, 2.0]
+    """
+    ordered = np.sort(values[~np.isnan(values)])
+    if metric.measure == "overlap":
+        return (len(ordered) - np.searchsorted(ordered, metric.thresholds, side="right")).astype(np.float64)
+    return np.searchsorted(ordered, metric.thresholds, side="left" if metric.strict else "right").astype(np.float64)
+
+
+def summary(metric: CurveMetric, curve: np.ndarray) -> float:
+    """Sum up a curve of rates in one number: its value at `metric.at`, its mean, or the area below it.
+
+    Args:
+        metric: says which.
+        curve: (T,) rates in [0, 1], one per threshold.
+
+    Returns:
+        A float in [0, 1].
+    """
+    if metric.at is not None:
+        return float(curve[metric.thresholds.index(metric.at)])
+    if metric.trapezoid:
+        return float(((curve[1:] + curve[:-1]) / 2 * np.diff(metric.thresholds)).sum())
+    return float(curve.mean())
+
+
+def average(counts: np.ndarray, frames: np.ndarray, *, pooled: bool, drop_zero_curves: bool) -> np.ndarray:
+    """Average the curves of several sequences.
+
+    Args:
+        counts: (S, T) hits of each sequence.
+        frames: (S,) frames of each sequence.
+        pooled: every frame weighs the same, instead of every sequence.
+        drop_zero_curves: leave out sequences without a hit at any threshold (a habit of the MATLAB toolkits); if that
+            is all of them, the curve is 0.
+
+    Returns:
+        (T,) rates in [0, 1].
+
+    Raises:
+        ValueError: if there is no sequence.
+    """
+    if not len(counts):
+        raise ValueError("cannot average over no sequences")
+    if pooled:
+        return counts.sum(axis=0) / frames.sum()
+    if drop_zero_curves:
+        alive = counts.any(axis=1)
+        if not alive.any():
+            return np.zeros(counts.shape[1])
+        counts, frames = counts[alive], frames[alive]
+    return (counts / frames[:, None]).mean(axis=0)
 
 
 def to_boxes(protocol: OnePass, rows: np.ndarray, *, corners: bool) -> np.ndarray:
-    """Boxes as the protocol reads them from the raw rows of a result file.
+    """Read raw rows of a result file as boxes.
 
     Args:
         protocol: says what is rounded.
@@ -101,7 +153,7 @@ def to_boxes(protocol: OnePass, rows: np.ndarray, *, corners: bool) -> np.ndarra
 
 
 def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> dict[str, np.ndarray]:
-    """Distance and overlap of every frame after the protocol's repairs and special frames.
+    """Measure distance and overlap of every frame after the protocol's repairs and special frames.
 
     Args:
         protocol: the rules.
@@ -109,19 +161,30 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
         boxes: (N, 4) xywh, pixels, one row per annotation row.
 
     Returns:
-        (N,) arrays "centre" (pixels), "normalized" and "overlap"; NaN counts as a miss everywhere, and -1 as a hit in a
+        (N,) arrays "center" (pixels), "normalized" and "overlap"; NaN counts as a miss everywhere, and -1 as a hit in a
         distance and a miss in an overlap.
     """
     reference = truth.boxes[0]
-    boxes = _repaired(protocol, boxes, reference)
+    boxes = boxes.copy()
+    if protocol.first_row == "before":
+        boxes[0] = reference[0]
+    if protocol.repair:  # a bad row takes the good one before it
+        bad = np.asarray((boxes[:, 2:] <= 0).any(axis=1))
+        if protocol.repair_nan:
+            bad = (bad | np.isnan(boxes).any(axis=1)) & ~np.isnan(reference).any(axis=1)
+        bad[0] = False
+        boxes = boxes[np.maximum.accumulate(np.where(bad, 0, np.arange(len(boxes))))]
+    if protocol.first_row == "after":
+        boxes[0] = reference[0]
+
     values = {
-        "centre": centre_error(boxes, reference),
-        "normalized": normalized_centre_error(boxes, reference),
+        "center": center_error(boxes, reference),
+        "normalized": normalized_center_error(boxes, reference),
         "overlap": iou(boxes, reference),
     }
-    for other in truth.boxes[1:]:
-        values["centre"] = np.fmin(values["centre"], centre_error(boxes, other))
-        values["normalized"] = np.fmin(values["normalized"], normalized_centre_error(boxes, other))
+    for other in truth.boxes[1:]:  # the better of several annotations counts
+        values["center"] = np.fmin(values["center"], center_error(boxes, other))
+        values["normalized"] = np.fmin(values["normalized"], normalized_center_error(boxes, other))
         values["overlap"] = np.fmax(values["overlap"], iou(boxes, other))
     if protocol.edge_frames == "split":
         edge = (reference <= 0).any(axis=1) | np.isnan(reference).any(axis=1)
@@ -131,50 +194,58 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
     return values
 
 
-def _repaired(protocol: OnePass, boxes: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Bad rows replaced by the row before them, and row 0 by the true box, in the protocol's order."""
-    boxes = boxes.copy()
-    if protocol.first_row == "before":
-        boxes[0] = reference[0]
-    if protocol.repair:
-        bad = (boxes[:, 2:] <= 0).any(axis=1)
-        if protocol.repair_nan:
-            bad = (bad | np.isnan(boxes).any(axis=1)) & ~np.isnan(reference).any(axis=1)
-        bad[0] = False
-        boxes = boxes[np.maximum.accumulate(np.where(bad, 0, np.arange(len(boxes))))]
-    if protocol.first_row == "after":
-        boxes[0] = reference[0]
-    return boxes
-
-
-def score_one_pass(protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]) -> Scored:
+def score_one_pass(
+    protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]
+) -> TrackerScores:
     """Score one tracker.
 
     Args:
         protocol: the rules.
         truth: annotation by sequence name.
-        boxes: (N, 4) xywh, pixels, of the sequences to score, at least one.
+        boxes: (N, 4) xywh, pixels, of the sequences to score, at least one. Annotation rows beyond N are left out;
+            whether a result may be that short is decided where it is read.
 
     Returns:
         All values; the curves are named like the metrics.
     """
-    scores = OnePassScores(protocol, truth, boxes)
-    attributes: dict[str, dict[str, float]] = {}
-    for attribute in sorted({name for sequence in boxes for name in truth[sequence].attributes}):
-        chosen = np.array([attribute in truth[name].attributes for name in scores.names])
-        attributes[attribute] = scores.means(chosen) | {"sequences": int(chosen.sum())}
-    curves = {
-        metric.name: Curve(
-            metric.thresholds,
-            tuple(scores.curve(metric).tolist()),
-            X_LABELS[metric.measure],
-            Y_LABELS[metric.measure],
-        )
-        for metric in protocol.metrics
+    metrics = protocol.metrics
+    compared = {name: truth[name].cut(len(rows)) for name, rows in boxes.items()}
+    frames = np.array([annotation.frames for annotation in compared.values()], dtype=np.float64)  # (S,)
+    values = [frame_values(protocol, annotation, boxes[name]) for name, annotation in compared.items()]
+    counts = {
+        metric.name: np.stack([hits(metric, value[metric.measure]) for value in values])  # (S, T)
+        for metric in metrics
     }
-    return Scored(scores.means(), scores.sequences(), attributes, curves, scores.notes())
 
+    def mean_curves(chosen: np.ndarray) -> dict[str, np.ndarray]:
+        """(T,) mean curve over the chosen sequences, by metric."""
+        rule = {"pooled": protocol.pooled, "drop_zero_curves": protocol.drop_zero_curves}
+        return {metric.name: average(counts[metric.name][chosen], frames[chosen], **rule) for metric in metrics}
 
-def perfect_scores(protocol: OnePass, truth: Mapping[str, GroundTruth]) -> dict[str, float]:
-    """What a tracker would score that reports the (first) true box of every frame; rarely 1 under these rules."""
-    return OnePassScores(protocol, truth, {name: annotation.boxes[0] for name, annotation in truth.items()}).means()
+    def means(curves: Mapping[str, np.ndarray]) -> dict[str, float]:
+        return {metric.name: summary(metric, curves[metric.name]) for metric in metrics}
+
+    overall = mean_curves(np.ones(len(compared), dtype=bool))
+    sequences = {
+        name: means({metric: count[index] / frames[index] for metric, count in counts.items()})
+        | {"frames": int(frames[index])}
+        for index, name in enumerate(compared)
+    }
+    attributes = {}
+    for attribute in sorted({name for annotation in compared.values() for name in annotation.attributes}):
+        carries = np.array([attribute in annotation.attributes for annotation in compared.values()])
+        attributes[attribute] = means(mean_curves(carries)) | {"sequences": int(carries.sum())}
+    curves = {
+        metric.name: Curve(metric.thresholds, tuple(overall[metric.name].tolist()), *AXES[metric.measure])
+        for metric in metrics
+    }
+
+    notes = []
+    for name, count in counts.items() if protocol.drop_zero_curves else ():
+        zero = [sequence for sequence, row in zip(compared, count, strict=True) if not row.any()]
+        if zero:
+            listed = ", ".join(zero[:5]) + (", ..." if len(zero) > 5 else "")
+            notes.append(
+                f"{len(zero)} sequences without any hit do not count in {name} (this protocol's rule): {listed}"
+            )
+    return TrackerScores(means(overall), sequences, attributes, curves, tuple(notes))

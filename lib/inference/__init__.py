@@ -1,1 +1,5 @@
-"""Running trackers over sequences: one by one, in several processes, or many in one step."""
+"""Running trackers over sequences and writing result files; nothing is scored here.
+
+`sequence` tracks one sequence, `batched` many in one step, `runner` a data set or a recording; `results` is the folder
+that they fill, and `comparison` puts trackers side by side.
+"""

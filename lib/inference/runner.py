@@ -1,4 +1,4 @@
-"""Running a tracker over sequences, one pass each (OPE): the first box is given, nothing is ever re-initialised.
+"""Running a tracker over a data set, or over one recording without a data set.
 
 A sequence that fails (an unreadable frame, a first box without area) is reported with its reason and leaves no result
 file; the others go on.
@@ -6,13 +6,17 @@ file; the others go on.
 
 from __future__ import annotations
 
+import functools
 import logging
 import multiprocessing
 import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator
+from collections.abc import Sequence as Items
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,94 +25,106 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from lib import datasets
 from lib.datasets.decoded import DecodedFrame
+from lib.datasets.folder import load_pair
+from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.sequence import Sequence
-from lib.evaluation.outcome import Outcome, Summary, TrackingError, failure
-from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
-from lib.inference.ahead import FramesAhead
-from lib.inference.lockstep import run_in_lockstep
+from lib.evaluation.boxes import iou
+from lib.evaluation.results import write_boxes
+from lib.inference.batched import run_batched
+from lib.inference.results import Outcome, Summary, claim, is_complete, write_numbers
+from lib.inference.sequence import run_sequence, track_frames
+from lib.processes import join_processes
+from lib.report.overlay import OverlayVideo
+from lib.training.manifest import environment
+from patrack.build import build_tracker, identity
+from patrack.config.schema import Config
 from patrack.tracker import Tracker
 
-__all__ = [
-    "Stopped",
-    "run_sequence",
-    "run_sequences",
-    "share_of_sequences",
-    "track_frames",
-]
+__all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
 
 logger = logging.getLogger(__name__)
 
-READERS = 2
-"""Threads that decode for one tracker."""
-READ_AHEAD = 4
-"""Frames decoded before they are needed."""
 
-OnFrame = Callable[[int, DecodedFrame, np.ndarray, float], None]
-"""Called with frame number, frame, box and score."""
+@dataclass(frozen=True)
+class Weights:
+    """Origin of the weights, the device they run on, and whether other results may be deleted.
+
+    Attributes:
+        checkpoint: see `patrack.build.build_tracker`.
+        device: a torch device.
+        overwrite: delete the results of another run in the output folder.
+    """
+
+    checkpoint: str | None = None
+    device: str = "cpu"
+    overwrite: bool = False
+
+    def claim(self, output: Path, config: Config, tracker: Tracker, **source: Any) -> None:
+        """Make the output folder ready for the results of a tracker on a source; see `lib.inference.results.claim`."""
+        notes = {"command": sys.argv, "checkpoint": self.checkpoint, **environment(torch.device(self.device))}
+        claim(output, identity(config, tracker, **source), notes, self.overwrite)
 
 
-class Stopped(Exception):
-    """The run was stopped from outside in the middle of a sequence."""
-
-
-def share_of_sequences(sequences: list[Sequence], rank: int, world: int) -> list[Sequence]:
-    """The sequences that one of several processes tracks: dealt out, the longest ones first."""
-    if world == 1:
-        return sequences
-    return sorted(sequences, key=lambda sequence: (-len(sequence), sequence.name))[rank::world]
-
-
-def track_frames(
-    tracker: Tracker, sequence: Sequence, box_xywh: np.ndarray, on_frame: OnFrame | None = None
-) -> SequenceResult:
-    """Follow the target of `box_xywh` from the first frame to the last.
+def track_dataset(
+    config: Config,
+    weights: Weights,
+    dataset: str,
+    split: str,
+    *,
+    output: Path,
+    root: Path | None = None,
+    data_root: str | None = None,
+    sequences: Items[str] | None = None,
+    workers: int = 1,
+    slots: int = 1,
+    missing: Path | None = None,
+) -> Summary:
+    """Track a split of a data set (or some of its sequences); complete results of the same run are kept.
 
     Args:
-        tracker: initialised here.
-        sequence: its frames are read ahead by other threads.
-        box_xywh: (4,), pixels: where the target is in the first frame.
-        on_frame: called after each frame; may raise to stop.
+        config: the experiment.
+        weights: see there.
+        dataset, split, root, data_root, sequences: see `lib.datasets.load`.
+        output: folder for the results.
+        workers, slots: see `run_sequences`.
+        missing: file of masks that say which frames lack a stream (`lib.datasets.missing`); None: none does.
 
     Raises:
-        TrackingError: a frame can't be read, it or the box doesn't suit the tracker, or the output is not finite.
+        ValueError: unknown or missing data, masks, weights or folder; the message says which.
+        OSError: results can't be written.
     """
-    boxes = np.empty((len(sequence), 4))
-    scores, times = np.ones(len(sequence)), np.empty(len(sequence))
-    began = time.perf_counter()
-    with ThreadPoolExecutor(READERS) as threads:
-        frames = FramesAhead(sequence, threads, READ_AHEAD)
-        for number in range(len(sequence)):
-            try:
-                frame = frames.take().result()
-                present = sequence.streams_at(number)
-                missing = () if all(present) else (present,)  # other trackers may not know what this is
-                start = time.perf_counter()
-                if number == 0:
-                    tracker.initialize(frame, box_xywh, *missing)
-                    boxes[0] = box_xywh
-                else:
-                    boxes[number], scores[number] = tracker.track(frame, *missing)
-            except (ValueError, RuntimeError, cv2.error) as error:
-                raise failure(sequence, number, error) from error
-            times[number] = time.perf_counter() - start
-            if on_frame is not None:
-                on_frame(number, frame, boxes[number], float(scores[number]))
-    return SequenceResult(boxes, scores, times, time.perf_counter() - began)
+    folder = datasets.resolve_data_root(data_root, config.data.root)
+    names = None if sequences is None else list(dict.fromkeys(sequences))
+    chosen = datasets.load(dataset, split, root, folder, names)
+    # Two streams need the X they were trained on; the foundation alone takes any.
+    others = {sequence.modality for sequence in chosen} - {config.modality}
+    if config.model.streams != "rgb" and others:
+        raise ValueError(
+            f"{config.name} is for {config.modality}, data set {dataset} is {', '.join(sorted(others))}; "
+            f"choose another --config (or set modality={min(others)} to try it all the same)"
+        )
+    source: dict[str, Any] = {"dataset": dataset, "split": split}
+    if missing is not None:
+        masks = read_masks(missing)
+        chosen = with_masks(chosen, masks, f"--missing {missing}")
+        source["missing"] = masks_digest(masks)
 
-
-def run_sequence(tracker: Tracker, sequence: Sequence, folder: Path, on_frame: OnFrame | None = None) -> Outcome:
-    """Track one annotated sequence and write its result files; what goes wrong with its data becomes the outcome.
-
-    Raises:
-        OSError: the result can't be written.
-    """
-    try:
-        result = track_frames(tracker, sequence, sequence.boxes[0], on_frame)
-    except TrackingError as error:
-        return Outcome(sequence.name, error=str(error))
-    write_result(folder, sequence.name, result)
-    return Outcome(sequence.name, len(sequence), result.seconds, float(result.times.sum()))
+    make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
+    tracker = make_tracker()
+    with join_processes() as processes:  # under torchrun each one tracks its share
+        if processes.first:
+            weights.claim(output, config, tracker, **source)
+        processes.wait()
+        if processes.world > 1:  # dealt out, the longest ones first
+            longest_first = sorted(chosen, key=lambda sequence: (-len(sequence), sequence.name))
+            chosen = longest_first[processes.rank :: processes.world]
+        progress = None if processes.first else False
+        summary = run_sequences(
+            make_tracker if workers > 1 else lambda: tracker, chosen, output, workers, slots, progress
+        )
+        return Summary.of_processes(processes.gather(summary))
 
 
 def run_sequences(
@@ -124,9 +140,9 @@ def run_sequences(
     Args:
         make_tracker: builds the tracker; called once, or once per worker (then it must be picklable).
         sequences: annotated sequences with different names.
-        folder: claimed for this run (`lib.evaluation.result_folder.claim`).
+        folder: claimed for this run (`lib.inference.results.claim`).
         workers: processes; 1: this one. Each worker uses one thread.
-        slots: sequences that share each step of the network (`lib.inference.lockstep`); more than 1 needs 1 worker.
+        slots: sequences that share each step of the network (`lib.inference.batched`); more than 1 needs 1 worker.
         progress: show a bar; None: if there is a terminal.
 
     Raises:
@@ -141,39 +157,31 @@ def run_sequences(
             todo.append(sequence)
     if summary.kept:
         logger.info("%d of %d sequences are complete in %s and kept", len(summary.kept), len(sequences), folder)
+    if not todo:
+        return summary
     began, hide = time.perf_counter(), None if progress is None else not progress
     with tqdm(total=sum(len(sequence) for sequence in todo), unit="frame", smoothing=0.05, disable=hide) as bar:
         if workers > 1 and len(todo) > 1:
             run = _run_in_workers(make_tracker, todo, folder, workers, bar)
+        elif slots > 1:
+            run = run_batched(make_tracker(), todo, folder, slots, bar.update)
         else:
-            run = _run_here(make_tracker, todo, folder, slots, bar)
+            tracker = make_tracker()
+            run = (run_sequence(tracker, sequence, folder, lambda *_: bar.update()) for sequence in todo)
         with closing(run) as outcomes:
             for outcome in outcomes:
                 (summary.failed if outcome.error else summary.finished).append(outcome)
                 if outcome.error:
                     logger.error("%s", outcome.error)
-                elif outcome.tracking_seconds:
-                    bar.set_postfix_str(f"{outcome.name}: tracking {outcome.frames / outcome.tracking_seconds:.1f} FPS")
+                elif outcome.seconds:
+                    bar.set_postfix_str(f"{outcome.name}: tracking {outcome.frames / outcome.seconds:.1f} FPS")
     summary.seconds = time.perf_counter() - began
     return summary
 
 
-def _run_here(
-    make_tracker: Callable[[], Tracker], todo: list[Sequence], folder: Path, slots: int, bar: tqdm
-) -> Iterator[Outcome]:
-    if not todo:
-        return
-    tracker = make_tracker()
-    if slots > 1:
-        yield from run_in_lockstep(tracker, todo, folder, slots, bar.update)
-        return
-    for sequence in todo:
-        yield run_sequence(tracker, sequence, folder, lambda *_: bar.update())
-
-
 def _run_in_workers(
     make_tracker: Callable[[], Tracker], todo: list[Sequence], folder: Path, workers: int, bar: tqdm
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     pool = ProcessPoolExecutor(min(workers, len(todo)), context, _start_worker, (make_tracker, stop))
@@ -188,11 +196,15 @@ def _run_in_workers(
         pool.shutdown(cancel_futures=True)
 
 
+class Stopped(Exception):
+    """The run was stopped from outside in the middle of a sequence."""
+
+
 _worker: dict[str, Any] = {}
 
 
 def _start_worker(make_tracker: Callable[[], Tracker], stop: Any) -> None:
-    """In a new process: one thread each for torch and OpenCV; Ctrl-C is left to the parent, which sets `stop`.
+    """Set up a new process: one thread each for torch and OpenCV; Ctrl-C is left to the parent, which sets `stop`.
 
     So is the log: the parent has built the same tracker and said what there is to say.
     """
@@ -209,3 +221,86 @@ def _run_in_worker(sequence: Sequence, folder: Path) -> Outcome:
             raise Stopped
 
     return run_sequence(_worker["tracker"], sequence, folder, check)
+
+
+def track_recording(
+    config: Config,
+    weights: Weights,
+    rgb: Path,
+    x: Path | None,
+    box_xywh: np.ndarray | None,
+    *,
+    output: Path,
+    truth: Path | None = None,
+    truth_step: int = 1,
+    fps: float = 25.0,
+    missing: Path | None = None,
+) -> str:
+    """Track one recording and write `boxes.txt`, `scores.txt`, `times.txt` and `overlay.mp4` after its last frame.
+
+    A frame that can't be read ends the run with an error; earlier files of that name in the folder stay then.
+
+    Args:
+        config: the experiment.
+        weights: see there.
+        rgb: folder of images or video.
+        x: the same for the other modality; None: the foundation runs on RGB alone.
+        box_xywh: (4,), pixels: the target in the first frame; None: the first line of `truth`.
+        output: folder for the results.
+        truth: box file, to draw and compare.
+        truth_step: its line k belongs to frame k * truth_step.
+        fps: of the overlay.
+        missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
+
+    Returns:
+        A text for the user: frames per second, mean score, and mean IoU over the annotated frames after the first.
+
+    Raises:
+        ValueError: nothing there, counts or sizes that differ, a bad box, weights or folder.
+        TrackingError: see `lib.inference.sequence.track_frames`.
+        OSError: results can't be written.
+    """
+    if x is None:
+        model = config.model.model_copy(update={"streams": "rgb"})
+        config = config.model_copy(update={"modality": "rgb", "model": model})
+    elif config.modality == "rgb":
+        raise ValueError(f"{config.name} tracks RGB alone: give --x none, or an rgbt, rgbd or rgbe --config")
+    recording = load_pair(rgb, x, config.modality, truth, box_step=truth_step)
+    if box_xywh is None:
+        if truth is None:
+            raise ValueError("give --box x,y,w,h (the target in the first frame), or --groundtruth FILE")
+        box_xywh = recording.boxes[0]
+    tracker = build_tracker(config, weights.checkpoint, weights.device)
+    source = {"rgb": str(rgb.resolve()), "x": str(x.resolve()) if x else None, "box_xywh": box_xywh.tolist()}
+    if missing is not None:
+        masks = read_masks(missing)
+        mask = next(iter(masks.values())) if len(masks) == 1 else masks.get(recording.name)
+        chosen = {} if mask is None else {recording.name: mask}
+        (recording,) = with_masks([recording], chosen, f"--missing {missing}")
+        source["missing"] = masks_digest(chosen)
+    weights.claim(output, config, tracker, **source)
+
+    video = OverlayVideo(output / "overlay.mp4", recording.modality, fps)
+    with video, tqdm(total=len(recording), unit="frame") as bar:
+
+        def show(number: int, frame: DecodedFrame, box: np.ndarray, score: float) -> None:
+            absent = [name for name, there in zip(("RGB", "X"), recording.streams_at(number), strict=True) if not there]
+            caption = f"frame {number}  score {score:.3f}" + (f"  without {' and '.join(absent)}" if absent else "")
+            video.write(frame.image(), box, caption, recording.boxes[number])
+            bar.update()
+
+        result = track_frames(tracker, recording, box_xywh, show)
+    write_numbers(output / "scores.txt", result.scores)
+    write_numbers(output / "times.txt", result.times)
+    write_boxes(output / "boxes.txt", result.boxes)
+
+    frames = len(result.boxes)
+    text = (
+        f"{frames} frames, {frames / result.times.sum():.1f} FPS tracking, "
+        f"{frames / result.seconds:.1f} FPS with reading and drawing; mean score {result.scores.mean():.3f}"
+    )
+    known = np.isfinite(recording.boxes[1:]).all(axis=1) & ~recording.absent[1:]
+    if known.any():
+        mean = float(iou(result.boxes[1:], recording.boxes[1:])[known].mean())
+        text += f"; mean IoU {mean:.4f} over {int(known.sum())} annotated frames after the first"
+    return text

@@ -11,8 +11,8 @@ import numpy as np
 
 from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence
-from lib.inference.lockstep import run_in_lockstep
-from lib.inference.runner import track_frames
+from lib.inference.batched import run_batched
+from lib.inference.sequence import track_frames
 from lib.profiling.case import Case
 from lib.profiling.rows import Row, median
 from lib.profiling.step import STILL, StillAnswer
@@ -125,7 +125,7 @@ def _lockstep(case: Case, tracker: Tracker, sequences: list[Sequence]) -> float:
     """Frame pairs per second of all of these sequences in one step."""
     with tempfile.TemporaryDirectory(dir=case.folder) as results:
         start = time.perf_counter()
-        outcomes = list(run_in_lockstep(tracker, sequences, Path(results), len(sequences)))
+        outcomes = list(run_batched(tracker, sequences, Path(results), len(sequences)))
         seconds = time.perf_counter() - start
     if failed := [outcome.error for outcome in outcomes if outcome.error]:
         raise RuntimeError(f"lock step failed: {failed[0]}")

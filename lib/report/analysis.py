@@ -15,7 +15,7 @@ import numpy as np
 from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import iou
 from lib.evaluation.filetree import FileTree
-from lib.evaluation.longterm import find_folder
+from lib.evaluation.results import find_folder
 from lib.evaluation.rows import parse_column
 
 __all__ = ["AGAIN", "GRACE", "LOST", "Losses", "Speed", "find_losses", "overlaps", "read_speed"]

@@ -1,1 +1,1 @@
-"""The official VOT toolkit: workspaces, the registry entry, and the process that it talks to."""
+"""The official VOT toolkit: workspaces with an entry for our tracker, the process that it talks to, runs without it."""

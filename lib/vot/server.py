@@ -9,15 +9,18 @@ import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import Sequence
 from patrack.config.schema import Config
-from patrack.tracker import Tracker
 
-__all__ = ["INSTALL", "VotMissing", "channels_of", "import_trax", "read_images", "serve"]
+if TYPE_CHECKING:
+    from patrack.tracker import Tracker
+
+__all__ = ["INSTALL", "as_sequence", "channels_of", "import_trax", "read_images", "serve"]
 
 logger = logging.getLogger(__name__)
 
@@ -26,28 +29,24 @@ COLOR = "color"
 X_CHANNELS = {"rgbd": "depth", "rgbt": "ir"}  # TraX has no channel for events
 
 
-class VotMissing(RuntimeError):
-    """The VOT toolkit or its protocol is not installed; the message says how to install it."""
-
-
 def import_trax() -> ModuleType:
-    """The package vot-trax.
+    """Import the package vot-trax.
 
     Raises:
-        VotMissing: it is not installed, or does not work here.
+        RuntimeError: it is not installed, or does not work here; the message says how to install it.
     """
     try:
-        import trax
-        import trax.image
-        import trax.region
-        import trax.server
+        import trax  # type: ignore[import-untyped]
+        import trax.image  # type: ignore[import-untyped]
+        import trax.region  # type: ignore[import-untyped]
+        import trax.server  # type: ignore[import-untyped]
     except (ImportError, OSError) as error:
-        raise VotMissing(f"the VOT toolkit's protocol can't be used ({error}); install it: {INSTALL}") from error
+        raise RuntimeError(f"the VOT toolkit's protocol can't be used ({error}); install it: {INSTALL}") from error
     return trax
 
 
 def channels_of(config: Config) -> tuple[str, ...]:
-    """TraX channels that a tracker of this experiment wants, in the order of its frame.
+    """List the TraX channels that a tracker of this experiment wants, in the order of its frame.
 
     Raises:
         ValueError: a modality that TraX does not have.
@@ -62,8 +61,33 @@ def channels_of(config: Config) -> tuple[str, ...]:
     return COLOR, X_CHANNELS[config.modality]
 
 
+def as_sequence(
+    name: str, files: Mapping[str, tuple[Path, ...]], boxes: np.ndarray, clip_depth: bool = True
+) -> Sequence:
+    """Make a sequence of N frames.
+
+    Args:
+        name: for messages.
+        files: N by channel: "color", and "depth" or "ir" for a second modality.
+        boxes: (N, 4) xywh, pixels; NaN where there is none.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
+    """
+    modality = next((modality for modality, channel in X_CHANNELS.items() if channel in files), "rgb")
+    absent = np.isnan(boxes).any(axis=1)
+    return Sequence(
+        name=name,
+        modality=modality,
+        rgb_files=files[COLOR],
+        x_files=files.get(X_CHANNELS.get(modality, "")),
+        boxes=boxes,
+        visible=~absent,
+        absent=absent,
+        clip_depth=clip_depth,
+    )
+
+
 def read_images(files: Mapping[str, Path], clip_depth: bool = True) -> np.ndarray:
-    """One frame from its image files.
+    """Read one frame from its image files.
 
     Args:
         files: by channel: "color", and "depth" or "ir" for a second modality.
@@ -75,19 +99,8 @@ def read_images(files: Mapping[str, Path], clip_depth: bool = True) -> np.ndarra
     Raises:
         FrameError: a file that can't be used.
     """
-    found = [(modality, files[channel]) for modality, channel in X_CHANNELS.items() if channel in files]
-    modality, x_file = found[0] if found else ("rgb", None)
-    frame = Sequence(
-        name="frame",
-        modality=modality,
-        rgb_files=(files[COLOR],),
-        x_files=None if x_file is None else (x_file,),
-        boxes=np.full((1, 4), np.nan),
-        visible=np.zeros(1, dtype=bool),
-        absent=np.zeros(1, dtype=bool),
-        clip_depth=clip_depth,
-    )
-    return read_frame(frame, 0)
+    one_each = {channel: (file,) for channel, file in files.items()}
+    return read_frame(as_sequence("frame", one_each, np.full((1, 4), np.nan), clip_depth), 0)
 
 
 def serve(make_tracker: Callable[[], Tracker], channels: tuple[str, ...], name: str, clip_depth: bool = True) -> int:
@@ -106,7 +119,7 @@ def serve(make_tracker: Callable[[], Tracker], channels: tuple[str, ...], name: 
         Number of frames answered.
 
     Raises:
-        VotMissing: see `import_trax`.
+        RuntimeError: see `import_trax`.
         ValueError, OSError, RuntimeError: from `make_tracker`, or a frame or box that can't be used; the toolkit is
             told first.
     """

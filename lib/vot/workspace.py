@@ -10,8 +10,12 @@
 
 from __future__ import annotations
 
+import configparser
+import os
 import re
-from collections.abc import Iterable
+import shlex
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,23 +24,33 @@ import yaml
 
 from lib.datasets.boxes_file import parse_boxes, read_text
 from lib.datasets.frames import read_image
-from lib.datasets.layout import Layout
 from lib.datasets.listing import frame_number, list_frames
 from lib.datasets.loading import LAYOUTS, dataset_root
 from lib.datasets.places import split_folders, unknown
 from lib.datasets.sequence import DatasetError, FileList
+from lib.vot.server import channels_of
+from patrack.config import experiment_names, load, project_path
 from patrack.files import atomic_write
 
-__all__ = ["STACKS", "Stack", "VotSequence", "WorkspaceError", "find_sequences", "spread_anchors", "write_workspace"]
+__all__ = [
+    "REGISTRY",
+    "STACKS",
+    "Stack",
+    "VotSequence",
+    "find_sequences",
+    "registry_with",
+    "spread_anchors",
+    "tracker_command",
+    "workspace_stack",
+    "write_workspace",
+]
 
 SUFFIXES = (".jpg", ".png")  # the toolkit knows no others
 EXTRAS = ("*.value", "*.tag", "*.label")  # files of a VOT sequence that hold something per frame
 ANCHORS = "anchor.value"
 NOTHING = "nan,nan,nan,nan"
-
-
-class WorkspaceError(ValueError):
-    """A workspace that can't be written; the message lists everything that is wrong."""
+REGISTRY = "trackers.ini"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -104,38 +118,50 @@ def find_sequences(
         names: only these sequences.
 
     Raises:
-        WorkspaceError: listing all sequences that can't be used.
-        DatasetError: no such data set, split, list or sequence.
+        ValueError: no such data set, split, list or sequence; or listing all sequences that can't be used.
     """
     if dataset not in STACKS:
-        raise WorkspaceError(
-            f"no VOT stack for data set {unknown(dataset, STACKS)}; there is one for: {', '.join(STACKS)}"
-        )
+        raise ValueError(f"no VOT stack for data set {unknown(dataset, STACKS)}; there is one for: {', '.join(STACKS)}")
     folder_of = split_folders(LAYOUTS[dataset], split, dataset_root(dataset, root, data_root))
     wanted = list(folder_of) if names is None else list(dict.fromkeys(names))
-    found, problems = [], []
+    sequences, problems = [], []
     for name in wanted:
         if name not in folder_of:
             raise DatasetError(f"{LAYOUTS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
         try:
-            found.append(_read(name, folder_of[name], LAYOUTS[dataset]))
+            sequences.append(_read_sequence(name, folder_of[name], dataset))
         except ValueError as error:
             problems.append(str(error))
     if problems:
-        raise WorkspaceError(f"{len(problems)} of {len(wanted)} sequences can't be used:\n" + "\n".join(problems))
-    return found
+        raise ValueError(f"{len(problems)} of {len(wanted)} sequences can't be used:\n" + "\n".join(problems))
+    return sequences
 
 
-def _read(name: str, folder: Path | None, layout: Layout) -> VotSequence:
+def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
     if folder is None:
         raise DatasetError(f"sequence {name}: in the list, but there is no such folder")
-    frames = {"color": _channel(folder / layout.rgb), "depth": _channel(folder / layout.x[0])}
+    layout = LAYOUTS[dataset]
+    frames: dict[str, FileList] = {}
+    for channel, place in (("color", folder / layout.rgb), ("depth", folder / layout.x[0])):
+        files = list_frames(place)
+        assert isinstance(files, FileList)  # a folder never gives video frames
+        frames[channel] = files
+        numbers = [frame_number(file) for file in files.names]
+        missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
+        if missing or len(set(numbers)) < len(numbers):
+            said = f"no image {', '.join(map(str, missing[:5]))}" if missing else "two images of one number"
+            raise DatasetError(f"{place}: {said} between {files.names[0]} and {files.names[-1]}")
+        suffixes = {Path(file).suffix for file in files.names}
+        if len(suffixes) > 1 or not suffixes <= set(SUFFIXES):
+            wanted = " or ".join(SUFFIXES)
+            raise DatasetError(f"{place}: the toolkit wants all images as {wanted}, got {sorted(suffixes)}")
     count = len(frames["color"])
     if len(frames["depth"]) != count:
         raise DatasetError(f"sequence {name}: {count} color and {len(frames['depth'])} depth images in {folder}")
     sizes = {channel: read_image(files[0], -1).shape[1::-1] for channel, files in frames.items()}
     if sizes["color"] != sizes["depth"]:
         raise DatasetError(f"sequence {name}: color is {sizes['color']}, depth {sizes['depth']} pixels (width, height)")
+
     file = next((folder / box_file for box_file in layout.boxes if (folder / box_file).is_file()), None)
     if file is None:
         raise DatasetError(f"sequence {name}: no annotation in {folder} (looked for {', '.join(layout.boxes)})")
@@ -153,22 +179,8 @@ def _read(name: str, folder: Path | None, layout: Layout) -> VotSequence:
     return VotSequence(name, frames, truth, present, sizes["color"], extras)
 
 
-def _channel(folder: Path) -> FileList:
-    files = list_frames(folder)
-    assert isinstance(files, FileList)  # a folder never gives video frames
-    numbers = [frame_number(name) for name in files.names]
-    missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
-    if missing or len(set(numbers)) < len(numbers):
-        said = f"no image {', '.join(map(str, missing[:5]))}" if missing else "two images of one number"
-        raise DatasetError(f"{folder}: {said} between {files.names[0]} and {files.names[-1]}")
-    suffixes = {Path(name).suffix for name in files.names}
-    if len(suffixes) > 1 or not suffixes <= set(SUFFIXES):
-        raise DatasetError(f"{folder}: the toolkit wants all images as {' or '.join(SUFFIXES)}, got {sorted(suffixes)}")
-    return files
-
-
 def spread_anchors(present: np.ndarray, step: int) -> np.ndarray:
-    """Anchors for a data set that has none: a start at every `step`-th frame towards the farther end.
+    """Make anchors for a data set that has none: a start at every `step`-th frame towards the farther end.
 
     Args:
         present: (N,) bool; where the target is absent the next frame that shows it is taken.
@@ -184,12 +196,18 @@ def spread_anchors(present: np.ndarray, step: int) -> np.ndarray:
         raise ValueError(f"anchors must be at least 1 frame apart, got {step}")
     anchors, shown = np.zeros(len(present), dtype=int), np.flatnonzero(present)
     for frame in [*range(0, len(present), step), len(present) - 1]:
-        place = shown[min(np.searchsorted(shown, frame), len(shown) - 1)]
-        anchors[place] = 1 if place < len(present) - place else -1
+        start = shown[min(np.searchsorted(shown, frame), len(shown) - 1)]
+        anchors[start] = 1 if start < len(present) - start else -1
     return anchors
 
 
-def write_workspace(folder: Path, stack: Stack, sequences: list[VotSequence], anchors: int | None = None) -> None:
+def write_workspace(
+    folder: Path,
+    stack: Stack,
+    sequences: list[VotSequence],
+    anchors: int | None = None,
+    registry: str | None = None,
+) -> None:
     """Write or renew a workspace; its results, analyses and other sequences stay.
 
     Args:
@@ -197,67 +215,168 @@ def write_workspace(folder: Path, stack: Stack, sequences: list[VotSequence], an
         stack: the protocol.
         sequences: see `find_sequences`.
         anchors: distance of anchors for a multi-start stack if the data set has none.
+        registry: text of `trackers.ini`, see `registry_with`; None: left as it is.
 
     Raises:
-        WorkspaceError: it is a workspace of another stack, a path the toolkit can't read, or anchors that are missing.
+        ValueError: it is a workspace of another stack, a path the toolkit can't read, or anchors that are missing;
+            nothing is written then.
         OSError: it can't be written.
     """
     if "%" in str(folder.resolve()):
-        raise WorkspaceError(f"the toolkit can't read a workspace with % in its path: {folder.resolve()}")
+        raise ValueError(f"the toolkit can't read a workspace with % in its path: {folder.resolve()}")
     config = folder / "config.yaml"
-    found = yaml.safe_load(read_text(config)) if config.is_file() else None
-    if isinstance(found, dict) and found.get("stack") != stack.name:
-        raise WorkspaceError(
-            f"{folder} is a workspace for stack {found.get('stack')}, not {stack.name}; choose another folder"
+    present = yaml.safe_load(read_text(config)) if config.is_file() else None
+    if isinstance(present, dict) and present.get("stack") != stack.name:
+        raise ValueError(
+            f"{folder} is a workspace for stack {present.get('stack')}, not {stack.name}; choose another folder"
         )
-    files = {sequence.name: _files(sequence, stack, anchors) for sequence in sequences}
+    files: dict[Path, str] = {}
     for sequence in sequences:
         place = folder / "sequences" / sequence.name
-        for name, content in files[sequence.name].items():
-            _write(place / name, content)
-        properties = {channel: _pattern(place, channel, images) for channel, images in sequence.frames.items()}
-        lines = [f"channels.{channel}={pattern}" for channel, pattern in properties.items()]
+        extras = dict(sequence.extras)
+        if stack.multi_start and ANCHORS not in extras:
+            if anchors is None:
+                raise ValueError(
+                    f"sequence {sequence.name}: no {ANCHORS}, which says where runs start; stack {stack.name} needs it "
+                    "(--anchors 50 makes some, but numbers are then not those of the challenge)"
+                )
+            extras[ANCHORS] = "".join(f"{value}\n" for value in spread_anchors(sequence.present, anchors))
+        files |= {place / name: content for name, content in extras.items()}
+        files[place / "groundtruth.txt"] = "\n".join(sequence.truth) + "\n"
+    for sequence in sequences:
+        place = folder / "sequences" / sequence.name
+        patterns = {channel: _pattern(place, channel, images) for channel, images in sequence.frames.items()}
+        lines = [f"channels.{channel}={pattern}" for channel, pattern in patterns.items()]
         width, height = sequence.size
-        _write(place / "sequence", "\n".join([*lines, "fps=30", f"width={width}", f"height={height}", ""]))
-    _write(folder / "sequences" / "list.txt", "".join(f"{sequence.name}\n" for sequence in sequences))
-    if found is None:
-        _write(config, yaml.safe_dump({"stack": stack.name, "registry": ["./trackers.ini"]}))
-
-
-def _files(sequence: VotSequence, stack: Stack, anchors: int | None) -> dict[str, str]:
-    """Everything of a sequence folder but `sequence`, by file name."""
-    files = {**sequence.extras, "groundtruth.txt": "\n".join(sequence.truth) + "\n"}
-    if stack.multi_start and ANCHORS not in files:
-        if anchors is None:
-            raise WorkspaceError(
-                f"sequence {sequence.name}: no {ANCHORS}, which says where runs start; stack {stack.name} needs it "
-                "(--anchors 50 makes some, but numbers are then not those of the challenge)"
-            )
-        files[ANCHORS] = "".join(f"{value}\n" for value in spread_anchors(sequence.present, anchors))
-    return files
+        files[place / "sequence"] = "\n".join([*lines, "fps=30", f"width={width}", f"height={height}", ""])
+    files[folder / "sequences" / "list.txt"] = "".join(f"{sequence.name}\n" for sequence in sequences)
+    if present is None:
+        files[config] = yaml.safe_dump({"stack": stack.name, "registry": ["./trackers.ini"]})
+    if registry is not None:
+        files[folder / REGISTRY] = registry
+    for path, content in files.items():
+        with atomic_write(path) as file:
+            file.write(content)
 
 
 def _pattern(place: Path, channel: str, images: FileList) -> str:
-    """What the toolkit makes file names of, with the frame number from 1: into the data set, or to links in `place`."""
+    """Pattern of file names by frame number from 1: into the data set, or to links in `place` that are made here."""
     suffix = Path(images.names[0]).suffix
     names = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
     base = images.folder.resolve()
     if list(images.names) != names or "%" in str(base):
         base = Path(channel)
         for name, image in zip(names, images, strict=True):
-            _link(place / channel / name, image.resolve())
+            link, target = place / channel / name, image.resolve()
+            if link.is_symlink():
+                if link.readlink() == target:
+                    continue
+                link.unlink()
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(target)
     return f"{base.as_posix()}/%08d{suffix}"
 
 
-def _link(link: Path, target: Path) -> None:
-    if link.is_symlink():
-        if link.readlink() == target:
-            return
-        link.unlink()
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(target)
+def workspace_stack(folder: Path) -> Stack:
+    """Read the protocol of a workspace.
+
+    Raises:
+        ValueError: no workspace, or one of a stack that is not for RGB-D.
+    """
+    config = folder / "config.yaml"
+    content = yaml.safe_load(read_text(config)) if config.is_file() else None
+    name = content.get("stack") if isinstance(content, dict) else None
+    known = {stack.name: stack for stack in STACKS.values()}
+    if name not in known:
+        what = f"stack {name!r}" if config.is_file() else "no config.yaml"
+        raise ValueError(f"{folder}: {what}; expected a workspace for {' or '.join(known)} (scripts/prepare_vot.py)")
+    return known[name]
 
 
-def _write(path: Path, content: str) -> None:
-    with atomic_write(path) as file:
-        file.write(content)
+def tracker_command(
+    config: str,
+    checkpoint: str | None = None,
+    device: str | None = None,
+    clip_depth: bool = True,
+    overrides: Sequence[str] = (),
+    interpreter: str | None = None,
+) -> list[str]:
+    """Make the command that the toolkit starts, from any folder: every path in it is absolute.
+
+    Args:
+        config: experiment, YAML file or run folder.
+        checkpoint: see `patrack.build.build_tracker`.
+        device: a torch device; None: chosen when it starts.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
+        overrides: `key=value` settings.
+        interpreter: Python of the environment that has PATrack and vot-trax; None: this one.
+
+    Raises:
+        ValueError: an experiment or weights that can't be used, or no such interpreter.
+    """
+    from patrack.build import UNTRAINED, find_checkpoint  # here, because torch takes a while to start
+
+    settings = load(config, overrides)
+    channels_of(settings)
+    weights = find_checkpoint(settings, checkpoint, has_adapters=settings.model.streams != "rgb")
+    if weights is not None and not weights.is_file():
+        raise ValueError(f"--checkpoint {checkpoint}: no such file; give a weights file, a run folder or {UNTRAINED}")
+    python = Path(os.path.abspath(interpreter or sys.executable))  # noqa: PTH100  (a venv's link must not be resolved)
+    if not python.is_file():
+        raise ValueError(f"--interpreter {interpreter}: no such file; give the Python that has PATrack installed")
+    command = [str(python), str(project_path("tracking/vot.py"))]
+    command += ["--config", config if config in experiment_names() else str(Path(config).expanduser().resolve())]
+    if checkpoint is not None:
+        command += [
+            "--checkpoint",
+            UNTRAINED if checkpoint == UNTRAINED else str(Path(checkpoint).expanduser().resolve()),
+        ]
+    command += ["--device", device] if device else []
+    return [*command, *([] if clip_depth else ["--no-clip-depth"]), *overrides]
+
+
+def registry_with(workspace: Path, name: str, command: Sequence[str], timeout: int = 3600) -> str:
+    """Give the text of `trackers.ini` with a tracker added, or its entry renewed; other entries stay as they are.
+
+    Args:
+        workspace: its folder, which need not exist.
+        name: of the tracker, and of its folder below results/.
+        command: see `tracker_command`.
+        timeout: seconds that the toolkit waits for an answer; its own default is 30, too short for reading weights.
+
+    Raises:
+        ValueError: a bad name or file, or results that another command has made under this name.
+    """
+    if not NAME.fullmatch(name):
+        raise ValueError(f"--name must be letters, digits and _, got {name!r}")
+    path = workspace / REGISTRY
+    text = read_text(path) if path.is_file() else ""
+    registry = configparser.ConfigParser()
+    try:
+        registry.read_string(text)
+    except configparser.Error as error:
+        raise ValueError(f"{path}: {error}") from error
+    line = shlex.join(command)
+    before = registry.get(name, "command", fallback=line)
+    results = workspace / "results" / name
+    if before != line and results.is_dir() and any(results.rglob("*.*")):
+        raise ValueError(
+            f"{results} holds results of\n  {before}\nwhich the toolkit would mix with those of\n  {line}\n"
+            "choose another --name, or move that folder away"
+        )
+    entry = {
+        "label": name,
+        "protocol": "trax",
+        "command": line,
+        "timeout": str(timeout),
+        "env_pythonpath": str(project_path()),
+    }
+    section = "".join(f"{key} = {value.replace('%', '%%')}\n" for key, value in entry.items())
+    kept, inside = [], False  # all but this tracker's section
+    for row in text.splitlines():
+        header = re.match(r"\s*\[(.+?)\]", row)
+        inside = header[1] == name if header else inside
+        if not inside:
+            kept.append(row)
+    remaining = "\n".join(kept).strip("\n")
+    return (f"{remaining}\n\n" if remaining else "") + f"[{name}]\n{section}"

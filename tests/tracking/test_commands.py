@@ -1,7 +1,9 @@
-"""What holds for every command: help, device, seed, and one clear error where the device can't be used."""
+"""Rules for every command: quick help, device, seed, and one clear error where the device can't be used."""
 
 import importlib.util
+import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -34,6 +36,57 @@ def test_every_command_explains_itself_and_takes_device_and_seed(command, capsys
     text = capsys.readouterr().out
     assert [flag for flag in ("--device", "--seed") if not re.search(rf"^  {flag}\b.*\S", text, re.MULTILINE)] == []
     assert f"python {command}" in text, "the help shows no example"
+
+
+HELP = """
+import contextlib, io, json, runpy, sys
+
+class Refused:  # stands in for what takes seconds to start
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "matplotlib"):
+            raise AssertionError(f"loads {name}")
+
+sys.meta_path.insert(0, Refused())
+verdicts = {}
+for command in sys.argv[1:]:
+    sys.argv = [command, "--help"]
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            runpy.run_path(command, run_name="__main__")
+    except SystemExit as stopped:
+        verdicts[command] = f"exit code {stopped.code}"
+    except AssertionError as error:
+        verdicts[command] = str(error)
+for module in ("lib.evaluation", "lib.evaluation.export", "lib.evaluation.recordings"):
+    __import__(module)  # everything that scores
+print(json.dumps(verdicts))
+"""
+SLOW_HELP = {
+    "scripts/benchmark_loader.py",
+    "scripts/check_fusion.py",
+    "scripts/compare_recipes.py",
+    "scripts/compare_recordings.py",
+    "scripts/export_weights.py",
+    "scripts/fetch_dinov2.py",
+    "scripts/missing_modality.py",
+    "scripts/summarise_runs.py",
+    "tracking/profile_speed.py",
+    "tracking/reproduce.py",
+    "tracking/train.py",
+}
+
+
+@pytest.fixture(scope="module")
+def help_verdicts():
+    """By command: how --help ended where neither torch nor matplotlib can be imported."""
+    done = subprocess.run([sys.executable, "-c", HELP, *COMMANDS], capture_output=True, text=True, cwd=project_path())
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in SLOW_HELP])
+def test_help_loads_neither_torch_nor_matplotlib(command, help_verdicts):
+    assert help_verdicts[command] == "exit code 0"
 
 
 @pytest.mark.parametrize("name", ["toaster", "cuda:99"])

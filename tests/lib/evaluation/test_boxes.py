@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from lib.evaluation.boxes import (
-    centre_error,
+    center_error,
     corners_to_xywh,
     iou,
-    normalized_centre_error,
+    normalized_center_error,
     raster_overlap,
     round_half_away,
 )
@@ -42,20 +42,20 @@ def test_iou(box, truth, expected):
 def test_empty_input_gives_empty_output():
     nothing = np.zeros((0, 4))
     assert iou(nothing, nothing).shape == (0,)
-    assert centre_error(nothing, nothing).shape == (0,)
+    assert center_error(nothing, nothing).shape == (0,)
 
 
-def test_centre_error_is_euclidean():
-    assert centre_error(one(0, 0, 10, 10), one(3, 4, 10, 10)).tolist() == [5.0]
-    assert centre_error(one(0, 0, 10, 10), one(2, 2, 6, 6)).tolist() == [0.0]
+def test_center_error_is_euclidean():
+    assert center_error(one(0, 0, 10, 10), one(3, 4, 10, 10)).tolist() == [5.0]
+    assert center_error(one(0, 0, 10, 10), one(2, 2, 6, 6)).tolist() == [0.0]
 
 
 def test_normalized_error_is_in_units_of_the_true_box():
-    assert normalized_centre_error(one(3, 8, 10, 20), one(0, 0, 10, 20)).tolist() == [0.5]
+    assert normalized_center_error(one(3, 8, 10, 20), one(0, 0, 10, 20)).tolist() == [0.5]
 
 
 def test_normalized_error_of_a_true_box_without_width_passes_no_threshold():
-    error = normalized_centre_error(one(1, 0, 4, 4), one(0, 0, 0, 4))
+    error = normalized_center_error(one(1, 0, 4, 4), one(0, 0, 0, 4))
     assert not (error <= 0.5).any()
 
 

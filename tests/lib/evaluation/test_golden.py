@@ -8,8 +8,8 @@ import pytest
 
 from lib.evaluation import evaluate
 from lib.evaluation.annotations import GroundTruth
-from lib.evaluation.multistart import score_multi_start
 from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.vot import score_multi_start
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "evaluation_golden.json").read_text())
 TOLERANCE = 1e-9  # the stored values have twelve digits

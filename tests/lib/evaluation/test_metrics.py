@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.metrics import CENTRE_GRID, OVERLAP_GRID, CurveMetric, average, hits, summary
+from lib.evaluation.onepass import CENTER_GRID, OVERLAP_GRID, CurveMetric, average, hits, summary
 
-PR = CurveMetric("PR", "centre", CENTRE_GRID, at=20.0)
+PR = CurveMetric("PR", "center", CENTER_GRID, at=20.0)
 SR = CurveMetric("SR", "overlap", OVERLAP_GRID)
 
 
@@ -17,7 +17,7 @@ def rate(metric, *values):
     ("strict", "expected"), [pytest.param(False, 2 / 3, id="at or below"), pytest.param(True, 1 / 3, id="below")]
 )
 def test_distance_exactly_on_the_threshold(strict, expected):
-    metric = CurveMetric("PR", "centre", CENTRE_GRID, at=20.0, strict=strict)
+    metric = CurveMetric("PR", "center", CENTER_GRID, at=20.0, strict=strict)
     assert rate(metric, 19.0, 20.0, np.nextafter(20.0, 21.0)) == expected
 
 

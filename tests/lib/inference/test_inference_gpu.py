@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lib import datasets
-from lib.inference.lockstep import run_in_lockstep
-from lib.inference.runner import track_frames
+from lib.inference.batched import run_batched
+from lib.inference.sequence import track_frames
 from lib.synthetic import generate
 from patrack import config
 from patrack.build import build_tracker
@@ -55,9 +55,9 @@ def test_boxes_are_those_of_a_cpu(make_tracker, sequences):
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 5])
-def test_lock_step_finds_the_boxes_of_one_by_one(make_tracker, sequences, tmp_path, slots):
+def test_batched_tracking_finds_the_boxes_of_one_by_one(make_tracker, sequences, tmp_path, slots):
     tracker = make_tracker()
-    outcomes = list(run_in_lockstep(tracker, sequences, tmp_path, slots))
+    outcomes = list(run_batched(tracker, sequences, tmp_path, slots))
     assert [outcome.error for outcome in outcomes] == [""] * len(sequences)
     for sequence in sequences:
         alone = track_frames(tracker, sequence, sequence.boxes[0])

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from lib.datasets.folder import load_pair
-from lib.evaluation.outcome import TrackingError
-from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
 from lib.inference import runner
-from lib.inference.runner import run_sequences, track_frames
+from lib.inference.results import SequenceResult, TrackingError, is_complete, write_result
+from lib.inference.runner import run_sequences
+from lib.inference.sequence import track_frames
 from patrack import build
 from patrack.config.schema import Config
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.vot.registry import RegistryError, registry_with, tracker_command, write_registry
+from lib.vot.workspace import registry_with, tracker_command
 from patrack.config import project_path
 from patrack.weights import WeightsError
 from vot_data import SMALL
@@ -75,29 +75,29 @@ def test_other_trackers_and_their_comments_stay(tmp_path):
     assert text.startswith(other)
     assert parsed(text).sections() == ["Other", "Last", "PATrack"]
     assert parsed(text)["PATrack"]["command"] == "new"
-    write_registry(tmp_path, text)
+    (tmp_path / "trackers.ini").write_text(text)
     assert registry_with(tmp_path, "PATrack", ["new"]) == text
 
 
 def test_results_of_another_command_are_not_mixed_with_new_ones(tmp_path):
-    write_registry(tmp_path, registry_with(tmp_path, "PATrack", ["python", "a"]))
+    (tmp_path / "trackers.ini").write_text(registry_with(tmp_path, "PATrack", ["python", "a"]))
     registry_with(tmp_path, "PATrack", ["python", "b"])  # no results yet
     results = tmp_path / "results" / "PATrack" / "baseline" / "one"
     results.mkdir(parents=True)
     (results / "one_001.bin").touch()
     registry_with(tmp_path, "PATrack", ["python", "a"])
     registry_with(tmp_path, "Second", ["python", "b"])
-    with pytest.raises(RegistryError, match=r"(?s)results of\n  python a\n.*python b\nchoose another --name"):
+    with pytest.raises(ValueError, match=r"(?s)results of\n  python a\n.*python b\nchoose another --name"):
         registry_with(tmp_path, "PATrack", ["python", "b"])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x"])
 def test_a_name_that_the_toolkit_refuses_is_an_error(tmp_path, name):
-    with pytest.raises(RegistryError, match="--name must be letters, digits and _"):
+    with pytest.raises(ValueError, match="--name must be letters, digits and _"):
         registry_with(tmp_path, name, ["x"])
 
 
 def test_a_damaged_registry_is_named(tmp_path):
     (tmp_path / "trackers.ini").write_text("no section\n")
-    with pytest.raises(RegistryError, match=r"trackers\.ini.*no section"):
+    with pytest.raises(ValueError, match=r"trackers\.ini.*no section"):
         registry_with(tmp_path, "PATrack", ["x"])

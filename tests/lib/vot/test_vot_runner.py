@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.evaluation.outcome import TrackingError
-from lib.vot.runner import run_workspace, workspace_stack
-from lib.vot.workspace import STACKS, WorkspaceError, find_sequences, write_workspace
+from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.filetree import FileTree
+from lib.evaluation.vot import read_long_term
+from lib.inference.results import TrackingError
+from lib.vot.runner import run_workspace, write_run
+from lib.vot.workspace import STACKS, find_sequences, workspace_stack, write_workspace
 from vot_data import Follower, truth_of, write_data
 
 CHANNELS = ("color", "depth")
@@ -39,10 +42,12 @@ def test_a_multi_start_workspace_gets_a_run_per_anchor_in_its_direction(tmp_path
     assert tracker.given[1] == truth_of(0, 5)[4].tolist()
 
 
-def test_runs_that_are_there_are_kept(tmp_path):
+@pytest.mark.parametrize("suffix", [".txt", ".bin"], ids=["ours", "the toolkit's"])
+def test_runs_that_are_there_are_kept(tmp_path, suffix):
     place = workspace(tmp_path, "depthtrack")
     run_workspace(Follower(), place, "ours", CHANNELS)
     one, two = (place / "results" / "ours" / "rgbd-unsupervised" / name / f"{name}_001.txt" for name in ("one", "two"))
+    one = one.rename(one.with_suffix(suffix))
     one.write_text("kept")
     two.unlink()
     assert run_workspace(Follower(), place, "ours", CHANNELS) == 1
@@ -76,15 +81,15 @@ def test_a_channel_that_the_workspace_lacks_is_named(tmp_path):
 def test_a_multi_start_workspace_without_any_anchor_is_an_error(tmp_path):
     place = workspace(tmp_path, "votrgbd2022")
     (place / "sequences" / "two" / "anchor.value").write_text("0\n" * 6)
-    with pytest.raises(WorkspaceError, match="sequence two: no anchors"):
+    with pytest.raises(ValueError, match="sequence two: no anchors"):
         run_workspace(Follower(), place, "ours", CHANNELS)
 
 
 def test_a_folder_that_is_no_workspace_says_what_makes_one(tmp_path):
-    with pytest.raises(WorkspaceError, match=r"no config.yaml; expected .*vot2021/rgbd or vot2022/rgbd.*prepare_vot"):
+    with pytest.raises(ValueError, match=r"no config.yaml; expected .*vot2021/rgbd or vot2022/rgbd.*prepare_vot"):
         workspace_stack(tmp_path)
     (tmp_path / "config.yaml").write_text("stack: vots2023\n")
-    with pytest.raises(WorkspaceError, match="stack 'vots2023'"):
+    with pytest.raises(ValueError, match="stack 'vots2023'"):
         workspace_stack(tmp_path)
 
 
@@ -94,3 +99,19 @@ def test_the_written_numbers_are_the_trackers(tmp_path):
     rows = (place / "results" / "ours" / "rgbd-unsupervised" / "one" / "one_001.txt").read_text().splitlines()
     assert rows[0] == "1"
     np.testing.assert_allclose([float(v) for v in rows[2].split(",")], truth_of(0, 1)[0] + [0.7, 0.4, 0, 0], atol=1e-4)
+
+
+def test_what_is_written_reads_back_with_the_first_row_as_initialization(tmp_path):
+    boxes = np.array([[1, 2, 3, 4], [5.5, 6, 7, 8], [np.nan] * 4])
+    write_run(tmp_path / "a", "a_001", boxes, np.array([1, 0.5, 0.1]), np.array([0.1, 0.2, 0.3]))
+    assert (tmp_path / "a" / "a_001.txt").read_text() == "1\n5.5000,6.0000,7.0000,8.0000\n0\n"
+    assert (tmp_path / "a" / "a_001_confidence.value").read_text() == "\n0.5\n0.1\n"
+    assert (tmp_path / "a" / "a_001_time.value").read_text() == "0.1\n0.2\n0.3\n"
+    files = read_long_term(FileTree(tmp_path), {"a": GroundTruth((boxes,), image_size=(64, 48))})
+    assert not files.problems
+    np.testing.assert_array_equal(files.rows["a"][0], [[np.nan] * 4, [5.5, 6, 7, 8], [np.nan] * 4])
+
+
+def test_boxes_and_confidences_must_be_equally_many(tmp_path):
+    with pytest.raises(ValueError, match=r"run r: \(2, 4\) boxes for 3 confidences"):
+        write_run(tmp_path, "r", np.zeros((2, 4)), np.zeros(3), np.zeros(3))

@@ -14,10 +14,15 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.vot.registry import registry_with, tracker_command, write_registry
 from lib.vot.runner import run_workspace
 from lib.vot.server import INSTALL
-from lib.vot.workspace import STACKS, find_sequences, write_workspace
+from lib.vot.workspace import (
+    STACKS,
+    find_sequences,
+    registry_with,
+    tracker_command,
+    write_workspace,
+)
 from vot_data import SMALL, Follower, truth_of, write_data
 
 TOOLKIT = os.environ.get("PATRACK_VOT_PYTHON", sys.executable)
@@ -71,9 +76,9 @@ def make_workspace(tmp_path, dataset, count, checkpoint="none", **more):
     """A workspace of two sequences with an untrained tracker in it; the data set shows it absent for some frames."""
     data = write_data(tmp_path / "data", count=count, absent=[5, 6], **more)
     workspace = tmp_path / "ws"
-    write_workspace(workspace, STACKS[dataset], find_sequences("synthrgbd", "test", data), anchors=ANCHORS)
     command = tracker_command("rgbd_tiny", checkpoint, "cpu", overrides=SMALL)
-    write_registry(workspace, registry_with(workspace, "PATrack", command))
+    registry = registry_with(workspace, "PATrack", command)
+    write_workspace(workspace, STACKS[dataset], find_sequences("synthrgbd", "test", data), ANCHORS, registry)
     return workspace
 
 

@@ -7,7 +7,7 @@ import yaml
 from lib.datasets import DatasetError
 from lib.evaluation.annotations import read_annotations
 from lib.evaluation.filetree import FileTree
-from lib.vot.workspace import STACKS, WorkspaceError, find_sequences, spread_anchors, write_workspace
+from lib.vot.workspace import STACKS, find_sequences, spread_anchors, write_workspace
 from vot_data import SIZE, truth_of, write_data
 
 LONG, MULTI = STACKS["depthtrack"], STACKS["votrgbd2022"]
@@ -41,6 +41,11 @@ def test_the_workspace_names_stack_registry_list_channels_and_size(data, tmp_pat
     assert found["channels.color"] == f"{data}/two/color/%08d.jpg"
     assert found["channels.depth"] == f"{data}/two/depth/%08d.png"
     assert (found["width"], found["height"]) == tuple(map(str, SIZE))
+
+
+def test_a_registry_is_written_with_the_workspace_on_request(data, tmp_path):
+    write_workspace(tmp_path / "ws", LONG, sequences(data), registry="[PATrack]\n")
+    assert (tmp_path / "ws" / "trackers.ini").read_text() == "[PATrack]\n"
 
 
 def test_our_own_reader_reads_the_annotation_that_is_written(data, tmp_path):
@@ -94,7 +99,7 @@ def test_a_users_own_settings_in_config_yaml_stay(data, tmp_path):
 def test_a_workspace_of_another_stack_is_refused_before_anything_is_written(data, tmp_path):
     write_workspace(tmp_path / "ws", LONG, sequences(data))
     before = contents(tmp_path / "ws")
-    with pytest.raises(WorkspaceError, match="is a workspace for stack vot2021/rgbd, not vot2022/rgbd"):
+    with pytest.raises(ValueError, match="is a workspace for stack vot2021/rgbd, not vot2022/rgbd"):
         write_workspace(tmp_path / "ws", MULTI, sequences(data), anchors=3)
     assert contents(tmp_path / "ws") == before
 
@@ -107,7 +112,7 @@ def test_anchors_of_the_data_set_are_taken_over(data, tmp_path):
 
 
 def test_a_multi_start_stack_without_anchors_says_what_is_missing(data, tmp_path):
-    with pytest.raises(WorkspaceError, match=r"sequence one: no anchor.value.*--anchors 50"):
+    with pytest.raises(ValueError, match=r"sequence one: no anchor.value.*--anchors 50"):
         write_workspace(tmp_path / "ws", MULTI, sequences(data))
     assert not (tmp_path / "ws").exists()
 
@@ -179,19 +184,19 @@ def break_image(data):
 )
 def test_a_damaged_data_set_is_an_error_that_names_the_place(data, damage, message):
     damage(data)
-    with pytest.raises((WorkspaceError, DatasetError), match=message):
+    with pytest.raises(ValueError, match=message):
         sequences(data)
 
 
 def test_all_sequences_that_cannot_be_used_are_listed(data):
     break_gap(data)
     break_truth(data)
-    with pytest.raises(WorkspaceError, match=r"(?s)2 of 2 sequences can't be used.*one/color.*sequence two"):
+    with pytest.raises(ValueError, match=r"(?s)2 of 2 sequences can't be used.*one/color.*sequence two"):
         sequences(data)
 
 
 def test_an_unknown_sequence_or_data_set_names_the_nearest(data):
     with pytest.raises(DatasetError, match=r"no sequence 'onee' \(nearest: 'one'\)"):
         sequences(data, names=["onee"])
-    with pytest.raises(WorkspaceError, match=r"'depthtrak' \(nearest: 'depthtrack'\)"):
+    with pytest.raises(ValueError, match=r"'depthtrak' \(nearest: 'depthtrack'\)"):
         find_sequences("depthtrak", "test", data)

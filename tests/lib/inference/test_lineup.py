@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from lib.inference.lineup import BOTH, RGB, Lineup, X
+from lib.inference.comparison import BOTH, RGB, Lineup, X
 from patrack import config as configs
 from patrack.config import project_path
 
@@ -51,7 +51,7 @@ def test_shipped_columns_share_the_foundation():
     }
     assert [lineup.trackers[name][reads].network.streams for name, reads in ((RGB, "rgb"), (X, "rgbt"))] == ["rgb", "x"]
     assert same(weights(lineup, RGB, "rgb"), weights(lineup, X, "rgbt"))
-    assert [contestant.name for contestant in lineup.contestants] == [RGB, X, BOTH]
+    assert list(lineup.trackers) == [RGB, X, BOTH]
 
 
 def test_nothing_is_built_that_no_recording_needs():

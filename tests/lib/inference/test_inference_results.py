@@ -1,12 +1,12 @@
 """A folder of results belongs to one run: what is continued, refused, deleted."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
-from lib.evaluation import result_folder
-from lib.evaluation.result_folder import ResultFolderError, SequenceResult, claim, write_result
+from lib.inference.results import SequenceResult, claim, write_result
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
 
@@ -24,13 +24,13 @@ def test_same_run_goes_on_in_its_folder(tmp_path):
     saved = json.loads((tmp_path / "out/run.json").read_text())
     assert saved["identity"] == IDENTITY
     assert saved["device"] == "cuda"
-    assert saved["key"] == result_folder.run_key(IDENTITY)
+    assert re.fullmatch("[0-9a-f]{16}", saved["key"])
 
 
 def test_another_run_in_the_folder_is_an_error_that_says_what_differs(tmp_path):
     claim(tmp_path, IDENTITY, {})
     (tmp_path / "a.txt").write_text("1,2,3,4\n")
-    with pytest.raises(ResultFolderError) as caught:
+    with pytest.raises(ValueError, match="results of another run") as caught:
         claim(tmp_path, IDENTITY | {"weights_sha256": "xyz", "model": {"depth": 6}}, {})
     message = str(caught.value)
     assert "weights_sha256: 'abc' -> 'xyz'" in message
@@ -82,7 +82,7 @@ def test_what_a_killed_run_left_half_written_neither_blocks_nor_stays(tmp_path):
 def test_folder_that_holds_something_else_is_never_touched(tmp_path, content, overwrite):
     for name, text in content.items():
         (tmp_path / name).write_text(text)
-    with pytest.raises(ResultFolderError, match="give another --output"):
+    with pytest.raises(ValueError, match="give another --output"):
         claim(tmp_path, IDENTITY, {}, overwrite=overwrite)
     assert {name: (tmp_path / name).read_text() for name in names(tmp_path)} == content
 
@@ -90,7 +90,7 @@ def test_folder_that_holds_something_else_is_never_touched(tmp_path, content, ov
 @pytest.mark.parametrize("inside", ["file", "file/out"])
 def test_output_that_can_not_be_a_folder_is_an_error(tmp_path, inside):
     (tmp_path / "file").write_text("data")
-    with pytest.raises(ResultFolderError, match="--output"):
+    with pytest.raises(ValueError, match="--output"):
         claim(tmp_path / inside, IDENTITY, {})
     assert (tmp_path / "file").read_text() == "data"
 
@@ -100,5 +100,5 @@ def test_unwritable_output_folder_is_an_error(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(tmp_path))
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(ResultFolderError, match=r"can't write results to .*Permission denied"):
+    with pytest.raises(ValueError, match=r"can't write results to .*Permission denied"):
         claim(tmp_path / "out", IDENTITY, {})

@@ -1,13 +1,24 @@
 """Long-term precision, recall, F and anchor-based EAO, A, R, on cases small enough to compute by hand."""
 
+import struct
+
 import numpy as np
 import pytest
 
 from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
-from lib.evaluation.longterm import confidence_thresholds, read_long_term, score_long_term
-from lib.evaluation.multistart import Run, expected_overlap, read_multi_start, run_frames, score_multi_start
 from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.rows import decode_trajectory
+from lib.evaluation.vot import (
+    Run,
+    confidence_thresholds,
+    expected_overlap,
+    read_long_term,
+    read_multi_start,
+    run_frames,
+    score_long_term,
+    score_multi_start,
+)
 
 NEW, OLD = PROTOCOLS["depthtrack"]["vot-0.9.0"], PROTOCOLS["depthtrack"]["vot-0.5.3"]
 ST_NEW, ST_OLD = PROTOCOLS["votrgbd2022"]["vot-0.9.0"], PROTOCOLS["votrgbd2022"]["vot-0.5.3"]
@@ -73,18 +84,18 @@ def test_long_term_reads_both_forms_and_reports_missing_ones(tmp_path):
     (ours / "a.txt").write_text("10,10,20,20\n10,10,20,20\n")
     (ours / "a_scores.txt").write_text("1\n0.7\n")
     annotation = {"a": truth(BOX, BOX)}
-    results, form, problems = read_long_term(FileTree(tmp_path / "vot"), annotation)
-    assert not problems
-    assert form.startswith("VOT")
-    assert results["a"][1].tolist() == [0.0, 0.7]
-    assert np.isnan(results["a"][0][0]).all()
-    assert read_long_term(FileTree(ours), annotation)[0]["a"][1].tolist() == [1.0, 0.7]
+    files = read_long_term(FileTree(tmp_path / "vot"), annotation)
+    assert not files.problems
+    assert files.file_format.startswith("VOT")
+    assert files.rows["a"][1].tolist() == [0.0, 0.7]
+    assert np.isnan(files.rows["a"][0][0]).all()
+    assert read_long_term(FileTree(ours), annotation).rows["a"][1].tolist() == [1.0, 0.7]
     (ours / "a_scores.txt").write_text("1\n")
-    assert "a_scores.txt: too short, 1 rows; expected 2" in read_long_term(FileTree(ours), annotation)[2]["a"]
+    assert "a_scores.txt: too short, 1 rows; expected 2" in read_long_term(FileTree(ours), annotation).problems["a"]
     (ours / "a_scores.txt").unlink()
-    assert "a_scores.txt: missing" in read_long_term(FileTree(ours), annotation)[2]["a"]
+    assert "a_scores.txt: missing" in read_long_term(FileTree(ours), annotation).problems["a"]
     (tmp_path / "empty").mkdir()
-    assert "no result files" in read_long_term(FileTree(tmp_path / "empty"), annotation)[2][""]
+    assert "no result files" in read_long_term(FileTree(tmp_path / "empty"), annotation).problems[""]
 
 
 def test_runs_go_forwards_and_backwards_from_their_anchors():
@@ -139,12 +150,63 @@ def test_multi_start_reads_a_file_per_anchor_and_reports_all_problems(tmp_path):
     folder.mkdir()
     annotation = {"a": truth(*[BOX] * 3, anchors=np.array([1, 0, -1]))}
     (folder / "a_00000000.txt").write_text("1\n10,10,20,20\n10,10,20,20\n")
-    results, _, problems = read_multi_start(FileTree(tmp_path), annotation)
-    assert not results
-    assert "a_00000002.txt: missing; expected a run of 3 rows" in problems["a"]
+    files = read_multi_start(FileTree(tmp_path), annotation)
+    assert not files.rows
+    assert "a_00000002.txt: missing; expected a run of 3 rows" in files.problems["a"]
     (folder / "a_00000002.txt").write_text("1\n10,10,20,20\n")
-    assert "a_00000002.txt: too short, 2 rows" in read_multi_start(FileTree(tmp_path), annotation)[2]["a"]
+    assert "a_00000002.txt: too short, 2 rows" in read_multi_start(FileTree(tmp_path), annotation).problems["a"]
     (folder / "a_00000002.txt").write_text("1\n10,10,20,20\n10,10,20,20\n")
-    results, _, problems = read_multi_start(FileTree(tmp_path), annotation)
-    assert not problems
-    assert list(results["a"]) == [0, 2]
+    files = read_multi_start(FileTree(tmp_path), annotation)
+    assert not files.problems
+    assert list(files.rows["a"]) == [0, 2]
+
+
+CODE = struct.pack("<BI", 0, 1)
+REGION = struct.pack("<Bffff", 1, 1.5, 2.25, 30, 40)
+
+
+def trajectory(*regions, count=None, version=1):
+    return struct.pack("<hI", version, len(regions) if count is None else count) + b"".join(regions)
+
+
+def test_a_binary_trajectory_reads_as_the_text_it_stands_for():
+    assert decode_trajectory(trajectory(CODE, REGION), "f") == "1\n1.5,2.25,30.0,40.0"
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\x01", "f: truncated after 0 frames"),
+        (trajectory(CODE, REGION, count=3), "f: truncated after 2 frames"),
+        (trajectory(CODE, REGION)[:-2], "f: truncated after 1 frames"),
+        (trajectory(CODE) + b"x", "f: 1 bytes after the last of 1 frames"),
+        (trajectory(CODE, version=2), "f: version 2 of binary trajectories"),
+        (trajectory(CODE, struct.pack("<BH", 2, 4)), "frame 1 .* region type 2"),
+    ],
+    ids=["header", "count", "cut", "more", "version", "polygon"],
+)
+def test_a_damaged_binary_trajectory_is_an_error_that_names_the_place(data, message):
+    with pytest.raises(ValueError, match=message):
+        decode_trajectory(data, "f")
+
+
+def test_long_term_results_are_read_from_binary_files(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "a_001.bin").write_bytes(trajectory(CODE, REGION))
+    (tmp_path / "a" / "a_001_confidence.value").write_text("\n0.75\n")
+    files = read_long_term(FileTree(tmp_path), {"a": truth(BOX, BOX)})
+    assert not files.problems
+    assert "binary VOT" in files.file_format
+    np.testing.assert_array_equal(files.rows["a"][0], [[np.nan] * 4, [1.5, 2.25, 30, 40]])
+    assert files.rows["a"][1].tolist() == [0, 0.75]
+
+
+@pytest.mark.parametrize("anchor", [0, 2], ids=["forwards", "backwards"])
+def test_multi_start_results_are_read_from_binary_files(tmp_path, anchor):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"a_{anchor:08d}.bin").write_bytes(trajectory(CODE, REGION, REGION))
+    anchors = np.zeros(3)
+    anchors[anchor] = 1 if anchor == 0 else -1
+    files = read_multi_start(FileTree(tmp_path), {"a": truth(BOX, BOX, BOX, anchors=anchors)})
+    assert not files.problems
+    assert files.rows["a"][anchor][1].tolist() == [1.5, 2.25, 30, 40]

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from lib.datasets.folder import load_pair
-from lib.inference import lockstep
-from lib.inference.ahead import FramesAhead
-from lib.inference.lockstep import run_in_lockstep
-from lib.inference.runner import run_sequences, track_frames
+from lib.inference import batched
+from lib.inference.batched import run_batched
+from lib.inference.runner import run_sequences
+from lib.inference.sequence import PrefetchedFrames, track_frames
 from patrack.build import build_tracker
 from patrack.config.schema import Config
 
@@ -57,11 +57,11 @@ def boxes(folder, name):
 
 @pytest.mark.parametrize(("slots", "groups"), [(2, 1), (3, 1), (9, 1), (1, 2), (2, 2), (3, 2), (4, 2), (9, 2)])
 def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch, slots, groups):
-    monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)  # two, as on a GPU
+    monkeypatch.setitem(batched.GROUPS, "cpu", groups)  # two, as on a GPU
     sizes = [(40, 48), (64, 40), (50, 50), (40, 48), (90, 30)]
     sequences = [make_sequence(f"s{n}", frames=n + 1, size=size) for n, size in enumerate(sizes)]
     seen = []
-    outcomes = list(run_in_lockstep(tracker, sequences, tmp_path / "out", slots, seen.append))
+    outcomes = list(run_batched(tracker, sequences, tmp_path / "out", slots, seen.append))
     assert sorted(outcome.name for outcome in outcomes) == [f"s{n}" for n in range(5)]
     assert not any(outcome.error for outcome in outcomes)
     assert sum(seen) == sum(len(sequence) - 1 for sequence in sequences)
@@ -81,7 +81,7 @@ def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequenc
         for more in ({}, settings)
     )
     sequences = [make_sequence(f"s{n}", frames=n + 3, box=(14, 15, 12 + 4 * n, 10)) for n in range(4)]
-    assert not any(outcome.error for outcome in run_in_lockstep(calibrated, sequences, tmp_path / "out", 2))
+    assert not any(outcome.error for outcome in run_batched(calibrated, sequences, tmp_path / "out", 2))
     for sequence in sequences:
         alone = track_frames(calibrated, sequence, sequence.boxes[0]).boxes
         assert np.abs(boxes(tmp_path / "out", sequence.name) - alone).max() < 0.01
@@ -90,11 +90,11 @@ def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequenc
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_sequence_that_fails_makes_room_and_the_others_go_on(tmp_path, tracker, make_sequence, monkeypatch, groups):
-    monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)
+    monkeypatch.setitem(batched.GROUPS, "cpu", groups)
     sequences = [make_sequence(name, frames=5) for name in ("a", "b", "c", "d")]
     sequences[1].rgb_files[2].write_bytes(b"no image")
     sequences[2].boxes[0] = (14, 15, 0, 10)
-    outcomes = {o.name: o for o in run_in_lockstep(tracker, sequences, tmp_path / "out", 2, lambda _: None)}
+    outcomes = {o.name: o for o in run_batched(tracker, sequences, tmp_path / "out", 2, lambda _: None)}
     assert {name for name, outcome in outcomes.items() if outcome.error} == {"b", "c"}
     assert "sequence b, frame 2 (from 0)" in outcomes["b"].error
     assert "002.png" in outcomes["b"].error
@@ -106,7 +106,7 @@ def test_readers_get_one_opencv_thread_each_while_it_runs(tmp_path, tracker, mak
     before = cv2.getNumThreads()
     try:
         cv2.setNumThreads(3)
-        run = run_in_lockstep(tracker, [make_sequence("a"), make_sequence("b")], tmp_path / "out", 1)
+        run = run_batched(tracker, [make_sequence("a"), make_sequence("b")], tmp_path / "out", 1)
         next(run)
         assert cv2.getNumThreads() == 1
         list(run)
@@ -120,7 +120,7 @@ def test_output_that_is_not_finite_ends_the_sequence(tmp_path, make_sequence):
     tracker = build_tracker(config, "none")
     with torch.no_grad():
         tracker.network.scale[0] = float("nan")
-    outcomes = list(run_in_lockstep(tracker, [make_sequence("a"), make_sequence("b")], tmp_path, 2, lambda _: None))
+    outcomes = list(run_batched(tracker, [make_sequence("a"), make_sequence("b")], tmp_path, 2, lambda _: None))
     assert all("frame 1 (from 0): frame 1: the network's output is not finite" in o.error for o in outcomes)
 
 
@@ -142,7 +142,7 @@ def test_sequences_of_one_frame_are_reported_too(tmp_path, tracker, make_sequenc
 
 def test_closing_early_leaves_whole_results_only(tmp_path, tracker, make_sequence):
     sequences = [make_sequence("long", frames=9), make_sequence("short", frames=3)]
-    run = run_in_lockstep(tracker, sequences, tmp_path / "out", 2, lambda _: None)
+    run = run_batched(tracker, sequences, tmp_path / "out", 2, lambda _: None)
     assert next(run).name == "short"
     run.close()
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -172,14 +172,14 @@ def test_a_video_is_read_in_order_by_many_threads(tmp_path, make_sequence):
         video.release()
     sequence = load_pair(*files, "rgbt")
     with ThreadPoolExecutor(4) as threads:
-        frames = FramesAhead(sequence, threads, depth=8)
+        frames = PrefetchedFrames(sequence, threads, depth=8)
         means = [frames.take().result().image().mean() for _ in range(len(sequence))]
     assert means == pytest.approx(list(range(0, 200, 10)), abs=4)
 
 
 @pytest.mark.parametrize(("slots", "groups"), [(1, 1), (3, 1), (2, 2), (4, 2)])
 def test_frames_without_a_stream_are_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch, slots, groups):
-    monkeypatch.setitem(lockstep.GROUPS, "cpu", groups)
+    monkeypatch.setitem(batched.GROUPS, "cpu", groups)
     rng, sequences = np.random.default_rng(0), []
     for number in range(5):
         mask = rng.random((7, 2)) < 0.5
@@ -188,7 +188,7 @@ def test_frames_without_a_stream_are_as_one_by_one(tmp_path, tracker, make_seque
             mask[1:] = False  # never anything after the first frame
         sequences.append(replace(make_sequence(f"s{number}", frames=7), present=mask))
     seen = []
-    outcomes = list(run_in_lockstep(tracker, sequences, tmp_path / "out", slots, seen.append))
+    outcomes = list(run_batched(tracker, sequences, tmp_path / "out", slots, seen.append))
     assert not [outcome.error for outcome in outcomes if outcome.error]
     assert sum(seen) == sum(len(sequence) - 1 for sequence in sequences)
     for sequence in sequences:

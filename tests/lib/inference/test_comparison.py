@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lib.datasets.recordings import read_recording
-from lib.evaluation.comparison import Contestant, compare, mean_ious, mean_scores, measure
+from lib.evaluation.recordings import mean_scores, measure
+from lib.inference.comparison import compare, mean_ious
 from patrack import build_model
 from patrack.config.schema import Config
 from patrack.tracker import Tracker
@@ -107,7 +108,7 @@ def test_all_start_from_the_same_box_and_see_what_they_read(recording, tmp_path)
     rgb, pair = Script(boxes(30)), Script(shifted(np.full(30, 0.5), recording))
     seen = []
     scores = compare(
-        [Contestant("rgb", {"rgb": rgb}), Contestant("pair", {"rgbt": pair})],
+        {"rgb": {"rgb": rgb}, "pair": {"rgbt": pair}},
         [recording, alone],
         lambda recording, name, _: seen.append((recording.name, name)),
     )

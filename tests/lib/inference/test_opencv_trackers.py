@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lib.datasets.decoded import DecodedFrame, Plane
-from lib.evaluation.peers import NANO_FILES, OpenCVTracker, csrt_tracker, nano_files, nano_tracker
+from lib.inference.comparison import NANO_FILES, OpenCVTracker, csrt_tracker, nano_tracker
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 
@@ -62,9 +62,9 @@ def test_opencv_gets_blue_green_red(frame):
 def test_missing_nano_files_are_named(tmp_path):
     (tmp_path / "other.onnx").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=rf"{NANO_FILES[0][0]} and {NANO_FILES[0][1]}.*other\.onnx"):
-        nano_files(tmp_path)
+        nano_tracker(tmp_path)
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        nano_files(tmp_path / "none")
+        nano_tracker(tmp_path / "none")
 
 
 def test_nano_files_that_are_no_networks_are_refused_at_once(tmp_path):

@@ -1,0 +1,287 @@
+"""The VOT toolkit's two evaluations: long-term (precision, recall, F) and multi-start (EAO, accuracy, robustness).
+
+Long-term result files are `<sequence>/<sequence>_001.txt` or `.bin` with `<sequence>_001_confidence.value` (VOT), or
+`<sequence>.txt` with `<sequence>_scores.txt` (ours). In a multi-start experiment a run starts at every anchor and goes
+to the end of the sequence, or back to its beginning; its file is `<sequence>/<sequence>_<anchor>.txt` or `.bin` (anchor
+frame from 0, 8 digits), and its first row is the initialization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.boxes import raster_overlap
+from lib.evaluation.filetree import FileTree
+from lib.evaluation.protocols import LongTerm, MultiStart
+from lib.evaluation.results import ResultFiles, find_folder
+from lib.evaluation.rows import parse_column, parse_regions
+from lib.evaluation.scores import Curve, TrackerScores
+
+__all__ = [
+    "Run",
+    "confidence_thresholds",
+    "expected_overlap",
+    "read_long_term",
+    "read_multi_start",
+    "run_frames",
+    "score_long_term",
+    "score_multi_start",
+]
+
+LONG_TERM_FORMS = {
+    "VOT": ("{seq}/{seq}_001.txt", "{seq}/{seq}_001_confidence.value"),
+    "binary VOT": ("{seq}/{seq}_001.bin", "{seq}/{seq}_001_confidence.value"),
+    "boxes and scores": ("{seq}.txt", "{seq}_scores.txt"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run from an anchor: (L,) overlaps (the first is 0) and how many frames passed before the failure, or L."""
+
+    overlaps: np.ndarray
+    passed: int
+
+
+def read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles[tuple[np.ndarray, np.ndarray]]:
+    """Read boxes and confidences of one tracker.
+
+    Args:
+        tree: folder or archive.
+        truth: the sequences wanted.
+
+    Returns:
+        Per sequence (N, 4) xywh (NaN rows: nothing reported) and (N,) confidences, and what is wrong with its files.
+    """
+    located = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
+    if located is None:
+        looked = " or ".join(files[0].replace("{seq}", "<sequence>") for files in LONG_TERM_FORMS.values())
+        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
+    folder, form = located
+    results = ResultFiles[tuple[np.ndarray, np.ndarray]](file_format=f"{form} files, x,y,w,h and confidence")
+    for name, annotation in truth.items():
+        boxes_file, confidence_file = (folder + file.format(seq=name) for file in LONG_TERM_FORMS[form])
+        frames, words = annotation.frames, (f"one row per frame, {annotation.frames}", "one per frame")
+        try:
+            boxes = _read(tree, boxes_file, parse_regions, frames, *words)
+            results.rows[name] = boxes, _read(tree, confidence_file, parse_column, frames, *words)
+        except ValueError as error:
+            results.problems[name] = str(error)
+    return results
+
+
+def _read(
+    tree: FileTree, file: str, parse: Callable[[str, str], np.ndarray], frames: int, expected: str, reason: str
+) -> np.ndarray:
+    """Read and parse a file of `frames` rows; the last two arguments are for errors."""
+    where = tree.describe(file)
+    if not tree.has(file):
+        raise ValueError(f"{where}: missing; expected {expected}")
+    rows = parse(tree.read(file), where)
+    if len(rows) != frames:
+        word = "short" if len(rows) < frames else "long"
+        raise ValueError(f"{where}: too {word}, {len(rows)} rows; expected {frames} ({reason})")
+    return rows
+
+
+def confidence_thresholds(confidences: np.ndarray, resolution: int) -> np.ndarray:
+    """Choose the thresholds of a tracker, descending, from +inf to -inf.
+
+    Args:
+        confidences: of all frames of all sequences; NaN is ignored.
+        resolution: how many to take in between; all of them, duplicates included, if there are no more than that.
+
+    Returns:
+        (T,) float64.
+    """
+    ordered = np.sort(confidences[~np.isnan(confidences)])[::-1]
+    if len(ordered) > resolution:
+        step = len(ordered) // resolution
+        ordered = ordered[np.round(np.linspace(step, len(ordered) - step, resolution)).astype(int)]
+    return np.concatenate([[np.inf], ordered, [-np.inf]])
+
+
+def score_long_term(
+    protocol: LongTerm,
+    truth: Mapping[str, GroundTruth],
+    results: Mapping[str, tuple[np.ndarray, np.ndarray]],
+) -> TrackerScores:
+    """Score one tracker.
+
+    Args:
+        protocol: the rules.
+        truth: annotation by sequence name, with image sizes.
+        results: boxes (N, 4) and confidences (N,) of the sequences to score, at least one.
+
+    Returns:
+        Pr, Re and F at the first threshold with the highest F; per sequence at that same threshold.
+    """
+    thresholds = confidence_thresholds(np.concatenate([scores for _, scores in results.values()]), protocol.resolution)
+    curves = np.empty((len(results), 2, len(thresholds)))  # (S, 2, T) precision and recall
+    for index, (name, (boxes, scores)) in enumerate(results.items()):
+        target, size = truth[name].boxes[0], truth[name].image_size
+        assert size is not None
+        overlap = raster_overlap(boxes, target, *size, empty_is_match=protocol.empty_is_match)
+        reported = scores[None, :] >= thresholds[:, None]  # (T, N)
+        total, count = reported @ overlap, reported.sum(axis=1)  # (T,)
+        present = int((~np.isnan(target).any(axis=1)).sum())
+        curves[index, 0] = np.divide(total, count, out=np.ones(len(thresholds)), where=count > 0)
+        curves[index, 1] = total / max(present, 1)
+    precision, recall = curves.mean(axis=0)  # (T,)
+    f = _f_measure(precision, recall)
+    best = int(np.argmax(f))
+    sequences = {
+        name: {
+            "Pr": float(curve[0, best]),
+            "Re": float(curve[1, best]),
+            "F": float(_f_measure(*curve)[best]),
+            "frames": truth[name].frames,
+        }
+        for name, curve in zip(results, curves, strict=True)
+    }
+    lines = {
+        "Pr": Curve(tuple(recall.tolist()), tuple(precision.tolist()), "recall", "precision"),
+        "F": Curve(tuple(range(len(f))), tuple(f.tolist()), "confidence threshold (number, descending)", "F-measure"),
+    }
+    metrics = {"Pr": float(precision[best]), "Re": float(recall[best]), "F": float(f[best])}
+    return TrackerScores(metrics, sequences, {}, lines)
+
+
+def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Harmonic mean, 0 where both are 0."""
+    total = precision + recall
+    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+
+
+def run_frames(truth: GroundTruth) -> dict[int, np.ndarray]:
+    """List the frame numbers that a run covers, in the order they are tracked, by anchor frame."""
+    if truth.anchors is None:
+        return {}
+    frames = np.arange(truth.frames)
+    return {
+        int(anchor): frames[anchor:] if truth.anchors[anchor] > 0 else frames[anchor::-1]
+        for anchor in np.flatnonzero(truth.anchors)
+    }
+
+
+def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles[dict[int, np.ndarray]]:
+    """Read the runs of one tracker.
+
+    Args:
+        tree: folder or archive.
+        truth: the sequences wanted, with anchors.
+
+    Returns:
+        Per sequence and anchor frame the (L, 4) boxes xywh, and per sequence what is wrong.
+    """
+    anchors = sorted({anchor for annotation in truth.values() for anchor in run_frames(annotation)})
+    forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
+    located = find_folder(tree, forms, list(truth))
+    if located is None:
+        looked = "<sequence>/<sequence>_<anchor, 8 digits>.txt"
+        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
+    results = ResultFiles[dict[int, np.ndarray]](file_format="VOT files, x,y,w,h, one per anchor")
+    for name, annotation in truth.items():
+        if annotation.anchors is None:
+            results.problems[name] = f"{name}: the annotation has no anchor.value, which says where runs start"
+            continue
+        runs, problems = {}, []
+        for anchor, frames in run_frames(annotation).items():
+            stem = f"{located[0]}{name}/{name}_{anchor:08d}"
+            binary = tree.has(f"{stem}.bin") and not tree.has(f"{stem}.txt")
+            file = f"{stem}.bin" if binary else f"{stem}.txt"
+            try:
+                expected = f"a run of {len(frames)} rows"
+                runs[anchor] = _read(tree, file, parse_regions, len(frames), expected, "anchor to the end")
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            results.problems[name] = "\n".join(problems)
+        else:
+            results.rows[name] = runs
+    return results
+
+
+def score_multi_start(
+    protocol: MultiStart, truth: Mapping[str, GroundTruth], results: Mapping[str, Mapping[int, np.ndarray]]
+) -> TrackerScores:
+    """Score one tracker.
+
+    Args:
+        protocol: the rules.
+        truth: annotation by sequence name, with image sizes and anchors.
+        results: boxes (L, 4) by anchor of the sequences to score, at least one.
+
+    Returns:
+        EAO, A and R; per sequence A and R. R is weighted by the length of a sequence, A by the frames tracked.
+    """
+    runs = {}
+    for name, boxes in results.items():
+        frames_of_runs = run_frames(truth[name])
+        runs[name] = [_run(protocol, truth[name], frames, boxes[anchor]) for anchor, frames in frames_of_runs.items()]
+    passed = np.array([sum(run.passed for run in group) for group in runs.values()], dtype=np.float64)
+    lasted = np.array([sum(len(run.overlaps) for run in group) for group in runs.values()], dtype=np.float64)
+    gained = np.array([sum(run.overlaps[: run.passed].sum() for run in group) for group in runs.values()])
+    accuracy = np.divide(gained, passed, out=np.zeros_like(gained), where=passed > 0)
+    robustness = passed / lasted
+    lengths = np.array([truth[name].frames for name in runs], dtype=np.float64)
+    curve = expected_overlap([run for group in runs.values() for run in group], protocol.high)
+    metrics = {
+        "EAO": float(curve[protocol.low : protocol.high].mean()),
+        "A": float((accuracy * passed).sum() / passed.sum()) if passed.any() else 0.0,
+        "R": float((robustness * lengths).sum() / lengths.sum()),
+    }
+    sequences = {
+        name: {"A": float(accuracy[i]), "R": float(robustness[i]), "frames": truth[name].frames}
+        for i, name in enumerate(runs)
+    }
+    line = Curve(tuple(range(len(curve))), tuple(curve.tolist()), "sequence length (frames)", "expected overlap")
+    return TrackerScores(metrics, sequences, {}, {"EAO": line})
+
+
+def _run(protocol: MultiStart, truth: GroundTruth, frames: np.ndarray, boxes: np.ndarray) -> Run:
+    """Overlaps of a run and the frames before it fails, which is at the first `grace` low ones in a row."""
+    assert truth.image_size is not None
+    target = truth.boxes[0][frames]
+    overlaps = raster_overlap(boxes, target, *truth.image_size, empty_is_match=protocol.empty_is_match)
+    overlaps[0] = 0.0
+    low = overlaps <= protocol.threshold
+    if not protocol.absent_fails:
+        low &= ~np.isnan(target).any(axis=1)
+    failures = np.zeros(0, dtype=int)
+    if len(low) >= protocol.grace:
+        failures = np.flatnonzero(np.convolve(low, np.ones(protocol.grace), mode="valid") >= protocol.grace)
+    return Run(overlaps, int(failures[0]) if len(failures) else len(low))
+
+
+def expected_overlap(runs: list[Run], high: int) -> np.ndarray:
+    """Average overlap to be expected over the first j frames after an anchor.
+
+    A failed run goes on with overlap 0; a run that ended well before j says nothing about it. The toolkit divides the
+    sum of a failed run that is over by j - 1, not j; that is kept.
+
+    Args:
+        runs: of all sequences.
+        high: length of the curve, frames.
+
+    Returns:
+        (high,) in [0, 1]; 0 where no run contributes, and at j = 0.
+    """
+    total, count = np.zeros(high), np.zeros(high)
+    lengths = np.arange(high)
+    for run in runs:
+        overlaps = run.overlaps.copy()
+        overlaps[run.passed :] = 0.0
+        sums = np.concatenate([[0.0], np.cumsum(overlaps[1:])])  # (L,) sums[j] = overlap of frames 1 to j
+        lasting = np.arange(1, min(len(overlaps), high))
+        total[lasting] += sums[lasting] / lasting
+        count[lasting] += 1
+        if run.passed < len(overlaps):
+            over = lengths[max(len(overlaps), 2) :]
+            total[over] += sums[-1] / (over - 1)
+            count[over] += 1
+    return np.divide(total, count, out=np.zeros(high), where=count > 0)

@@ -1,0 +1,204 @@
+"""Outcome of running a tracker: how it went, and the folder of result files.
+
+    run.json                what made the results: settings, hash of the weights, data; see `claim`
+    <sequence>.txt          x,y,w,h per frame, pixels; written last, so that its presence means all three are complete
+    <sequence>_scores.txt   one number per frame
+    <sequence>_times.txt    seconds per frame, without reading it
+
+Every file appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lib.datasets.sequence import Sequence
+from lib.evaluation.results import write_boxes
+from patrack.files import atomic_write, remove_leftovers
+
+__all__ = [
+    "Outcome",
+    "SequenceResult",
+    "Summary",
+    "TrackingError",
+    "claim",
+    "failure",
+    "is_complete",
+    "write_numbers",
+    "write_result",
+]
+
+MANIFEST = "run.json"
+RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4")
+"""Files that tracking of a single recording writes beside the manifest."""
+
+
+class TrackingError(RuntimeError):
+    """A sequence can't be tracked; the message names sequence and frame."""
+
+
+def failure(sequence: Sequence, number: int, error: Exception) -> TrackingError:
+    """Say why a sequence ends at a frame (from 0)."""
+    return TrackingError(f"sequence {sequence.name}, frame {number} (from 0): {error}")
+
+
+@dataclass(frozen=True, eq=False)
+class SequenceResult:
+    """Output of a tracker for N frames.
+
+    Attributes:
+        boxes: (N, 4) float64 xywh, pixels; row 0 is the given box.
+        scores: (N,) in [0, 1]; 1 for the given box.
+        times: (N,) seconds spent in the tracker; row 0 is its initialization.
+        seconds: wall time with reading the frames.
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    times: np.ndarray
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of one sequence.
+
+    Attributes:
+        name: of the sequence.
+        frames: number of frames tracked.
+        seconds: time in the tracker.
+        error: why there is no result; empty if there is one.
+    """
+
+    name: str
+    frames: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass
+class Summary:
+    """Outcome of a run: sequences done now, names of those kept from before, failures with reasons, wall time."""
+
+    finished: list[Outcome] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @classmethod
+    def of_processes(cls, parts: list[Summary]) -> Summary:
+        """Put together the summaries of processes that shared the sequences."""
+        return cls(
+            [outcome for part in parts for outcome in part.finished],
+            [name for part in parts for name in part.kept],
+            [outcome for part in parts for outcome in part.failed],
+            max(part.seconds for part in parts),
+        )
+
+    def describe(self) -> str:
+        """Tell the user: counts, frames per second, failures."""
+        counts = f"{len(self.finished)} tracked, {len(self.kept)} kept from before, {len(self.failed)} failed"
+        lines = [f"sequences: {counts}"]
+        frames = sum(outcome.frames for outcome in self.finished)
+        spent = sum(outcome.seconds for outcome in self.finished)
+        if spent:  # none if every sequence of a batch is a single frame
+            lines.append(
+                f"{frames} frames in {self.seconds:.1f} s: {frames / self.seconds:.1f} FPS with reading; "
+                f"per process {frames / spent:.1f} FPS tracking"
+            )
+        lines += [f"failed: {outcome.name}: {outcome.error}" for outcome in self.failed]
+        return "\n".join(lines)
+
+
+def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], overwrite: bool = False) -> None:
+    """Make a folder ready for the results of one run: new, or that same run's, which then goes on.
+
+    A folder whose run has left nothing but `run.json` (it failed at once, say) is as good as new.
+
+    Args:
+        folder: made if it isn't there.
+        identity: everything that results depend on; `run.json` also holds 16 hexadecimal digits ("key") that stand for
+            it.
+        notes: written beside it, not compared.
+        overwrite: delete the results of another run that the folder holds.
+
+    Raises:
+        ValueError: it holds another run, or other files, or can't be written; the message says what to do.
+    """
+    identity = json.loads(json.dumps(identity))
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"output {folder} is a file; give a folder as --output")
+        remove_leftovers(folder)
+        if folder.is_dir() and any(folder.iterdir()):
+            try:
+                present = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"]
+            except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"
+                ) from error
+            if present != identity and not overwrite and any(path.name != MANIFEST for path in folder.iterdir()):
+                raise ValueError(
+                    f"output {folder} holds the results of another run; what differs (there -> now):\n  "
+                    + "\n  ".join(_differences(present, identity))
+                    + "\nGive another --output, or --overwrite to delete them"
+                )
+            if present != identity:  # files that belong to no result stay
+                for name in RECORDING_FILES:
+                    (folder / name).unlink(missing_ok=True)
+                for scores in folder.glob("*_scores.txt"):
+                    for path in _paths(folder, scores.name.removesuffix("_scores.txt")):
+                        path.unlink(missing_ok=True)
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+        with atomic_write(folder / MANIFEST) as file:
+            json.dump({"key": key, "identity": identity, **notes}, file, indent=2)
+            file.write("\n")
+    except OSError as error:
+        raise ValueError(f"can't write results to {folder} (--output): {error}") from error
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
+    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
+
+
+def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:
+    """Boxes, times and scores of a sequence, in the order in which they may be deleted."""
+    return folder / f"{name}.txt", folder / f"{name}_times.txt", folder / f"{name}_scores.txt"
+
+
+def write_result(folder: Path, name: str, result: SequenceResult) -> None:
+    """Write the three files of a sequence, boxes last.
+
+    Raises:
+        OSError: the folder can't be written; names the file.
+    """
+    boxes, times, scores = _paths(folder, name)
+    write_numbers(scores, result.scores)
+    write_numbers(times, result.times)
+    write_boxes(boxes, result.boxes)
+
+
+def write_numbers(path: Path, values: np.ndarray) -> None:
+    """Write (N,) numbers with six decimals, one per line."""
+    with atomic_write(path) as file:
+        file.writelines(f"{value:.6f}\n" for value in values.tolist())
+
+
+def is_complete(folder: Path, name: str, first_box: np.ndarray, frames: int) -> bool:
+    """Check that the sequence's files are there, start with its first box and have one line per frame."""
+    paths = _paths(folder, name)
+    if not all(path.is_file() for path in paths):
+        return False
+    lines = [path.read_text(encoding="utf-8").splitlines() for path in paths]
+    start = ",".join(f"{value:.4f}" for value in np.asarray(first_box, np.float64).tolist())
+    return all(len(content) == frames for content in lines) and lines[0][0] == start
