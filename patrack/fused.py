@@ -363,7 +363,8 @@ class FusedNetwork(TrackingNetwork):
             The largest mean difference of a map.
         """
         parameter, own = next(model.parameters()), self.scale.device
-        training, keep_ratio = model.training, model.backbone.keep_ratio
+        modes = {module: module.training for module in model.modules()}  # some may be in eval mode for good
+        keep_ratio = model.backbone.keep_ratio
         affine = [module for module in self.modules() if isinstance(module, Affine)]
         blocks = [cast(FusedBlock, block) for block in self.blocks]
         settings = [block.keep_ratio for block in blocks], [layer.library for layer in affine]
@@ -377,7 +378,9 @@ class FusedNetwork(TrackingNetwork):
                 layer.library = None
             folded = self(self.embed_template(template.to(own).unsqueeze(0)), search.to(own).unsqueeze(0))
         finally:
-            model.train(training).backbone.keep_ratio = keep_ratio
+            model.backbone.keep_ratio = keep_ratio
+            for module, training in modes.items():
+                module.training = training
             for block, keep in zip(blocks, settings[0], strict=True):
                 block.keep_ratio = keep
             for layer, library in zip(affine, settings[1], strict=True):
