@@ -101,20 +101,7 @@ def tracker_of(network: nn.Module, config: Config, device: str | torch.device, p
         network, device, precision: see `Tracker`.
         config: crop and test settings.
     """
-    crop, test = config.crop, config.test
-    return Tracker(
-        network,
-        template_factor=crop.template_factor,
-        search_factor=crop.search_factor,
-        window=test.window,
-        clip_margin=test.clip_margin,
-        device=device,
-        precision=precision,
-        compile=test.compile,
-        size_update=test.size_update,
-        template_outline=crop.template_outline,
-        size_calibration=test.size_calibration,
-    )
+    return Tracker(network, config.crop, config.test, device, precision)
 
 
 def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, has_adapters: bool) -> Path | None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import chain
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
+from patrack.config.schema import CropConfig, TestConfig
 from patrack.crop import Box, box_to_crop, clip_box, crop_to_image, draw_outline, sample_crop
 from patrack.fused import FusedNetwork
 from patrack.network import Network, TrackingNetwork
 from patrack.predictor import Predictor, tracking_network
 
-__all__ = ["CropSettings", "Frame", "Present", "Target", "Tracker", "begin"]
+__all__ = ["Frame", "Present", "Settings", "Target", "Tracker", "begin"]
 
 Present = tuple[bool, bool]
 """Whether RGB and X are there in a frame."""
@@ -36,55 +37,21 @@ FOUND_WITHIN = 0.5
 class Frame(Protocol):
     """An image that cuts its own crops, such as one whose colours are converted only where they are looked at."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        ...
 
     def crop(self, box_xywh: Box, factor: float, size: int) -> tuple[np.ndarray, float]:
         """What `patrack.crop.sample_crop` gives of the whole image."""
         ...
 
 
-class CropSettings:
-    """How crops lie around boxes, and how far boxes may leave the image.
+class Settings(NamedTuple):
+    """How crops lie around boxes, and what becomes of a predicted box: an experiment's `crop` and `test`."""
 
-    Args:
-        template_factor: side of the template crop in units of sqrt(w * h) of the box.
-        search_factor: the same for the search crop.
-        clip_margin: pixels of a box that stay inside the image, and its least side; at least 1 is used.
-        size_update: share of the predicted width and height in those of the new box, in (0, 1], by the logarithm; the
-            rest is the last box's. The next search crop is as large as the box, so an error in size is an error in
-            the next crop's scale; below 1 such errors average out before they add up. 1 as published.
-        template_outline: width of a line around the box in the template, pixels of the crop, as in training; 0: none,
-            as published.
-        size_calibration: share, in [0, 1], of the error in size which the network makes in the first frame, where the
-            size is known, that is taken off its later sizes; see `begin`. 0 as published.
-
-    Raises:
-        ValueError: a factor that is not positive, a negative margin or width, a share outside its range.
-    """
-
-    def __init__(
-        self,
-        template_factor: float = 2.0,
-        search_factor: float = 4.0,
-        clip_margin: int = 10,
-        size_update: float = 1.0,
-        template_outline: int = 0,
-        size_calibration: float = 0.0,
-    ) -> None:
-        for name, value in (("template_factor", template_factor), ("search_factor", search_factor)):
-            if not value > 0:
-                raise ValueError(f"{name} must be > 0, got {value!r}")
-        if clip_margin < 0:
-            raise ValueError(f"clip_margin must be >= 0 pixels, got {clip_margin!r}")
-        if not 0 < size_update <= 1:
-            raise ValueError(f"size_update must lie in (0, 1], got {size_update!r}")
-        if template_outline < 0:
-            raise ValueError(f"template_outline must be >= 0 pixels, got {template_outline!r}")
-        if not 0 <= size_calibration <= 1:
-            raise ValueError(f"size_calibration must lie in [0, 1], got {size_calibration!r}")
-        self.template_factor, self.search_factor, self.clip_margin = template_factor, search_factor, max(clip_margin, 1)
-        self.size_update, self.size_calibration = size_update, size_calibration
-        self.template_outline = template_outline
+    crop: CropConfig
+    test: TestConfig
 
 
 class Target:
@@ -108,7 +75,7 @@ class Target:
     def __init__(
         self,
         network: TrackingNetwork,
-        settings: CropSettings,
+        settings: Settings,
         frame: np.ndarray | Frame,
         box_xywh: Box,
         present: Present = (True, True),
@@ -126,13 +93,13 @@ class Target:
         self._resize_factor = 1.0
         self._size_factor = np.ones(2)  # on predicted widths and heights
         self.frame_number = 0
-        template, resize_factor = _cut(frame, self.box, settings.template_factor, network.template_size)
+        template, resize_factor = _cut(frame, self.box, settings.crop.template_factor, network.template_size)
         self.template = _with_black(template, present)
-        if settings.template_outline:
+        if settings.crop.template_outline:
             if self.template is template:  # a view of the frame, maybe
                 self.template = template.copy()
             target = box_to_crop(self.box, self.box, resize_factor, network.template_size)
-            draw_outline(self.template, target, settings.template_outline)
+            draw_outline(self.template, target, settings.crop.template_outline)
 
     def search_crop(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> np.ndarray | None:
         """Of the next frame: (size, size, C) uint8 around the last box; None if the network has nothing to look at.
@@ -146,7 +113,7 @@ class Target:
         self._check(frame)
         if not self._sees(present):
             return None
-        crop, self._resize_factor = _cut(frame, self.box, self.settings.search_factor, self._network.search_size)
+        crop, self._resize_factor = _cut(frame, self.box, self.settings.crop.search_factor, self._network.search_size)
         return _with_black(crop, present)
 
     def calibrate(
@@ -166,13 +133,13 @@ class Target:
             w, h = self.box[2:] * scale
             center = self.box[:2] + self.box[2:] * (0.5 + right, 0.5 + down)
             around = np.array([center[0] - 0.5 * w, center[1] - 0.5 * h, w, h])
-            crop, resize_factor = _cut(frame, around, settings.search_factor, size)
+            crop, resize_factor = _cut(frame, around, settings.crop.search_factor, size)
             found = crop_to_image(predict(_with_black(crop, present))[:4], around, resize_factor, size)
             missed = (found[:2] + 0.5 * found[2:] - self.box[:2] - 0.5 * self.box[2:]) / self.box[2:]
             if (np.abs(missed) < FOUND_WITHIN).all() and (found[2:] > 0).all():  # no NaN passes
                 errors.append(np.log(found[2:] / self.box[2:]))
         if errors:
-            self._size_factor = np.exp(-settings.size_calibration * np.median(errors, axis=0))
+            self._size_factor = np.exp(-settings.test.size_calibration * np.median(errors, axis=0))
 
     def stay(self) -> tuple[np.ndarray, float]:
         """Moves on to the next frame without looking: the last box, score 0."""
@@ -194,14 +161,14 @@ class Target:
                 f"{predicted}); check the weights for NaN, and try fp32 if a lower precision is used"
             )
         found, score = np.array(predicted[:4]), predicted[4]
-        if self.settings.size_calibration:
+        if self.settings.test.size_calibration:
             found[2:] *= self._size_factor
-        share = self.settings.size_update
+        share = self.settings.test.size_update
         if share < 1:
             last = self.box[2:] * self._resize_factor / self._network.search_size
             found[2:] = last ** (1 - share) * np.maximum(found[2:], SMALLEST) ** share
         box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
-        self.box = clip_box(box, self._shape[0], self._shape[1], margin=self.settings.clip_margin)
+        self.box = clip_box(box, self._shape[0], self._shape[1], margin=max(self.settings.test.clip_margin, 1))
         self.frame_number += 1
         return self.box.copy(), score
 
@@ -253,7 +220,7 @@ def begin(predictor: Predictor, slot: int, target: Target, frame: np.ndarray | F
         first = target.search_crop(frame, present)
         assert first is not None  # a target has a stream to look at in its first frame
         predictor.check(target.template, first)
-    if target.settings.size_calibration:
+    if target.settings.test.size_calibration:
         target.calibrate(frame, present, predict)
 
 
@@ -270,41 +237,32 @@ class Tracker:
         model: a PATrack, of which a folded copy is made (`patrack.fused`); or what
             `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
             `streams` and PATrack's `forward`, which is put in eval mode.
-        template_factor, search_factor, clip_margin, size_update, template_outline, size_calibration: see
-            `CropSettings`.
-        window: weigh the score map with a Hann window, against jumps to distant look-alikes.
+        crop, test: an experiment's settings, of which the precision is left to the next argument but one; default: the
+            paper's.
         device: e.g. "cuda"; default: where the model is.
         precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
-        compile: see `patrack.predictor.Predictor`.
     """
 
     def __init__(
         self,
         model: nn.Module,
-        template_factor: float = 2.0,
-        search_factor: float = 4.0,
-        window: bool = True,
-        clip_margin: int = 10,
+        crop: CropConfig | None = None,
+        test: TestConfig | None = None,
         device: str | torch.device | None = None,
         precision: str | None = None,
-        compile: bool = False,
-        size_update: float = 1.0,
-        template_outline: int = 0,
-        size_calibration: float = 0.0,
     ) -> None:
-        self.settings = CropSettings(
-            template_factor, search_factor, clip_margin, size_update, template_outline, size_calibration
-        )
+        self.settings = Settings(crop or CropConfig(), test or TestConfig())
         self.model, self.network = model, tracking_network(model, precision)
         tensor = next(chain(self.network.parameters(), self.network.buffers()))
         self.device = tensor.device if device is None else torch.device(device)
-        self._window, self._compile, self._checked = window, compile, self.network is model
+        self._checked = self.network is model
         self._predictor = self.predictor()
         self._target: Target | None = None
 
     def predictor(self, slots: int = 1) -> Predictor:
         """What finds several targets in one step, with this tracker's network and settings."""
-        return Predictor(self.network, self.device, slots, self._window, self._compile, self._check_folding)
+        test = self.settings.test
+        return Predictor(self.network, self.device, slots, test.window, test.compile, self._check_folding)
 
     @torch.inference_mode()
     def _check_folding(self, template: np.ndarray, search: np.ndarray) -> None:

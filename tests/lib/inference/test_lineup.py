@@ -86,7 +86,7 @@ def test_settings_reach_every_tracker_and_those_of_one_come_last():
     lineup = Lineup(["rgb"], overrides=["crop.search_factor=5", "crop.template_factor=2.5"])
     lineup.add("a", "rgb_tiny")
     lineup.add("b", "rgb_tiny", ["crop.search_factor=3"])
-    a, b = (lineup.trackers[name]["rgb"].settings for name in "ab")
+    a, b = (lineup.trackers[name]["rgb"].settings.crop for name in "ab")
     assert (a.search_factor, b.search_factor, b.template_factor) == (5, 3, 2.5)
 
 
