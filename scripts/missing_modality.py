@@ -21,7 +21,7 @@ import numpy as np
 
 from lib import datasets
 from lib.datasets.missing import STREAMS, random_mask, write_masks
-from lib.devices import usable_device
+from lib.distributed import usable_device
 from lib.evaluation import evaluate
 from lib.evaluation.command import Weights, track_dataset
 from lib.evaluation.scores import Curve, Evaluation

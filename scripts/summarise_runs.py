@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lib.training.summary import describe, read_runs, write_summary
+from lib.training.compare import describe, read_runs, write_summary
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from lib.distributed import lost_peer, rank_and_world, set_up_logging
 from lib.evaluation.command import run
-from lib.processes import lost_neighbour, rank_and_world, set_up_logging
 
 logger = logging.getLogger("test")
 
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        logger.error("%s", lost_neighbour(error) or error)
+        logger.error("%s", lost_peer(error) or error)
         return 1
     if rank_and_world()[0] == 0:
         print(report)

@@ -19,12 +19,11 @@ from lib import datasets
 from lib.datasets.folder import load_pair
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.sequence import Sequence
-from lib.devices import usable_device
+from lib.distributed import DistributedContext, device_of, distributed_context, rank_and_world, usable_device
 from lib.evaluation.outcome import Summary, merge
 from lib.evaluation.result_folder import claim
 from lib.inference.recording import RecordingSummary, track_recording
 from lib.inference.runner import run_sequences, share_of_sequences
-from lib.processes import Processes, device_of, join_processes, rank_and_world
 from lib.training.manifest import environment
 from patrack import config as configs
 from patrack.build import build_tracker, identity, weights_beside
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     rank, world = rank_and_world()
     device = str(usable_device(arguments.device))
     if world > 1:
-        device = str(device_of(device, Processes(rank, world, int(os.environ.get("LOCAL_RANK", rank)))))
+        device = str(device_of(device, DistributedContext(rank, world, int(os.environ.get("LOCAL_RANK", rank)))))
     if world > 1 and not arguments.dataset:
         raise ValueError("one recording can't be shared by several processes: start it without torchrun")
     weights = Weights(checkpoint, device, arguments.overwrite)
@@ -161,15 +160,15 @@ def track_dataset(
         source["missing"] = masks_digest(masks)
     make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
     tracker = make_tracker()
-    with join_processes() as processes:  # under torchrun each one tracks its share
-        if processes.first:
+    with distributed_context() as context:  # under torchrun each one tracks its share
+        if context.is_main:
             claim(output, identity(config, tracker, **source), _notes(weights), weights.overwrite)
-        processes.wait()
-        own = share_of_sequences(found, processes.rank, processes.world)
-        progress = None if processes.first else False
+        context.barrier()
+        own = share_of_sequences(found, context.rank, context.world_size)
+        progress = None if context.is_main else False
         maker = make_tracker if workers > 1 else lambda: tracker
         summary = run_sequences(maker, own, output, workers, slots, progress)
-        return merge(processes.gather(summary))
+        return merge(context.all_gather(summary))
 
 
 def _check_modality(config: Config, sequences: list[Sequence], dataset: str) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from lib.datasets.decoded import DecodedFrame
 from lib.training.augment import InvalidCrop, PairAugmentation, brighten, flip_boxes, jitter_box
-from lib.training.seeding import sample_generator
+from lib.training.sampling import sample_generator
 
 BOX = np.array([30.0, 20.0, 16.0, 12.0])
 PLAIN = {"gray_probability": 0.0, "flip_probability": 0.0, "crop_flip_probability": 0.0, "brightness_jitter": 0.0}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.training.optim import (
+from lib.training.step import (
     BASE_RATE,
     build_optimizer,
     clipped_step,

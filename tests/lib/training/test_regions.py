@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from lib.datasets.decoded import DecodedFrame
-from lib.training.augment import InvalidCrop
-from lib.training.regions import LARGEST, MOST_ELONGATED, SMALLEST, draw_region
+from lib.training.augment import LARGEST, MOST_ELONGATED, SMALLEST, InvalidCrop, draw_region
 
 
 def noise(height: int = 120, width: int = 160, channels: int = 3) -> DecodedFrame:

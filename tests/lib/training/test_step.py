@@ -7,10 +7,9 @@ import functools
 import pytest
 import torch
 
-from lib.processes import Processes
+from lib.distributed import DistributedContext
 from lib.training.loader import Batch
-from lib.training.step import BatchStep
-from lib.training.whole_batch import Part
+from lib.training.step import BatchStep, MicroBatch
 from patrack import build_model, freeze_batchnorm, tracking_loss, trainable_parameters
 from patrack import config as config_files
 
@@ -22,7 +21,7 @@ def make_step(*settings: str) -> BatchStep:
     torch.manual_seed(0)
     model = build_model(config).train()
     freeze_batchnorm(model)
-    return BatchStep(config.train, model, torch.device("cpu"), Processes())
+    return BatchStep(config.train, model, torch.device("cpu"), DistributedContext())
 
 
 def make_batch(count: int) -> Batch:
@@ -32,7 +31,7 @@ def make_batch(count: int) -> Batch:
     return Batch(*pixels, boxes, torch.zeros(count, 4, dtype=torch.int64))
 
 
-def gradients(step: BatchStep, batch: Batch, part: Part) -> dict[str, torch.Tensor]:
+def gradients(step: BatchStep, batch: Batch, part: MicroBatch) -> dict[str, torch.Tensor]:
     torch.manual_seed(2)
     step.gradients([(batch, part)])
     return {name: parameter.grad.clone() for name, parameter in step.parameters.items()}
@@ -52,7 +51,10 @@ def test_compiled_network_gives_the_same_gradients_with_the_same_masks(monkeypat
     )
     assert plain.network is plain.model
     assert compiled.network is not compiled.model
-    for part in (Part(0, 3, 3), Part(3, 3, 9, torch.tensor(9.0))):  # alone, and in the middle of a larger batch
+    for part in (
+        MicroBatch(0, 3, 3),
+        MicroBatch(3, 3, 9, torch.tensor(9.0)),
+    ):  # alone, and in the middle of a larger batch
         expected, found = gradients(plain, batch, part), gradients(compiled, batch, part)
         for name, value in expected.items():
             scale = float(value.abs().max())
