@@ -18,7 +18,6 @@ from lib.training.checkpoint import (
     seed_everything,
     set_rng_state,
 )
-from lib.training.compare import config_differences
 from patrack import adapter_parameters, build_model
 
 
@@ -125,12 +124,3 @@ def test_missing_and_unexpected_tensors_are_listed(make_config: Callable) -> Non
     changed["extra"] = changed.pop("task_adapter.up.bias")
     with pytest.raises(ValueError, match=r"missing task_adapter\.up\.bias; unexpected extra"):
         restore_model(model, changed, "adapters")
-
-
-def test_config_differences_lists_what_matters() -> None:
-    old = {"seed": 0, "train": {"lr": 0.1, "print_every": 5}, "data": {"num_workers": 2, "train": [1]}}
-    new = {"seed": 1, "train": {"lr": 0.2, "print_every": 9}, "data": {"num_workers": 0, "train": [1]}}
-    assert config_differences(old, new) == {
-        "seed": "seed: 0 -> 1",
-        "train.lr": "train.lr: 0.1 -> 0.2",
-    }

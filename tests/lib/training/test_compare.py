@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.training.compare import read_run, read_runs, summarize
+from lib.training.compare import config_differences, read_run, read_runs, summarize
 from lib.training.manifest import read_manifest
 from lib.training.run import run_training
 from patrack import build_model
@@ -88,3 +88,12 @@ def test_runs_of_several_seeds_give_mean_and_deviation(train: Callable, tmp_path
         read_runs([folders[0], folders[0]])
     with pytest.raises(ValueError, match="no finished run"):
         read_runs([folders[0], tmp_path])
+
+
+def test_config_differences_lists_what_matters() -> None:
+    old = {"seed": 0, "train": {"lr": 0.1, "print_every": 5}, "data": {"num_workers": 2, "train": [1]}}
+    new = {"seed": 1, "train": {"lr": 0.2, "print_every": 9}, "data": {"num_workers": 0, "train": [1]}}
+    assert config_differences(old, new) == {
+        "seed": "seed: 0 -> 1",
+        "train.lr": "train.lr: 0.1 -> 0.2",
+    }
