@@ -18,6 +18,8 @@ import torch
 from lib import distributed
 from lib.distributed import DistributedContext, device_of, distributed_context, rank_and_world, reason_of
 from lib.training.manifest import read_manifest
+from lib.training.run import run_training
+from patrack import config as config_files
 from patrack.weights import read_tensors
 
 ROOT = Path(__file__).parents[3]
@@ -166,14 +168,8 @@ def test_two_machines_train_what_one_process_does(data_root: Path, tmp_path: Pat
     assert len(folders) == 1  # only the first process writes; which machine has it is torchrun's choice
     manifest = read_manifest(folders[0] / "rgb_tiny")
     assert manifest["batch"] == {"total": 8, "processes": 2, "accumulation": 1, "at_once": 4}
-    alone = subprocess.run(
-        [sys.executable, script, "--output", str(tmp_path / "alone"), *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert alone.returncode == 0, alone.stderr
-    weights = [read_tensors(f / "rgb_tiny" / "foundation.safetensors")[0] for f in (tmp_path / "alone", folders[0])]
+    alone = run_training(config_files.load("rgb_tiny", SMALL), data_root=str(data_root), output=str(tmp_path / "alone"))
+    weights = [read_tensors(file)[0] for file in (alone, folders[0] / "rgb_tiny" / "foundation.safetensors")]
     assert largest_error(*weights) < 1e-3  # stored in 16 bits
 
 
@@ -184,6 +180,7 @@ def test_process_that_fails_ends_all_and_the_reason_is_said(data_root: Path, tmp
     code, said = finish(start(["2", "--standalone", str(ROOT / "tracking" / "train.py"), *words, *SMALL]))
     assert code == 1
     assert "SampleError: sample" in said
+    assert "SampleError: sample" in said.partition("Root Cause")[2]  # torchrun names the first failure
     assert "finished:" not in said
     manifest = read_manifest(tmp_path / "rgb_tiny")
     assert manifest["status"] == "failed"
