@@ -82,11 +82,11 @@ def _train(arguments: argparse.Namespace, device: str, context: DistributedConte
     }
     if arguments.repeat:
         folder = Path(arguments.repeat)
-        before = read_run(folder, overrides)
+        config, before = read_run(folder, overrides)
         settings["output"] = arguments.output or str(folder / "repeat")
-        settings["data_root"] = arguments.data_root or os.environ.get("PATRACK_DATA") or before.data_root
+        settings["data_root"] = arguments.data_root or os.environ.get("PATRACK_DATA") or before.get("data_root")
         settings["repeat_of"] = folder
-        threads, config = arguments.threads or before.threads, before.config
+        threads = arguments.threads or before.get("threads")
     else:
         seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
         threads, config = arguments.threads, config_files.load(arguments.config, [*overrides, *seed])

@@ -6,7 +6,6 @@ import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from patrack.config.schema import Config
 from patrack.files import atomic_write
 
 __all__ = [
-    "Repetition",
     "check_agreement",
     "check_data",
     "check_same",
@@ -102,27 +100,15 @@ def check_agreement(facts: Mapping[str, Any], context: DistributedContext) -> No
         )
 
 
-@dataclass(frozen=True)
-class Repetition:
-    """Settings of a run that is to be repeated.
-
-    Attributes:
-        config: as it was.
-        data_root: folder its data lay in, None if only the configuration said so.
-        threads: CPU threads that it used.
-    """
-
-    config: Config
-    data_root: str | None
-    threads: int | None
-
-
-def read_run(folder: Path, overrides: list[str]) -> Repetition:
+def read_run(folder: Path, overrides: list[str]) -> tuple[Config, dict[str, Any]]:
     """Reads the folder of a run that is to be repeated.
 
     Args:
         folder: holds `config.yaml` and `run.json`.
         overrides: only settings that cannot change the result.
+
+    Returns:
+        Its configuration and its manifest.
 
     Raises:
         ValueError: no run there, or a setting that would make it another run.
@@ -146,7 +132,7 @@ def read_run(folder: Path, overrides: list[str]) -> Repetition:
             + "\n  ".join(differences.values())
             + f"\nFor that, give --config {folder} and the settings"
         )
-    return Repetition(now, manifest.get("data_root"), manifest.get("threads"))
+    return now, manifest
 
 
 def check_data(option: str, before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, allowed: bool) -> None:

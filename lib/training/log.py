@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ __all__ = [
     "STEP_COLUMNS",
     "VALIDATION_COLUMNS",
     "CsvLog",
-    "StepWindow",
     "close_all",
+    "log_steps",
     "log_to_file",
     "means",
     "open_tensorboard",
@@ -92,39 +91,33 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         ]
 
 
-@dataclass
-class StepWindow:
-    """Sums over the steps since the last log line."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    steps: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-
-    def add(self, parts: Mapping[str, float], samples: int, seconds: float, waited: float) -> None:
-        """Adds one step: mean losses, pairs, wall time and the part of it spent waiting for data, seconds."""
-        for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.steps += 1
-        self.samples += samples
-        self.seconds += seconds
-        self.waited += waited
-
-    def line(self) -> str:
-        """Formats means, speed and data share for people."""
-        parts = "  ".join(f"{name} {total / self.steps:.4f}" for name, total in self.sums.items())
-        return f"{parts}  {self.samples / self.seconds:.1f} samples/s  data {100 * self.data_wait:.0f} %"
-
-    @property
-    def data_wait(self) -> float:
-        """Share of the time spent waiting for data, in [0, 1]."""
-        return self.waited / self.seconds if self.seconds else 0.0
-
-
 def means(rows: list[dict[str, float]]) -> dict[str, float]:
     """Takes the mean of every loss column over CSV rows; empty without rows."""
     return {name: math.fsum(row[name] for row in rows) / len(rows) for name in LOSS_COLUMNS} if rows else {}
+
+
+def log_steps(title: str, rows: list[dict[str, float]], samples: int, num_workers: int) -> None:
+    """Logs means, speed and data share of some steps for people; warns if too much time went into waiting for data.
+
+    Args:
+        title: position in the run.
+        rows: of `CsvLog`, one per step.
+        samples: pairs per step.
+        num_workers: loader processes, named in the warning.
+    """
+    seconds = [samples / row["samples_per_second"] for row in rows]
+    waiting = sum(row["data_wait"] * time for row, time in zip(rows, seconds, strict=True)) / sum(seconds)
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in means(rows).items())
+    speed, rate = len(rows) * samples / sum(seconds), rows[-1]["lr"]
+    logger.info("%s: %s  %.1f samples/s  data %.0f %%  lr %.3g", title, losses, speed, 100 * waiting, rate)
+    if waiting > DATA_WAIT_LIMIT:
+        logger.warning(
+            "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or set "
+            "data.cache_frames",
+            100 * waiting,
+            100 * DATA_WAIT_LIMIT,
+            num_workers,
+        )
 
 
 class Board:

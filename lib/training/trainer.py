@@ -230,7 +230,7 @@ class Trainer:
         assert self._loader is not None
         at, train, size = self.position, self.config.train, self.batches.batch_size
         self.batches.start(at.epoch, at.step)
-        window = log.StepWindow()
+        unlogged: list[dict[str, float]] = []
         title = f"epoch {at.epoch}/{train.epochs}"
         with tqdm(total=self.steps_per_epoch, initial=at.step, desc=title, leave=False, disable=self._no_bar) as bar:
             before = time.perf_counter()
@@ -241,18 +241,18 @@ class Trainer:
                 at.step += 1
                 at.global_step += 1
 
-                losses = {name: row[name] for name in log.LOSS_COLUMNS}
-                window.add(losses, size, seconds, waited)
-                speed = {"samples_per_second": size / seconds, "data_wait": waited / seconds}
+                row |= {"samples_per_second": size / seconds, "data_wait": waited / seconds}
+                unlogged.append(row)
                 if self._steps:
-                    self._steps.write(row | speed)
-                self._scalars("train", {**losses, "lr": row["lr"], "grad_norm": row["grad_norm"], **speed})
+                    self._steps.write(row)
+                self._scalars("train", row)
                 bar.update()
                 if stopped:
                     self._interrupt()
                 if at.step % train.print_every == 0 or at.step == self.steps_per_epoch:
-                    self._log_window(title, window)
-                    window = log.StepWindow()
+                    place = f"{title} step {at.step}/{self.steps_per_epoch}"
+                    log.log_steps(place, unlogged, size, self.config.data.num_workers)
+                    unlogged = []
                 minutes = train.checkpoint_minutes
                 if self.context.is_main and minutes and time.monotonic() - self._saved >= 60 * minutes:
                     self.save()
@@ -338,20 +338,8 @@ class Trainer:
         parts = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
         logger.info("epoch %d validation: %s", at.epoch, parts)
 
-    def _log_window(self, title: str, window: log.StepWindow) -> None:
-        rate = self.work.optimizer.param_groups[0]["lr"]
-        step = f"step {self.position.step}/{self.steps_per_epoch}"
-        logger.info("%s %s: %s  lr %.3g", title, step, window.line(), rate)
-        if window.data_wait > log.DATA_WAIT_LIMIT:
-            logger.warning(
-                "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or "
-                "set data.cache_frames",
-                100 * window.data_wait,
-                100 * log.DATA_WAIT_LIMIT,
-                self.config.data.num_workers,
-            )
-
     def _scalars(self, group: str, values: dict[str, float]) -> None:
         if self._board:
             for name, value in values.items():
-                self._board.add_scalar(f"{group}/{name}", value, self.position.global_step)
+                if name not in ("step", "epoch"):
+                    self._board.add_scalar(f"{group}/{name}", value, self.position.global_step)

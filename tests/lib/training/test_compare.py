@@ -18,9 +18,9 @@ def test_run_is_repeated_from_its_own_folder(
     train: Callable, data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = train("train.epochs=1").parent
-    before = read_run(folder, ["data.num_workers=0"])
-    assert before.data_root == str(data_root)
-    path = run_training(before.config, data_root=before.data_root, output=str(tmp_path / "again"), repeat_of=folder)
+    config, before = read_run(folder, ["data.num_workers=0"])
+    assert before["data_root"] == str(data_root)
+    path = run_training(config, data_root=before["data_root"], output=str(tmp_path / "again"), repeat_of=folder)
     assert path.read_bytes() == (folder / path.name).read_bytes()
     assert read_manifest(path.parent)["repeat_of"]["identical"] is True
     with pytest.raises(ValueError, match=r"train\.lr: .* -> 0\.5"):
@@ -33,11 +33,16 @@ def test_run_is_repeated_from_its_own_folder(
     init = data_root / "SynthRGBX" / "rgbt" / "trainingset" / "training_0" / "init.txt"
     for name in ("init.txt", "visible.txt", "infrared.txt"):
         init.with_name(name).write_text(init.with_name(name).read_text().replace("14,12", "13,12", 1))
-    again = {"data_root": before.data_root, "output": str(tmp_path / "other"), "repeat_of": folder, "overwrite": True}
+    again = {
+        "data_root": before["data_root"],
+        "output": str(tmp_path / "other"),
+        "repeat_of": folder,
+        "overwrite": True,
+    }
     with pytest.raises(ValueError, match=r"(?s)synthrgbt/train \(2 sequences, 40 frames.*--allow-other-data"):
-        run_training(before.config, **again)
+        run_training(config, **again)
     with caplog.at_level("WARNING"):
-        path = run_training(before.config, **again, allow_other_data=True)
+        path = run_training(config, **again, allow_other_data=True)
     assert "other data than those of the run in" in caplog.text
     assert read_manifest(path.parent)["repeat_of"]["identical"] is False
 
@@ -63,15 +68,15 @@ def test_another_foundation_is_refused_and_the_same_one_elsewhere_is_not(
 ) -> None:
     folder = train("train.epochs=1").parent
     moved = foundation.rename(tmp_path / "moved.safetensors")
-    before = read_run(folder, [f"model.foundation={moved}"])
+    config, before = read_run(folder, [f"model.foundation={moved}"])
     again = {"data_root": str(data_root), "output": str(tmp_path / "again"), "repeat_of": folder}
-    path = run_training(before.config, **again)
+    path = run_training(config, **again)
     assert path.read_bytes() == (folder / path.name).read_bytes()
     save_foundation(build_model(make_config()), moved)
     with pytest.raises(
         ValueError, match=r"another foundation .*moved\.safetensors has changed.*model\.foundation=FILE"
     ):
-        run_training(before.config, **again, overwrite=True)
+        run_training(config, **again, overwrite=True)
 
 
 def test_runs_of_several_seeds_give_mean_and_deviation(train: Callable, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lib.training.checkpoint import load_state
 from lib.training.loader import Batch
-from lib.training.log import STEP_COLUMNS, VALIDATION_COLUMNS, StepWindow, read_rows
+from lib.training.log import STEP_COLUMNS, VALIDATION_COLUMNS, read_rows
 from lib.training.step import MicroBatch
 from lib.training.trainer import LAST, Interrupted, Trainer
 from patrack import adapter_parameters
@@ -311,16 +311,6 @@ def test_checkpoints_are_kept_every_n_epochs_and_at_the_end(tmp_path: Path, make
     make_trainer(tmp_path / "run", "train.epochs=5", "train.checkpoint_every=2", "train.val_every=9").fit()
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["epoch_0002.pt", "epoch_0004.pt", "epoch_0005.pt", "last.pt"]
-
-
-def test_waiting_for_data_is_reported(tmp_path: Path, make_trainer: Callable, caplog: pytest.LogCaptureFixture) -> None:
-    trainer = make_trainer(tmp_path / "run", "train.epochs=1")
-    with caplog.at_level(logging.WARNING):
-        window = StepWindow()
-        window.add({"loss": 1.0}, 4, seconds=1.0, waited=0.3)
-        trainer._log_window("epoch 1/1", window)
-    assert "30 % of the time went into waiting for data" in caplog.text
-    assert "data.num_workers (now 0)" in caplog.text
 
 
 def test_bf16_trains(tmp_path: Path, make_trainer: Callable) -> None:
