@@ -34,7 +34,7 @@ def test_run_is_repeated_from_its_own_folder(
     for name in ("init.txt", "visible.txt", "infrared.txt"):
         init.with_name(name).write_text(init.with_name(name).read_text().replace("14,12", "13,12", 1))
     again = {
-        "data_root": before["data_root"],
+        "data_root": str(data_root),
         "output": str(tmp_path / "other"),
         "repeat_of": folder,
         "overwrite": True,
@@ -68,7 +68,7 @@ def test_another_foundation_is_refused_and_the_same_one_elsewhere_is_not(
 ) -> None:
     folder = train("train.epochs=1").parent
     moved = foundation.rename(tmp_path / "moved.safetensors")
-    config, before = read_run(folder, [f"model.foundation={moved}"])
+    config, _ = read_run(folder, [f"model.foundation={moved}"])
     again = {"data_root": str(data_root), "output": str(tmp_path / "again"), "repeat_of": folder}
     path = run_training(config, **again)
     assert path.read_bytes() == (folder / path.name).read_bytes()
