@@ -7,11 +7,12 @@ if TYPE_CHECKING:
     from patrack.build import load_tracker
     from patrack.losses import tracking_loss
     from patrack.methods.patrack import PATrack
-    from patrack.network import adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
+    from patrack.network import Network, adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
     from patrack.tracker import Tracker
 
 __version__ = "0.1.0"
 __all__ = [
+    "Network",
     "PATrack",
     "Tracker",
     "__version__",

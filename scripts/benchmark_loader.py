@@ -29,7 +29,7 @@ from lib.datasets.decoded import DecodedFrame
 from lib.synthetic import generate
 from lib.training import loader
 from lib.training.augment import Look, PairAugmentation
-from lib.training.sources import build_dataset, frame_reader, load_sources
+from lib.training.loader import build_dataset, frame_reader, load_sources
 from patrack import config as config_files
 from patrack.files import atomic_write
 

@@ -1,4 +1,4 @@
-"""Does X ever hurt? Scores of RGB alone beside RGB + X, with X as recorded and with an X that tells nothing.
+"""Check whether X ever hurts: scores of RGB alone beside RGB + X, with X as recorded and with an X that tells nothing.
 
     python scripts/check_fusion.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output runs/fusion
     python scripts/check_fusion.py --config runs/mine --rgb-config rgb_small --dataset lasher --output runs/fusion
@@ -21,14 +21,13 @@ import numpy as np
 from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.substitutes import SUBSTITUTES, black_rgb, substitute_x
-from lib.devices import usable_device
+from lib.distributed import usable_device
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Evaluation
 from lib.inference.results import claim
 from lib.inference.runner import run_sequences
 from patrack import config as configs
 from patrack.build import build_tracker, identity, weights_beside
-from patrack.config.schema import Config
 from patrack.files import atomic_write
 from patrack.tracker import Present, Tracker
 
@@ -43,7 +42,7 @@ class Changed:
 
     Args:
         tracker: of two streams.
-        variant: of `VARIANTS`; noise and colours are the same for every sequence.
+        variant: of `VARIANTS`; noise and colors are the same for every sequence.
     """
 
     def __init__(self, tracker: Tracker, variant: str) -> None:
@@ -69,7 +68,7 @@ class Changed:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="of two streams: name in experiments/, YAML file, or folder of a run")
@@ -101,13 +100,25 @@ def run(args: argparse.Namespace) -> Evaluation:
     others = sorted({sequence.modality for sequence in sequences} - {config.modality})
     if others:
         raise ValueError(f"{config.name} is for {config.modality}, data set {args.dataset} is {', '.join(others)}")
-    device, results = str(usable_device(args.device)), {}
+    device = str(usable_device(args.device))
     fused = build_tracker(config, args.checkpoint or weights_beside(args.config), device)
+    # what the fusion has to be as good as
+    if args.rgb_config is not None:
+        rgb_config, checkpoint = configs.load(args.rgb_config), args.rgb_checkpoint or weights_beside(args.rgb_config)
+    else:
+        rgb_config = config.model_copy(update={"model": config.model.model_copy(update={"streams": "rgb"})})
+        checkpoint = args.rgb_checkpoint
+    rgb_alone = build_tracker(rgb_config, checkpoint, device)
+
+    results: dict[str, Path] = {}
     for variant in VARIANTS:
-        used, tracker = (config, Changed(fused, variant)) if variant != RGB else _rgb_tracker(args, config, device)
-        facts = {"dataset": args.dataset, "split": args.split, "variant": variant}
-        network = fused if variant != RGB else tracker
+        tracker: Tracker | Changed
+        if variant == RGB:
+            used, network, tracker = rgb_config, rgb_alone, rgb_alone
+        else:
+            used, network, tracker = config, fused, Changed(fused, variant)
         results[variant] = args.output / "results" / variant
+        facts = {"dataset": args.dataset, "split": args.split, "variant": variant}
         claim(results[variant], identity(used, network, **facts), {"command": sys.argv})
         summary = run_sequences(lambda tracker=tracker: tracker, sequences, results[variant])
         if summary.failed:
@@ -117,18 +128,8 @@ def run(args: argparse.Namespace) -> Evaluation:
     return evaluate(args.dataset, results, **options)
 
 
-def _rgb_tracker(args: argparse.Namespace, config: Config, device: str) -> tuple[Config, Tracker]:
-    """What the fusion has to be as good as."""
-    if args.rgb_config is not None:
-        config, checkpoint = configs.load(args.rgb_config), args.rgb_checkpoint or weights_beside(args.rgb_config)
-    else:
-        config = config.model_copy(update={"model": config.model.model_copy(update={"streams": "rgb"})})
-        checkpoint = args.rgb_checkpoint
-    return config, build_tracker(config, checkpoint, device)
-
-
 def table(evaluation: Evaluation) -> str:
-    """Markdown: a row per variant, a column per metric, and the first one's difference to RGB alone."""
+    """Makes Markdown: a row per variant, a column per metric, and the main one's difference to RGB alone."""
     metrics = list(evaluation.trackers[RGB].metrics)
     main_metric = "SR" if "SR" in metrics else metrics[0]
     lines = [

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from lib.datasets.recordings import find_recordings
-from lib.devices import usable_device
+from lib.distributed import usable_device
 from lib.inference.comparison import OUR_COLUMNS, SHIPPED, Lineup, compare
 from lib.report.peers import markdown, strip_name, to_dict, write_json, write_markdown, write_strip
 from patrack.modality import MODALITIES

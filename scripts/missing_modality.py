@@ -1,4 +1,4 @@
-"""Score against the share of frames that lack RGB, or X.
+"""Plot scores against the share of frames that lack RGB, or X.
 
     python scripts/missing_modality.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output runs/missing
     python scripts/missing_modality.py --config runs/rgbt_base --dataset lasher --streams x --shares 0 .5 1 --batch 32 \
@@ -21,7 +21,7 @@ import numpy as np
 
 from lib import datasets
 from lib.datasets.missing import STREAMS, random_mask, write_masks
-from lib.devices import usable_device
+from lib.distributed import usable_device
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Curve, Evaluation
 from lib.inference.runner import Weights, track_dataset
@@ -33,7 +33,7 @@ logger = logging.getLogger("missing_modality")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")
@@ -54,7 +54,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> tuple[Evaluation, dict[str, dict[float, str]]]:
-    """Masks, tracking and scores.
+    """Writes masks, tracks with them, and scores.
 
     Returns:
         The evaluation, and by stream and share the name of the tracker in it.
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> tuple[Evaluation, dict[str, dict[float, str
 
 
 def table(evaluation: Evaluation, names: dict[str, dict[float, str]]) -> str:
-    """Markdown: a row per stream and share, a column per metric."""
+    """Makes Markdown: a row per stream and share, a column per metric."""
     metrics = list(next(iter(evaluation.trackers.values())).metrics)
     lines = [f"| missing | share | {' | '.join(metrics)} |", "| --- |" + " --: |" * (len(metrics) + 1)]
     for stream, shares in names.items():
@@ -113,7 +113,7 @@ def table(evaluation: Evaluation, names: dict[str, dict[float, str]]) -> str:
 
 
 def draw(evaluation: Evaluation, names: dict[str, dict[float, str]], path: Path) -> None:
-    """The main metric over the share that is missing, a line per stream."""
+    """Draws the main metric over the share that is missing, a line per stream."""
     from lib.report.plots import plot_curves  # here, because matplotlib takes a while to start
 
     metrics = next(iter(evaluation.trackers.values())).metrics

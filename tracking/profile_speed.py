@@ -16,7 +16,7 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.processes import set_up_logging
+from lib.distributed import set_up_logging
 from lib.profiling.command import SECTIONS, image_size, positive, run
 
 logger = logging.getLogger("benchmark")

@@ -85,9 +85,8 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     import cv2  # here, so that --help answers at once
     import torch
 
-    from lib.devices import usable_device
+    from lib.distributed import DistributedContext, device_of, rank_and_world, usable_device
     from lib.inference.runner import Weights, track_dataset, track_recording
-    from lib.processes import Processes, device_of, rank_and_world
     from patrack import config as configs
     from patrack.build import weights_beside
 
@@ -108,7 +107,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     rank, world = rank_and_world()
     device = str(usable_device(arguments.device))
     if world > 1:
-        device = str(device_of(device, Processes(rank, world, int(os.environ.get("LOCAL_RANK", rank)))))
+        device = str(device_of(device, DistributedContext(rank, world, int(os.environ.get("LOCAL_RANK", rank)))))
     if world > 1 and not arguments.dataset:
         raise ValueError("one recording can't be shared by several processes: start it without torchrun")
     weights = Weights(checkpoint, device, arguments.overwrite)
@@ -151,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from lib.processes import lost_neighbour, rank_and_world, set_up_logging
+    from lib.distributed import lost_peer, rank_and_world, set_up_logging
 
     try:
         set_up_logging()
@@ -161,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
-        logger.error("%s", lost_neighbour(error) or error)
+        logger.error("%s", lost_peer(error) or error)
         return 1
     if rank_and_world()[0] == 0:
         print(report)

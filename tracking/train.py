@@ -13,12 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lib.training.command import run
-from lib.training.run import run_training
-
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
@@ -49,7 +46,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 finished, 1 failed, 130 or 143 stopped by Ctrl-C or SIGTERM."""
-    return run(parse(argv), run_training)
+    arguments = parse(argv)
+    from lib.training.command import run  # here: --help and wrong options need no PyTorch
+
+    return run(arguments)
 
 
 if __name__ == "__main__":

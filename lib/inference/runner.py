@@ -30,12 +30,12 @@ from lib.datasets.decoded import DecodedFrame
 from lib.datasets.folder import load_pair
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.sequence import Sequence
+from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
 from lib.inference.batched import run_batched
 from lib.inference.results import Outcome, Summary, claim, is_complete, write_numbers
 from lib.inference.sequence import run_sequence, track_frames
-from lib.processes import join_processes
 from lib.report.overlay import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
@@ -113,18 +113,18 @@ def track_dataset(
 
     make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
     tracker = make_tracker()
-    with join_processes() as processes:  # under torchrun each one tracks its share
-        if processes.first:
+    with distributed_context() as context:  # under torchrun each one tracks its share
+        if context.is_main:
             weights.claim(output, config, tracker, **source)
-        processes.wait()
-        if processes.world > 1:  # dealt out, the longest ones first
+        context.barrier()
+        if context.world_size > 1:  # dealt out, the longest ones first
             longest_first = sorted(chosen, key=lambda sequence: (-len(sequence), sequence.name))
-            chosen = longest_first[processes.rank :: processes.world]
-        progress = None if processes.first else False
+            chosen = longest_first[context.rank :: context.world_size]
+        progress = None if context.is_main else False
         summary = run_sequences(
             make_tracker if workers > 1 else lambda: tracker, chosen, output, workers, slots, progress
         )
-        return Summary.of_processes(processes.gather(summary))
+        return Summary.of_processes(context.all_gather(summary))
 
 
 def run_sequences(

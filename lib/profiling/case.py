@@ -17,7 +17,7 @@ from lib.datasets.sequence import Sequence
 from lib.profiling.timing import Effort
 from lib.synthetic import generate
 from lib.synthetic.scene import MODALITIES
-from lib.training.seeding import seed_everything
+from lib.training.checkpoint import seed_everything
 from patrack import Tracker, build_model
 from patrack import config as configs
 from patrack.build import tracker_of

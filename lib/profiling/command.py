@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from lib.devices import usable_device
+from lib.distributed import usable_device
 from lib.profiling import batch, endtoend, forward, roofline, step, training
 from lib.profiling.case import Case
 from lib.profiling.check import compare, read_bounds

@@ -10,12 +10,11 @@ import cv2
 import numpy as np
 import torch
 
-from lib.processes import Processes
+from lib.distributed import DistributedContext
 from lib.profiling.case import Case
 from lib.profiling.rows import Row, exact, median
 from lib.profiling.timing import Times, in_turns, peak_memory, reset_peak_memory
-from lib.training.loader import Batch, EpochBatches, make_loader
-from lib.training.sources import build_dataset, frame_reader, load_sources
+from lib.training.loader import Batch, EpochBatches, build_dataset, frame_reader, load_sources, make_loader
 from lib.training.step import BatchStep
 from patrack import config as configs
 from patrack import freeze_batchnorm
@@ -54,7 +53,7 @@ def training_step(case: Case, precision: str) -> list[Row]:
     size = batch_size(case)
     changed = case.changed(f"train.precision={precision}", f"train.total_batch_size={size}")
     model = copy.deepcopy(case.model)
-    work = BatchStep(changed.config.train, model, case.device, Processes())
+    work = BatchStep(changed.config.train, model, case.device, DistributedContext())
     model.train()
     if work.frozen_batchnorm:
         freeze_batchnorm(model)

@@ -1,7 +1,8 @@
-"""From two frames and their boxes to two crops and a label: jitter, flips, grayscale, brightness.
+"""From two frames and their boxes to two crops and a label: modality dropout, jitter, flips, grayscale, brightness.
 
 Everything geometric treats the channels alike, so RGB and X stay in register; crops stay uint8, which keeps this
-cheap, and are normalized on the device. Decisions are drawn in a fixed order from the sample's own generator.
+cheap, and are normalized on the device. Decisions are drawn in a fixed order from the sample's own generator: another
+order would give other samples.
 """
 
 from __future__ import annotations
@@ -15,13 +16,31 @@ import cv2
 import numpy as np
 
 from lib.datasets.decoded import DecodedFrame
-from lib.training.dropout import ModalityDropout
+from lib.datasets.substitutes import black_rgb, substitute_x
 from patrack import crop
 
-__all__ = ["InvalidCrop", "Look", "PairAugmentation", "PairCrops", "brighten", "flip_boxes", "jitter_box"]
+__all__ = [
+    "InvalidCrop",
+    "Look",
+    "ModalityDropout",
+    "PairAugmentation",
+    "PairCrops",
+    "brighten",
+    "draw_region",
+    "flip_boxes",
+    "jitter_box",
+]
 
 LEVELS = np.arange(256.0)
 LEVELS_8 = np.arange(256, dtype=np.uint8)[None]
+SMALLEST = 20.0
+"""sqrt(w * h) of the smallest region, pixels."""
+LARGEST = 0.4
+"""sqrt(w * h) of the largest region, in shorter sides of the image."""
+MOST_ELONGATED = 4.0
+"""Width / height of a region, or the other way round."""
+LEAST_CONTRAST = 10.0
+"""Standard deviation of the gray values, below which a region has nothing to be known by."""
 
 
 class InvalidCrop(ValueError):
@@ -32,7 +51,7 @@ class Look(NamedTuple):
     """A crop before its pixels are made.
 
     Attributes:
-        patch: colours still to be converted.
+        patch: colors still to be converted.
         brightness: factor on all channels.
         outlined: (4,) xywh of the target, normalized by the side of the crop, to be shown by a line around it; or None.
         outline: width of that line, pixels.
@@ -44,7 +63,7 @@ class Look(NamedTuple):
     outline: int = 0
 
     def write(self, out: np.ndarray) -> np.ndarray:
-        """The pixels, in a contiguous (C, size, size) uint8 array, which is returned."""
+        """Writes the pixels into a contiguous (C, size, size) uint8 array and returns it."""
         first = 0
         for plane in self.patch.planes:
             stored = plane.write_channels(out[first:])
@@ -91,7 +110,7 @@ class PairCrops:
 def jitter_box(
     box: Sequence[float], center_jitter: float, scale_jitter: float, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
-    """The box a crop is made around: size times exp(normal * scale_jitter), centre moved by at most
+    """Draws the box a crop is made around: size times exp(normal * scale_jitter), center moved by at most
     center_jitter / 2 * sqrt(w h) of the new size on either axis.
 
     Args:
@@ -116,7 +135,7 @@ def flip_boxes(box: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
 
 
 def brighten(image: np.ndarray, factor: float, out: np.ndarray | None = None) -> np.ndarray:
-    """Contiguous uint8 of any shape times a factor, rounded and clipped to 0..255; X as well, as published.
+    """Multiplies contiguous uint8 of any shape by a factor, rounded and clipped to 0..255; X as well, as published.
 
     `out`, which may be the image, is written if given; else a new array is returned.
     """
@@ -126,6 +145,87 @@ def brighten(image: np.ndarray, factor: float, out: np.ndarray | None = None) ->
     if (cv2.convertScaleAbs(LEVELS_8, alpha=factor)[0] == levels).all():  # nearly always; twice as fast as a table
         return cv2.convertScaleAbs(image, out, factor).reshape(shape)
     return cv2.LUT(image, levels.astype(np.uint8), out).reshape(shape)
+
+
+def draw_region(frame: DecodedFrame, rng: np.random.Generator) -> np.ndarray:
+    """Draws any part of a picture as a target, so that a network learns to follow the box it was given.
+
+    Objects have edges of their own, and a network that has seen nothing else finds the object around a headlight. A
+    part has no edges but its box's. Size, aspect and place are uniform, the first two in their logarithms.
+
+    Args:
+        frame: RGB, maybe with X, which is not looked at.
+        rng: the sample's generator.
+
+    Returns:
+        (4,) float64, xywh, pixels; inside the frame.
+
+    Raises:
+        InvalidCrop: the frame is too small, or the place drawn is plain.
+    """
+    height, width, _ = frame.shape
+    size, aspect, across, down = rng.random(4).tolist()
+    largest = max(LARGEST * min(height, width), SMALLEST)
+    side = SMALLEST * (largest / SMALLEST) ** size
+    elongation = MOST_ELONGATED ** (2 * aspect - 1)
+    w, h = side * math.sqrt(elongation), side / math.sqrt(elongation)
+    if w >= width or h >= height:
+        raise InvalidCrop(f"a region of {w:.0f}x{h:.0f} pixels doesn't fit into {width}x{height}")
+    x, y = across * (width - w), down * (height - h)
+    shown = frame.rgb().patch((int(x), int(y), math.ceil(side)), 16)[0].image()
+    if cv2.meanStdDev(cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY))[1].item() < LEAST_CONTRAST:
+        raise InvalidCrop(f"the region at {x:.0f}, {y:.0f} is plain")
+    return np.array([x, y, w, h])
+
+
+@dataclass(frozen=True)
+class ModalityDropout:
+    """Takes RGB or X, never both, from a (template, search) pair, so that the network can do without either.
+
+    A missing stream is black, which is what tracking makes of it (`patrack.tracker`). A missing X may show other images
+    that tell nothing, too, so that an X without information does no harm.
+
+    Attributes:
+        rgb, x: shares of the pairs that lack the stream; their sum is at most 1.
+        one_frame: share of these in which only the template or only the search frame lacks it, evenly.
+        x_shows: contents of a missing X, drawn evenly: kinds of `lib.datasets.substitutes`, or "frozen": the search
+            frame shows X of the template's frame, which keeps it.
+    """
+
+    rgb: float = 0.0
+    x: float = 0.0
+    one_frame: float = 0.5
+    x_shows: Sequence[str] = ("black",)
+
+    @property
+    def acts(self) -> bool:
+        """True if anything is ever dropped."""
+        return self.rgb > 0 or self.x > 0
+
+    def __call__(
+        self, template: DecodedFrame, search: DecodedFrame, rng: np.random.Generator
+    ) -> tuple[DecodedFrame, DecodedFrame]:
+        """Returns both frames, maybe with one stream replaced in one of them or in both.
+
+        Raises:
+            ValueError: a frame without X.
+        """
+        stream, frames = rng.random(2).tolist()
+        if stream >= self.rgb + self.x:
+            return template, search
+        in_template = not self.one_frame / 2 <= frames < self.one_frame
+        in_search = frames >= self.one_frame / 2
+        if stream < self.rgb:
+            return black_rgb(template) if in_template else template, black_rgb(search) if in_search else search
+        kind = self.x_shows[int(rng.integers(len(self.x_shows)))]
+        if kind == "frozen":
+            old = template.streams()[1] if template.shape == search.shape else search.streams()[1]
+            return template, DecodedFrame((search.streams()[0], old))
+        seed = rng.integers(2**32)  # one for both frames: the same color; noise is different where frames are cropped
+        return (
+            substitute_x(template, kind, np.random.default_rng(seed)) if in_template else template,
+            substitute_x(search, kind, np.random.default_rng(seed)) if in_search else search,
+        )
 
 
 class PairAugmentation:
@@ -139,7 +239,7 @@ class PairAugmentation:
     Args:
         template_size, search_size: sides of the crops, pixels.
         template_factor, search_factor: side of the cropped square in units of sqrt(w * h).
-        template_jitter, search_jitter: (centre, scale) as in `jitter_box`.
+        template_jitter, search_jitter: (center, scale) as in `jitter_box`.
         template_outline: width of the line around the target's box in the template, pixels of the crop; 0: none.
         stretch_jitter: standard deviation of the logarithm of a factor on width / height of everything in both crops,
             which keep the area they show; 0 consumes no random number.
@@ -208,7 +308,13 @@ class PairAugmentation:
             if flip < self.flip_probability:
                 frame, box = frame.flipped(), flip_boxes(box, frame.shape[1] - self.flip_shift)
             patch, label = self._crop(frame, box.tolist(), size, factor, jitter, stretch, rng)
-            crops.append(self._vary(patch.gray() if gray < self.gray_probability else patch, label, rng))
+            if gray < self.gray_probability:
+                patch = patch.gray()
+            # of this crop alone
+            brightness, crop_flip = rng.random(2).tolist()
+            if crop_flip < self.crop_flip_probability:
+                patch, label = patch.flipped(), flip_boxes(label, 1.0)
+            crops.append((Look(patch, 1.0 + self.brightness_jitter * (2.0 * brightness - 1.0)), label))
         (template, target), (search, label) = crops
         if self.template_outline:
             template = template._replace(outlined=target, outline=self.template_outline)
@@ -224,6 +330,7 @@ class PairAugmentation:
         stretch: float,
         rng: np.random.Generator,
     ) -> tuple[DecodedFrame, np.ndarray]:
+        """Cuts out the jittered, stretched square around a box; returns it and the box in it, normalized xywh."""
         height, width, _ = frame.shape
         if not (math.isfinite(sum(box)) and min(box[2:]) > 0):
             raise InvalidCrop(f"box {box} gives no crop")
@@ -242,9 +349,3 @@ class PairAugmentation:
         scales = np.array([side / across, side / down] * 2)
         label = crop.box_to_crop(np.array(box) * scales, np.array(around) * scales, size / side, size)
         return frame.stretched_patch((left, top, across, down), size), label
-
-    def _vary(self, patch: DecodedFrame, label: np.ndarray, rng: np.random.Generator) -> tuple[Look, np.ndarray]:
-        brightness, flip = rng.random(2).tolist()
-        if flip < self.crop_flip_probability:
-            patch, label = patch.flipped(), flip_boxes(label, 1.0)
-        return Look(patch, 1.0 + self.brightness_jitter * (2.0 * brightness - 1.0)), label

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pickle
+import random
 import shutil
 import time
 import zipfile
 import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,38 +21,23 @@ from patrack.files import atomic_write
 
 __all__ = [
     "FORMAT",
-    "CheckpointError",
     "Position",
     "TrainingState",
-    "config_differences",
     "load_state",
     "model_state",
     "restore_model",
+    "rng_state",
     "save_state",
+    "seed_everything",
+    "set_rng_state",
 ]
 
 FORMAT = 1
-NEUTRAL_KEYS = (
-    "data.cache_frames",
-    "data.num_workers",
-    "data.root",
-    "train.checkpoint_every",
-    "train.checkpoint_minutes",
-    "train.compile",
-    "train.max_batch_per_process",
-    "train.print_every",
-    "train.val_every",
-)
-"""Keys that may differ on resume: they change how a run is carried out, not what comes out of it."""
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; the message says which and why."""
 
 
 @dataclass
 class Position:
-    """Where a run stands: epoch (from 1), steps done in it, steps done in all, seconds spent."""
+    """Progress of a run: epoch (from 1), steps done in it, steps done in all, seconds spent."""
 
     epoch: int = 1
     step: int = 0
@@ -69,9 +56,9 @@ class TrainingState:
         optimizer, scaler: their `state_dict`s.
         epoch: the epoch to go on with, from 1.
         step: steps of that epoch already done; all of them: only what ends an epoch is left to do.
-        global_step: optimiser steps done in the run.
+        global_step: optimizer steps done in the run.
         seconds: wall time spent so far.
-        rng: see `lib.training.seeding.rng_state`.
+        rng: see `rng_state`.
     """
 
     config: dict[str, Any]
@@ -87,7 +74,7 @@ class TrainingState:
 
 
 def model_state(model: nn.Module, trainable: str) -> dict[str, Tensor]:
-    """What training changes: the whole model for "all", the tensors inside adapters for "adapters"."""
+    """Returns the tensors that training changes: all for "all", those inside adapters for "adapters"."""
     state = model.state_dict()
     if trainable == "all":
         return state
@@ -99,7 +86,7 @@ def restore_model(model: nn.Module, state: dict[str, Tensor], trainable: str) ->
     """Puts a checkpoint's tensors back; the foundation of an adapter run must already be loaded.
 
     Raises:
-        CheckpointError: names or shapes differ; lists them.
+        ValueError: names or shapes differ; lists them.
     """
     wanted = model_state(model, trainable)
     problems = [f"missing {name}" for name in wanted.keys() - state.keys()]
@@ -110,7 +97,7 @@ def restore_model(model: nn.Module, state: dict[str, Tensor], trainable: str) ->
         if state[name].shape != wanted[name].shape
     ]
     if problems:
-        raise CheckpointError("checkpoint does not fit the model: " + "; ".join(sorted(problems)))
+        raise ValueError("checkpoint does not fit the model: " + "; ".join(sorted(problems)))
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(state[name])
@@ -128,7 +115,10 @@ def save_state(state: TrainingState, path: Path) -> None:
         with atomic_write(path, "wb") as file:
             torch.save(content, file)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        kept = f"the older one (of {_age(path)}) is untouched" if path.exists() else "there is no older one"
+        kept = "there is no older one"
+        if path.exists():
+            written = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
+            kept = f"the older one (of {written}) is untouched"
         free = shutil.disk_usage(path.parent).free / 1e6 if path.parent.is_dir() else 0
         raise OSError(
             f"cannot write checkpoint {path} ({error}): it needs {_bytes(content) / 1e6:.3g} MB, {free:.3g} MB are "
@@ -137,41 +127,21 @@ def save_state(state: TrainingState, path: Path) -> None:
 
 
 def _bytes(value: Any) -> int:
-    """Size of the tensors in nested dictionaries and lists, nearly all of a checkpoint."""
+    """Adds up the tensors in nested dictionaries and lists, nearly all of a checkpoint."""
     if isinstance(value, Tensor):
         return value.nbytes
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
     return sum(_bytes(item) for item in items)
 
 
-def _age(path: Path) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(path.stat().st_mtime))
-
-
 def load_state(path: Path) -> TrainingState:
     """Reads a checkpoint without executing anything in it.
 
     Raises:
-        CheckpointError: damaged, or not a training checkpoint of this format; names the file.
+        ValueError: damaged, or not a training checkpoint of this format; names the file.
         FileNotFoundError: there is no such file.
     """
-    _check_bytes(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
-    if not isinstance(content, dict) or content.pop("kind", None) != "patrack-training":
-        raise CheckpointError(f"{path} is not a training checkpoint")
-    found = content.pop("format", None)
-    names = {field.name for field in fields(TrainingState)}
-    if found != FORMAT or content.keys() != names:
-        raise CheckpointError(f"{path} has checkpoint format {found}, this version reads {FORMAT}")
-    return TrainingState(**content)
-
-
-def _check_bytes(path: Path) -> None:
-    """Compares the checksums that lie in the file, which torch does not do: other bits would be trained on."""
+    # torch does not compare the checksums that lie in the file: other bits would be trained on
     try:
         with zipfile.ZipFile(path) as file:
             damaged = file.testzip()
@@ -182,22 +152,50 @@ def _check_bytes(path: Path) -> None:
     if reason:
         others = sorted(other.name for other in path.parent.glob("epoch_*.pt") if other != path)
         older = f"copy an older one over it ({', '.join(others)}), or " if others else ""
-        raise CheckpointError(
+        raise ValueError(
             f"{path} cannot be read as a checkpoint: it is damaged or cut off ({reason}); {older}start anew "
             "with --overwrite"
         )
 
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or content.pop("kind", None) != "patrack-training":
+        raise ValueError(f"{path} is not a training checkpoint")
+    version = content.pop("format", None)
+    if version != FORMAT or content.keys() != {field.name for field in fields(TrainingState)}:
+        raise ValueError(f"{path} has checkpoint format {version}, this version reads {FORMAT}")
+    return TrainingState(**content)
 
-def config_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """For every key that differs and matters for the result: its dotted name and a line "key: old -> new"."""
-    lines = {}
-    for key in sorted(old.keys() | new.keys()):
-        name = f"{prefix}{key}"
-        before, after = old.get(key), new.get(key)
-        if name in NEUTRAL_KEYS or before == after:
-            continue
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines |= config_differences(before, after, f"{name}.")
-        else:
-            lines[name] = f"{name}: {before!r} -> {after!r}"
-    return lines
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, NumPy and torch (all devices): initial weights, dropout and stochastic depth follow from it.
+
+    Samples do not: each has a generator of its own (`lib.training.sampling.sample_generator`).
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def rng_state() -> dict[str, Any]:
+    """Reads the Python, NumPy, torch and CUDA generators, in types that `torch.load(weights_only=True)` accepts."""
+    name, keys, position, has_gauss, cached = cast(tuple, np.random.get_state())
+    return {
+        "python": random.getstate(),
+        "numpy": (name, torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Restores what `rng_state` returned; the CUDA part is skipped when the number of devices differs."""
+    random.setstate(state["python"])
+    name, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"].cpu())
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([item.cpu() for item in state["cuda"]])

@@ -13,38 +13,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib.processes import Processes, reason_of
-from lib.training.checkpoint import CheckpointError, TrainingState, config_differences, load_state
-from lib.training.interrupt import Interrupted
+from lib.distributed import DistributedContext, reason_of
+from lib.training.checkpoint import TrainingState, load_state
+from lib.training.compare import config_differences
 from lib.training.manifest import MANIFEST, read_manifest, update_manifest
-from lib.training.trainer import LAST
+from lib.training.trainer import LAST, Interrupted
 from patrack import config as config_files
+from patrack.build import ADAPTERS, FOUNDATION, MODEL
 from patrack.config.schema import Config
 
-__all__ = [
-    "ADAPTERS",
-    "FOUNDATION",
-    "MODEL",
-    "RunFolderError",
-    "check_free",
-    "holds_run",
-    "locked",
-    "prepare_folder",
-    "recorded",
-    "resumed_state",
-]
+__all__ = ["check_free", "files_of_run", "locked", "prepare_folder", "recorded", "resumed_state"]
 
 logger = logging.getLogger(__name__)
 
-ADAPTERS, FOUNDATION, MODEL = "adapters.safetensors", "foundation.safetensors", "model.safetensors"
-LOCK = ".lock"
-WRITTEN = ("checkpoints", "tensorboard", "train.csv", "validation.csv", "train.log", config_files.SAVED_NAME, MANIFEST)
+WRITTEN = (
+    *("checkpoints", "tensorboard", "train.csv", "validation.csv", "train.log", config_files.SAVED_NAME, MANIFEST),
+    *(ADAPTERS, FOUNDATION, MODEL),
+)
 LEFTOVERS = (".tmp-*", ".*.tmp")
 """Names that half-written files have: of `patrack.files.atomic_write` and of `patrack.weights`."""
-
-
-class RunFolderError(ValueError):
-    """The run folder cannot be used as asked."""
 
 
 @contextmanager
@@ -52,11 +39,11 @@ def locked(folder: Path) -> Iterator[None]:
     """Makes a run folder this process's own; the lock goes with the process, however it ends.
 
     Raises:
-        RunFolderError: another process trains in it, or it cannot be written.
+        ValueError: another process trains in it, or it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")
+        file = (folder / ".lock").open("a")
     except OSError as error:
         raise _not_writable(folder, error) from error
     with file:
@@ -67,7 +54,7 @@ def locked(folder: Path) -> Iterator[None]:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise RunFolderError(f"another process is training in {folder}: wait for it, or stop it") from None
+                    raise ValueError(f"another process is training in {folder}: wait for it, or stop it") from None
                 logger.warning("%s cannot be locked (%s): let no second process train in it", folder, error)
         yield
 
@@ -76,11 +63,11 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
     """Makes the run folder or checks that it may be used; removes half-written files of a run that was killed.
 
     Raises:
-        RunFolderError: it holds a run and neither flag is given, there is none to resume, or it cannot be written.
+        ValueError: it holds a run and neither flag is given, there is none to resume, or it cannot be written.
     """
-    present = _present(folder)
+    present = files_of_run(folder)
     if resume and not present:
-        raise RunFolderError(f"--resume: there is no run in {folder}; leave --resume out to start one")
+        raise ValueError(f"--resume: there is no run in {folder}; leave --resume out to start one")
     if not (resume or overwrite):
         check_free(folder)
     try:
@@ -99,46 +86,40 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise _not_writable(folder, error) from error
 
 
-def holds_run(folder: Path) -> bool:
-    """Whether a run has written anything here."""
-    return bool(_present(folder))
-
-
-def check_free(folder: Path) -> None:
-    """A new run may begin here: there is nothing, or only what a run left that failed before it began.
-
-    Raises:
-        RunFolderError: it holds a run.
-    """
-    present = _present(folder)
-    if present and not _never_began(folder, present):
-        raise RunFolderError(
-            f"{folder} already holds a run ({', '.join(present)}): give --resume to go on with it, --overwrite to "
-            "delete it and start anew, or another --output or name=..."
-        )
-
-
-def _present(folder: Path) -> list[str]:
-    return [name for name in (*WRITTEN, ADAPTERS, FOUNDATION, MODEL) if (folder / name).exists()]
-
-
-def _never_began(folder: Path, present: list[str]) -> bool:
-    """Whether a run failed here at its start, over a wrong --device or --data-root say: nothing of it can be lost."""
-    if not {"checkpoints", "train.log", MANIFEST}.issuperset(present) or any(folder.glob("checkpoints/*.pt")):
-        return False
-    manifest = read_manifest(folder)
-    return "config" not in manifest and manifest.get("status") in ("failed", "interrupted", "running")
-
-
-def _not_writable(folder: Path, error: OSError) -> RunFolderError:
-    return RunFolderError(
+def _not_writable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(
         f"cannot write to the run folder {folder} (from --output): {error.strerror}; give another --output, or make it "
         "writable"
     )
 
 
+def files_of_run(folder: Path) -> list[str]:
+    """Lists files and folders that a run has written here; empty if there is none."""
+    return [name for name in WRITTEN if (folder / name).exists()]
+
+
+def check_free(folder: Path) -> None:
+    """Checks that a new run may begin here: there is nothing, or only what a run left that failed before it began.
+
+    Raises:
+        ValueError: it holds a run.
+    """
+    present = files_of_run(folder)
+    if not present:
+        return
+    # nothing can be lost of a run that failed at its start, over a wrong --device or --data-root say
+    if {"checkpoints", "train.log", MANIFEST}.issuperset(present) and not any(folder.glob("checkpoints/*.pt")):
+        manifest = read_manifest(folder)
+        if "config" not in manifest and manifest.get("status") in ("failed", "interrupted", "running"):
+            return
+    raise ValueError(
+        f"{folder} already holds a run ({', '.join(present)}): give --resume to go on with it, --overwrite to "
+        "delete it and start anew, or another --output or name=..."
+    )
+
+
 def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -> TrainingState | None:
-    """The last checkpoint; None if the run was stopped before it wrote one.
+    """Reads the last checkpoint; None if the run was stopped before it wrote one.
 
     Args:
         folder: of the run.
@@ -146,23 +127,30 @@ def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -
         allowed: keys (or groups of keys) that may differ from the run's.
 
     Raises:
-        CheckpointError: another configuration; lists what differs. Or `allowed` holds an unknown key.
+        ValueError: another configuration; lists what differs. Or `allowed` holds an unknown key.
     """
-    _check_keys(config, allowed)
-    path = folder / "checkpoints" / LAST
-    saved = folder / config_files.SAVED_NAME
+    # a misspelled key must not look like one that did not differ
+    new = config.model_dump(mode="json")
+    known = _keys(new)
+    for key in allowed:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"--allow-changes: there is no setting {key!r}{hint}")
+
+    path, saved = folder / "checkpoints" / LAST, folder / config_files.SAVED_NAME
     state = load_state(path) if path.exists() else None
     if state is None and not saved.exists():
         return None
     # validated: keys that are newer than the run get the values that it had
     old = config_files.load(saved) if state is None else Config.model_validate(state.config)
-    differences = config_differences(old.model_dump(mode="json"), config.model_dump(mode="json"))
+    differences = config_differences(old.model_dump(mode="json"), new)
     refused = [line for key, line in differences.items() if not any(f"{key}.".startswith(f"{a}.") for a in allowed)]
     if refused:
-        raise CheckpointError(
+        raise ValueError(
             f"--resume: {path if state else saved} is from another configuration:\n  " + "\n  ".join(refused) + "\n"
             "Give the same settings, start another run (another --output or name=...), or accept a run that is of one "
-            "piece no longer: --allow-changes " + " ".join(key for key in differences)
+            "piece no longer: --allow-changes " + " ".join(differences)
         )
     for line in differences.values():
         logger.warning("going on with another setting: %s", line)
@@ -173,18 +161,8 @@ def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -
     return state
 
 
-def _check_keys(config: Config, allowed: Collection[str]) -> None:
-    """A misspelt key must not look like one that did not differ."""
-    known = _keys(config.model_dump(mode="json"))
-    for key in allowed:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise CheckpointError(f"--allow-changes: there is no setting {key!r}{hint}")
-
-
 def _keys(group: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of all settings and groups of settings."""
+    """Lists dotted names of all settings and groups of settings."""
     names = []
     for key, value in group.items():
         names += [prefix + key, *(_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else ())]
@@ -192,8 +170,8 @@ def _keys(group: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 @contextmanager
-def recorded(folder: Path, processes: Processes) -> Iterator[list[str]]:
-    """Writes to the manifest how the run ended, and why if it failed: the first process does.
+def recorded(folder: Path, context: DistributedContext) -> Iterator[list[str]]:
+    """Writes to the manifest how the run ended, and why if it failed: the main process does.
 
     Yields:
         An empty list, to be filled once training begins. A finished run that is only asked in vain to go on (with other
@@ -201,23 +179,18 @@ def recorded(folder: Path, processes: Processes) -> Iterator[list[str]]:
     """
     began: list[str] = []
     earlier = {}
-    if processes.first:
+    if context.is_main:
         earlier = {key: value for key, value in read_manifest(folder).items() if key in ("status", "command", "error")}
         update_manifest(folder, {"status": "running", "command": sys.argv, "error": None})
     try:
         yield began
     except BaseException as error:
         stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-        reason = str(error) if stopped else processes.first_failure(reason_of(error))
-        if processes.first:
+        reason = str(error) if stopped else context.first_failure(reason_of(error))
+        if context.is_main:
             ended = {"status": "interrupted" if stopped else "failed", "error": reason}
-            _note(folder, earlier if earlier.get("status") == "finished" and not began else ended)
+            try:
+                update_manifest(folder, earlier if earlier.get("status") == "finished" and not began else ended)
+            except OSError as second:  # disk full, say: must not hide the first error
+                logger.error("%s does not say how the run ended: %s", folder / MANIFEST, second)
         raise
-
-
-def _note(folder: Path, values: dict[str, Any]) -> None:
-    """Updates the manifest when a run has failed; a second failure (disk full) must not hide the first."""
-    try:
-        update_manifest(folder, values)
-    except OSError as error:
-        logger.error("%s does not say how the run ended: %s", folder / MANIFEST, error)

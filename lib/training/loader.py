@@ -1,11 +1,14 @@
-"""From sample numbers to batches: reading frames, augmentation, collation, worker processes."""
+"""From the `data` section of an experiment to batches: data sets, samples, collation, worker processes."""
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,16 +16,27 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from lib import datasets
 from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import decode_frame
 from lib.datasets.sequence import Sequence
-from lib.training.augment import InvalidCrop, Look, PairAugmentation, PairCrops
-from lib.training.regions import draw_region
-from lib.training.sampling import FramePair, PairSampler
-from lib.training.seeding import sample_generator
-from lib.training.whole_batch import share_of
+from lib.training.augment import InvalidCrop, Look, ModalityDropout, PairAugmentation, PairCrops, draw_region
+from lib.training.cache import FrameCache
+from lib.training.sampling import FramePair, PairSampler, Source, sample_generator
+from patrack.config.schema import Config, SourceConfig
 from patrack.network import normalize
 
-__all__ = ["MAX_DRAWS", "Batch", "EpochBatches", "PairDataset", "SampleError", "make_loader"]
+__all__ = [
+    "MAX_DRAWS",
+    "Batch",
+    "EpochBatches",
+    "PairDataset",
+    "SampleError",
+    "build_dataset",
+    "frame_reader",
+    "load_sources",
+    "make_loader",
+]
 
 MAX_DRAWS = 100
 """Pairs tried for one sample before its invalid crops count as a fault of the data."""
@@ -64,18 +78,18 @@ class Batch:
         return Batch(self.template.pin_memory(), self.search.pin_memory(), self.boxes.pin_memory(), self.frames)
 
     def to_device(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Network inputs on a device: template (B, C, Hz, Hz), search (B, C, Hx, Hx), normalized; boxes (B, 4)."""
+        """Copies and normalizes network inputs: template (B, C, Hz, Hz), search (B, C, Hx, Hx), boxes (B, 4)."""
         template, search, boxes = (
             item.to(device, non_blocking=True) for item in (self.template, self.search, self.boxes)
         )
         return normalize(template.movedim(1, -1)), normalize(search.movedim(1, -1)), boxes
 
     def part(self, first: int, end: int) -> Batch:
-        """Samples `first` to `end` - 1."""
+        """Returns samples `first` to `end` - 1."""
         return Batch(*(item[first:end] for item in (self.template, self.search, self.boxes, self.frames)))
 
     def pairs(self) -> list[FramePair]:
-        """What each sample was made of."""
+        """Lists the frames that each sample was made of."""
         return [FramePair(*row) for row in self.frames.tolist()]
 
 
@@ -88,8 +102,8 @@ class PairDataset(Dataset):
         read_frame: (sequence, frame number) -> the frame.
         seed: of the run.
         channels: 3 keeps the RGB triple only; 6 needs both modalities.
-        region_probability: share of the pairs that follow a part of the template's frame (`lib.training.regions`);
-            0 consumes no random number.
+        region_probability: share of the pairs that follow a part of the template's frame (`draw_region`); 0 consumes
+            no random number.
         redraw_on_error: a pair that cannot be read leads to another draw, as in the published code.
     """
 
@@ -108,50 +122,123 @@ class PairDataset(Dataset):
         self.region_probability = region_probability
 
     def __getitem__(self, key: Key) -> tuple[PairCrops, FramePair]:
-        """One sample.
+        """Makes one sample.
 
         Raises:
             SampleError: a frame cannot be read or used, or 100 draws in a row gave no valid sample.
         """
-        return self._sample(key, *self._start(key))
+        return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: list[Key]) -> list[tuple[PairCrops, FramePair]]:
-        """The samples of a batch. All are drawn before the first is read: between images, small code runs cold."""
-        return [self._sample(key, *start) for key, start in zip(keys, [self._start(key) for key in keys], strict=True)]
-
-    def _start(self, key: Key) -> tuple[np.random.Generator, FramePair]:
-        rng = sample_generator(self.seed, *key)
-        return rng, self.sampler.draw(rng)
+        """Makes the samples of a batch; torch's loader calls it."""
+        # all are drawn before the first is read: between images, small code runs cold
+        rngs = [sample_generator(self.seed, *key) for key in keys]
+        pairs = [self.sampler.draw(rng) for rng in rngs]
+        return [self._sample(*one) for one in zip(keys, rngs, pairs, strict=True)]
 
     def _sample(self, key: Key, rng: np.random.Generator, pair: FramePair) -> tuple[PairCrops, FramePair]:
-        sample = f"sample {key[1]} of epoch {key[0]}"
         for _ in range(MAX_DRAWS):
+            sequence, boxes = self.sampler.sequence(pair), self.sampler.sequence(pair).boxes
             try:
-                return self._crops(pair, rng), pair
-            except InvalidCrop as error:
-                fault = f"{self.sampler.describe(pair)}: {error}"
+                follows_region = self.region_probability and rng.random() < self.region_probability
+                template = self._frame(sequence, pair.template)
+                if follows_region:
+                    region = draw_region(template, rng)
+                    return self.augment(template, region, template, region, rng), pair
+                search = self._frame(sequence, pair.search)
+                return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng), pair
             except (ValueError, OSError, cv2.error) as error:
                 fault = f"{self.sampler.describe(pair)}: {error}"
-                if not self.redraw_on_error:
-                    raise SampleError(f"{sample}: {fault}") from error
+                if not (self.redraw_on_error or isinstance(error, InvalidCrop)):
+                    raise SampleError(f"sample {key[1]} of epoch {key[0]}: {fault}") from error
             pair = self.sampler.draw(rng)
-        raise SampleError(f"{sample}: {MAX_DRAWS} draws without a valid crop; last: {fault}")
-
-    def _crops(self, pair: FramePair, rng: np.random.Generator) -> PairCrops:
-        sequence = self.sampler.sequence(pair)
-        if self.region_probability and rng.random() < self.region_probability:
-            frame = self._frame(sequence, pair.template)
-            region = draw_region(frame, rng)
-            return self.augment(frame, region, frame, region, rng)
-        template, search = (self._frame(sequence, number) for number in (pair.template, pair.search))
-        boxes = sequence.boxes
-        return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng)
+        raise SampleError(f"sample {key[1]} of epoch {key[0]}: {MAX_DRAWS} draws without a valid crop; last: {fault}")
 
     def _frame(self, sequence: Sequence, number: int) -> DecodedFrame:
         frame = self.read_frame(sequence, number)
         if frame.shape[2] < self.channels:
             raise ValueError(f"frame {number} has no X modality, which this experiment needs")
         return frame if self.channels == 6 else frame.rgb()
+
+
+def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[Source]]:
+    """Loads the data sets of data.train and data.val.
+
+    Args:
+        config: the experiment.
+        root: folder that holds the data sets.
+
+    Raises:
+        ValueError: unknown, missing or inconsistent data sets.
+    """
+
+    def load(item: SourceConfig) -> Source:
+        excluded = set(item.exclude_attributes)
+        loaded = datasets.load(item.name, item.split, Path(item.root) if item.root else None, root)
+        sequences = tuple(sequence for sequence in loaded if excluded.isdisjoint(sequence.attributes))
+        return Source(f"{item.name}/{item.split}", sequences, item.weight)
+
+    val = config.data.val if config.data.val_samples else []
+    return [load(item) for item in config.data.train], [load(item) for item in val]
+
+
+def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:
+    """Returns a function that reads a frame of these sources: from its files (those of X only if needed), or from
+    `FrameCache` with data.cache_frames.
+    """
+    with_x = config.modality != "rgb"
+    if not config.data.cache_frames:
+        return functools.partial(decode_frame, with_x=with_x)
+    sequences = (sequence for source in sources for sequence in source.sequences)
+    return FrameCache.build(sequences, with_x=with_x).read_frame
+
+
+def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, training: bool) -> PairDataset:
+    """Makes the samples of an experiment.
+
+    Args:
+        config: the experiment.
+        sources: to draw from.
+        frames: reads a frame.
+        training: False leaves out brightness, the flip of single crops and modality dropout, and puts every box
+            where it is.
+
+    Raises:
+        ValueError: modality dropout for a model of one stream; or as `PairSampler`.
+    """
+    data, model, crop = config.data, config.model, config.crop
+    dropout = ModalityDropout(**data.modality_dropout.model_dump())
+    if training and dropout.acts and model.streams != "both":
+        raise ValueError(
+            f"data.modality_dropout (rgb {dropout.rgb}, x {dropout.x}) needs two streams, but model.streams is "
+            f"{model.streams}: set data.modality_dropout.rgb=0 data.modality_dropout.x=0"
+        )
+    augment = PairAugmentation(
+        template_size=model.template_size,
+        search_size=model.search_size,
+        template_factor=crop.template_factor,
+        search_factor=crop.search_factor,
+        template_jitter=(data.template_center_jitter, data.template_scale_jitter),
+        search_jitter=(data.search_center_jitter, data.search_scale_jitter),
+        template_outline=crop.template_outline,
+        stretch_jitter=data.stretch_jitter if training else 0.0,
+        gray_probability=data.gray_probability,
+        flip_probability=data.flip_probability,
+        crop_flip_probability=data.crop_flip_probability,
+        brightness_jitter=data.brightness_jitter,
+        dropout=dropout,
+        flip_shift=1 if training and data.flip_label == "published" else 0,
+        training=training,
+    )
+    return PairDataset(
+        PairSampler(sources, data.max_gap),
+        augment,
+        frames,
+        config.seed,
+        channels=3 if config.modality == "rgb" else 6,
+        redraw_on_error=data.redraw_on_error,
+        region_probability=data.region_probability if training else 0.0,
+    )
 
 
 class EpochBatches(Sampler[list[Key]]):
@@ -161,23 +248,24 @@ class EpochBatches(Sampler[list[Key]]):
         samples: per epoch; an incomplete last batch is left out.
         batch_size: pairs per step, over all processes.
         rank: of this process.
-        world: number of processes; each computes consecutive samples of every batch.
+        world_size: number of processes; each computes consecutive samples of every batch, in numbers that differ by at
+            most one.
 
     Raises:
         ValueError: an epoch is smaller than a batch, or a batch smaller than the number of processes.
     """
 
-    def __init__(self, samples: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(self, samples: int, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
         if samples < batch_size:
             raise ValueError(f"samples per epoch ({samples}) must be at least the total batch size ({batch_size})")
-        if batch_size < world:
-            raise ValueError(f"a batch of {batch_size} pairs cannot be shared by {world} processes; start fewer")
+        if batch_size < world_size:
+            raise ValueError(f"a batch of {batch_size} pairs cannot be shared by {world_size} processes; start fewer")
         self.steps, self.batch_size = samples // batch_size, batch_size
-        self.share = share_of(batch_size, rank, world)
+        self.share = range(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         self.epoch = self.first = 0
 
     def start(self, epoch: int, first: int = 0) -> None:
-        """The next iteration yields batches `first`, `first` + 1, ... of `epoch`."""
+        """Makes the next iteration yield batches `first`, `first` + 1, ... of `epoch`."""
         self.epoch, self.first = epoch, first
 
     def __len__(self) -> int:
@@ -201,7 +289,7 @@ def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
 
 
 def _pixels(looks: list[Look]) -> Tensor:
-    """(B, C, H, W) uint8."""
+    """Makes (B, C, H, W) uint8."""
     height, width, channels = looks[0].patch.shape
     out = np.empty((len(looks), channels, height, width), np.uint8)
     for look, place in zip(looks, out, strict=True):
@@ -210,8 +298,8 @@ def _pixels(looks: list[Look]) -> Tensor:
 
 
 def make_loader(dataset: PairDataset, batches: EpochBatches, num_workers: int, pin_memory: bool = False) -> DataLoader:
-    """A loader of `Batch`es whose workers live as long as it does; 0 workers: samples are made in this process."""
-    workers = {"persistent_workers": True, "prefetch_factor": PREFETCH} if num_workers else {}
+    """Makes a loader of `Batch`es whose workers live as long as it does; 0 workers: this process makes the samples."""
+    workers: dict[str, Any] = {"persistent_workers": True, "prefetch_factor": PREFETCH} if num_workers else {}
     return DataLoader(
         dataset,
         batch_sampler=batches,

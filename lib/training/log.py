@@ -1,4 +1,4 @@
-"""What a run writes about itself: a CSV row per step (always), TensorBoard (if installed), log lines, `train.log`."""
+"""Logs of a run: a CSV row per step (always), TensorBoard (if installed), log lines, `train.log`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ __all__ = [
     "STEP_COLUMNS",
     "VALIDATION_COLUMNS",
     "CsvLog",
-    "StepWindow",
     "close_all",
+    "log_steps",
     "log_to_file",
+    "means",
     "open_tensorboard",
     "read_rows",
 ]
@@ -82,51 +82,42 @@ def close_all(*files: Any) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """Rows of such a file, numbers converted; a torn last line (killed while writing) is left out."""
+    """Reads the rows of a `CsvLog`, numbers converted; a torn last line (killed while writing) is left out."""
     with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.DictReader(file))
-    rows = []
-    for line in lines:
-        if None in line or None in line.values():
-            continue
-        values = {key: float(value) for key, value in line.items()}
-        rows.append({key: int(v) if key in ("step", "epoch") else v for key, v in values.items()})
-    return rows
-
-
-@dataclass
-class StepWindow:
-    """Sums over the steps since the last log line."""
-
-    sums: dict[str, float] = field(default_factory=dict)
-    steps: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0
-
-    def add(self, parts: Mapping[str, float], samples: int, seconds: float, waited: float) -> None:
-        """Adds one step: mean losses, pairs, wall time and the part of it spent waiting for data, seconds."""
-        for name, value in parts.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.steps += 1
-        self.samples += samples
-        self.seconds += seconds
-        self.waited += waited
-
-    def line(self) -> str:
-        """Means, speed and data share, for people."""
-        parts = "  ".join(f"{name} {total / self.steps:.4f}" for name, total in self.sums.items())
-        return f"{parts}  {self.samples / self.seconds:.1f} samples/s  data {100 * self.data_wait:.0f} %"
-
-    @property
-    def data_wait(self) -> float:
-        """Share of the time spent waiting for data, in [0, 1]."""
-        return self.waited / self.seconds if self.seconds else 0.0
+        return [
+            {key: int(value) if key in ("step", "epoch") else float(value) for key, value in line.items()}
+            for line in csv.DictReader(file)
+            if None not in line and None not in line.values()
+        ]
 
 
 def means(rows: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of every loss column over CSV rows; empty without rows."""
+    """Takes the mean of every loss column over CSV rows; empty without rows."""
     return {name: math.fsum(row[name] for row in rows) / len(rows) for name in LOSS_COLUMNS} if rows else {}
+
+
+def log_steps(title: str, rows: list[dict[str, float]], samples: int, num_workers: int) -> None:
+    """Logs means, speed and data share of some steps for people; warns if too much time went into waiting for data.
+
+    Args:
+        title: position in the run.
+        rows: of `CsvLog`, one per step.
+        samples: pairs per step.
+        num_workers: loader processes, named in the warning.
+    """
+    seconds = [samples / row["samples_per_second"] for row in rows]
+    waiting = sum(row["data_wait"] * time for row, time in zip(rows, seconds, strict=True)) / sum(seconds)
+    losses = "  ".join(f"{name} {value:.4f}" for name, value in means(rows).items())
+    speed, rate = len(rows) * samples / sum(seconds), rows[-1]["lr"]
+    logger.info("%s: %s  %.1f samples/s  data %.0f %%  lr %.3g", title, losses, speed, 100 * waiting, rate)
+    if waiting > DATA_WAIT_LIMIT:
+        logger.warning(
+            "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or set "
+            "data.cache_frames",
+            100 * waiting,
+            100 * DATA_WAIT_LIMIT,
+            num_workers,
+        )
 
 
 class Board:
@@ -139,12 +130,13 @@ class Board:
 
     def __init__(self, writer: Any, folder: Path) -> None:
         self._writer, self._folder = writer, folder
-        self._hook = threading.excepthook
-        threading.excepthook = self._in_thread
+        self._hook = hook = threading.excepthook
 
-    def _in_thread(self, failure: Any) -> None:
-        if not (isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__):
-            self._hook(failure)  # anything else is nothing that `add_scalar` or `close` will say
+        def in_thread(failure: Any) -> None:
+            if not (isinstance(failure.exc_value, OSError) and "tensorboard" in type(failure.thread).__module__):
+                hook(failure)  # anything else is nothing that `add_scalar` or `close` will say
+
+        threading.excepthook = in_thread
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """Adds a value.
@@ -172,7 +164,7 @@ class Board:
 
 
 def open_tensorboard(folder: Path, purge_step: int) -> Board | None:
-    """TensorBoard files, or None (and a log line) if the package is not installed.
+    """Opens TensorBoard files; returns None (with a log line) if the package is not installed.
 
     Args:
         folder: for the event files.
@@ -187,7 +179,7 @@ def open_tensorboard(folder: Path, purge_step: int) -> Board | None:
 
 
 class _LogFile(logging.FileHandler):
-    """Says once, not with every line, that a line could not be written."""
+    """A log file that says once, not with every line, that a line could not be written."""
 
     failed = False
 
@@ -207,7 +199,7 @@ class _LogFile(logging.FileHandler):
 
 @contextmanager
 def log_to_file(path: Path) -> Iterator[None]:
-    """Everything logged inside the block is also appended to a file, and the traceback of what ended it early."""
+    """Appends to a file what is logged inside the block, and the traceback of what ended it early."""
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

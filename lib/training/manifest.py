@@ -1,4 +1,4 @@
-"""`run.json`: what made the weights in a run folder, and how the run ended."""
+"""`run.json`, the manifest of a run folder: settings, data and machine that made its weights, and how the run ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lib.datasets.sequence import FileList, Sequence, VideoFrame
+from lib.datasets.sequence import FileList, VideoFrame
 from lib.training.sampling import Source, usable_frames
 from patrack.config import project_path
 from patrack.files import atomic_write
@@ -36,13 +36,17 @@ PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "safetensors", "
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Revision, versions and what the process runs on."""
-    revision = git_revision()
-    versions = {name: _version(name) for name in PACKAGES}
+    """Describes revision, versions and what the process runs on."""
+    revision, versions = git_revision(), {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
     return {
         "revision": revision,
         "dirty": None if revision is None else revision.endswith("+changes"),
-        "versions": {"python": platform.python_version()} | {k: v for k, v in versions.items() if v},
+        "versions": versions,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
@@ -50,7 +54,7 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def hardware() -> dict[str, Any]:
-    """Processor, cores, memory and GPUs of this machine."""
+    """Describes processor, cores, memory and GPUs of this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "host": platform.node(),
@@ -63,7 +67,7 @@ def hardware() -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """Commit of the project, with "+changes" if tracked files differ from it; None outside a repository."""
+    """Returns the project's commit, with "+changes" if tracked files differ from it; None outside a repository."""
     root = str(project_path())
     try:
         revision, changes = (
@@ -76,7 +80,7 @@ def git_revision() -> str | None:
 
 
 def describe_sources(sources: Iterable[Source]) -> list[dict[str, Any]]:
-    """Name, weight, counts and checksum of each data set."""
+    """Lists name, weight, counts and checksum of each data set."""
     return [
         {
             "name": source.name,
@@ -89,7 +93,8 @@ def describe_sources(sources: Iterable[Source]) -> list[dict[str, Any]]:
 
 
 def fingerprint(sources: Iterable[Source]) -> dict[str, Any]:
-    """Sequences, frames, and SHA-256 of the index: what a sample can be drawn from, wherever the files lie.
+    """Counts sequences and frames, and takes the SHA-256 of the index: what a sample can be drawn from, wherever the
+    files lie.
 
     The index is names, modalities, file names with their folder, boxes and flags, in order. Pixels are not read.
     """
@@ -97,13 +102,27 @@ def fingerprint(sources: Iterable[Source]) -> dict[str, Any]:
     for source in sources:
         digest.update(f"{source.name} {source.weight!r}\n".encode())
         for sequence in source.sequences:
-            _update(digest, sequence)
             sequences, frames = sequences + 1, frames + len(sequence)
+            digest.update(f"{sequence.name} {sequence.modality} {sequence.clip_depth} {len(sequence)}\n".encode())
+            for files in (sequence.rgb_files, sequence.x_files):
+                if isinstance(files, FileList):
+                    names = [files.folder.name, *files.names]
+                else:
+                    names = [
+                        f"{item.path.name}#{item.index}"
+                        if isinstance(item, VideoFrame)
+                        else f"{item.parent.name}/{item.name}"
+                        for item in files or ()
+                    ]
+                digest.update("\n".join([*names, ""]).encode())
+            digest.update(np.where(np.isnan(sequence.boxes), np.nan, sequence.boxes).astype(np.float64).tobytes())
+            for flags in (sequence.visible, sequence.absent):
+                digest.update(np.ascontiguousarray(flags, np.bool_).tobytes())
     return {"sequences": sequences, "frames": frames, "sha256": digest.hexdigest()}
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Returns the SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -120,7 +139,7 @@ def update_manifest(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """A run's manifest; empty if there is none.
+    """Reads a run's manifest; empty if there is none.
 
     Raises:
         ValueError: it is damaged; names the file.
@@ -133,27 +152,3 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no manifest of a run: it holds a {type(content).__name__}")
     return content
-
-
-def _update(digest: Any, sequence: Sequence) -> None:
-    digest.update(f"{sequence.name} {sequence.modality} {sequence.clip_depth} {len(sequence)}\n".encode())
-    for files in (sequence.rgb_files, sequence.x_files):
-        if isinstance(files, FileList):
-            names = [files.folder.name, *files.names]
-        else:
-            names = [_file_name(item) for item in files or ()]
-        digest.update("\n".join([*names, ""]).encode())
-    digest.update(np.where(np.isnan(sequence.boxes), np.nan, sequence.boxes).astype(np.float64).tobytes())
-    for flags in (sequence.visible, sequence.absent):
-        digest.update(np.ascontiguousarray(flags, np.bool_).tobytes())
-
-
-def _file_name(item: Path | VideoFrame) -> str:
-    return f"{item.path.name}#{item.index}" if isinstance(item, VideoFrame) else f"{item.parent.name}/{item.name}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

@@ -1,4 +1,4 @@
-"""Which two frames make a training pair: the causal rule of OSTrack and its descendants.
+"""Choosing the two frames of a training pair: the causal rule of OSTrack and its descendants.
 
 The published sampler draws another sample after any exception, so broken data goes unnoticed. Here only two stated
 rules lead to another draw (a gap without a visible frame, an invalid crop), both inside the sample's own generator;
@@ -15,7 +15,7 @@ import numpy as np
 
 from lib.datasets.sequence import Sequence
 
-__all__ = ["MIN_LENGTH", "MIN_USABLE", "FramePair", "PairSampler", "Source", "usable_frames"]
+__all__ = ["MIN_LENGTH", "MIN_USABLE", "FramePair", "PairSampler", "Source", "sample_generator", "usable_frames"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Source:
 
 @dataclass(frozen=True)
 class FramePair:
-    """What one sample is made of: numbers of the source, of the sequence in it, and of the two frames (from 0)."""
+    """The origin of one sample: numbers of the source, of the sequence in it, and of the two frames (from 0)."""
 
     source: int
     sequence: int
@@ -52,8 +52,16 @@ class FramePair:
     search: int
 
 
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Makes the generator of one training sample: a pure function of its three numbers (each below 2**32).
+
+    So what is drawn does not depend on how many workers or processes draw, nor on where a run was interrupted.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(np.array((seed, epoch, index), np.uint32))))
+
+
 def usable_frames(sequence: Sequence) -> np.ndarray:
-    """Numbers of the frames that training may show: visible, with a finite box of positive width and height.
+    """Lists the frames that training may show: visible, with a finite box of positive width and height.
 
     Returns:
         (n,) int64, ascending.
@@ -88,55 +96,46 @@ class PairSampler:
         self._usable: list[dict[int, np.ndarray]] = []
         self._numbers: list[np.ndarray] = []
         for source in self.sources:
-            usable = {n: usable_frames(sequence) for n, sequence in enumerate(source.sequences)}
-            kept = {
-                n: frames
-                for n, frames in usable.items()
-                if len(frames) >= (1 if source.sequences[n].still else MIN_USABLE)
-                and len(source.sequences[n]) >= (1 if source.sequences[n].still else MIN_LENGTH)
-            }
+            kept, total = {}, len(source.sequences)
+            for number, sequence in enumerate(source.sequences):
+                frames = usable_frames(sequence)
+                shortest, fewest = (1, 1) if sequence.still else (MIN_LENGTH, MIN_USABLE)
+                if len(sequence) >= shortest and len(frames) >= fewest:
+                    kept[number] = frames
             if not kept:
                 raise ValueError(
-                    f"{source.name}: none of its {len(usable)} sequences has at least {MIN_LENGTH} frames, "
+                    f"{source.name}: none of its {total} sequences has at least {MIN_LENGTH} frames, "
                     f"{MIN_USABLE} of them usable"
                 )
-            if len(kept) < len(usable):
-                logger.info(
-                    "%s: %d of %d sequences too short, left out", source.name, len(usable) - len(kept), len(usable)
-                )
+            if len(kept) < total:
+                logger.info("%s: %d of %d sequences too short, left out", source.name, total - len(kept), total)
             self._usable.append(kept)
             self._numbers.append(np.fromiter(kept, np.int64))
         weights = np.array([source.weight for source in self.sources], np.float64)
         self._cumulative = np.cumsum(weights / weights.sum())
 
     def draw(self, rng: np.random.Generator) -> FramePair:
-        """One pair; consumes a varying number of values of `rng`."""
+        """Draws one pair; consumes a varying number of values of `rng`."""
         source = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self.sources) - 1)
-        sequence = _any(self._numbers[source], rng)
-        template, search = self._frames(self._usable[source][sequence], rng)
-        return FramePair(source, sequence, template, search)
-
-    def _frames(self, usable: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
-        if len(usable) == 1:  # of a still
-            return int(usable[0]), int(usable[0])
+        # an index from `integers` is what `rng.choice` draws, in a fraction of its time
+        numbers = self._numbers[source]
+        sequence = int(numbers[rng.integers(len(numbers))])
+        usable = self._usable[source][sequence]
+        if len(usable) == 1:  # a still
+            return FramePair(source, sequence, int(usable[0]), int(usable[0]))
         gap = self.max_gap
         while True:  # ends: some template has a successor, and the gap grows until it is reached
-            template = _any(usable[:-1], rng)
+            template = int(usable[rng.integers(len(usable) - 1)])
             first, last = np.searchsorted(usable, [template + 1, template + gap])
             if first < last:
-                return template, int(usable[rng.integers(first, last)])
+                return FramePair(source, sequence, template, int(usable[rng.integers(first, last)]))
             gap += GAP_GROWTH
 
     def sequence(self, pair: FramePair) -> Sequence:
-        """The sequence that a pair was drawn from."""
+        """Returns the sequence that a pair was drawn from."""
         return self.sources[pair.source].sequences[pair.sequence]
 
     def describe(self, pair: FramePair) -> str:
-        """One line that finds the pair again: data set, sequence, frames."""
+        """Names data set, sequence and frames in one line, so that the pair can be found again."""
         name = self.sequence(pair).name
         return f"{self.sources[pair.source].name}: {name}, template frame {pair.template}, search frame {pair.search}"
-
-
-def _any(numbers: np.ndarray, rng: np.random.Generator) -> int:
-    """One of (n,) integers: what `rng.choice` draws, in a fraction of its time."""
-    return int(numbers[rng.integers(len(numbers))])

@@ -3,33 +3,81 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
+import threading
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from lib.processes import Processes
+from lib.distributed import DistributedContext
 from lib.training import log
-from lib.training.checkpoint import Position, TrainingState, model_state, restore_model, save_state
-from lib.training.interrupt import Interrupted, StopSignal
+from lib.training.checkpoint import (
+    Position,
+    TrainingState,
+    model_state,
+    restore_model,
+    rng_state,
+    save_state,
+    set_rng_state,
+)
 from lib.training.loader import Batch, EpochBatches, PairDataset, make_loader
-from lib.training.optim import keep_ratio_at, learning_rate_factor, set_learning_rate
-from lib.training.seeding import rng_state, set_rng_state
-from lib.training.step import BatchStep, NotFiniteError
+from lib.training.step import BatchStep, keep_ratio_at, learning_rate_factor, set_learning_rate
 from patrack import freeze_batchnorm
 from patrack.config.schema import Config
 
-__all__ = ["LAST", "NotFiniteError", "Trainer"]
+__all__ = ["LAST", "Interrupted", "StopSignal", "Trainer"]
 
 logger = logging.getLogger(__name__)
 
 LAST = "last.pt"
 NAMED_PAIRS = 8
+
+
+class Interrupted(Exception):
+    """A run was stopped by a signal after its checkpoint was written.
+
+    Attributes:
+        exit_code: 128 + signal number, as shells count.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+class StopSignal:
+    """Context manager that catches the first Ctrl-C or SIGTERM; a second one acts at once (KeyboardInterrupt).
+
+    Outside the main thread it catches nothing.
+
+    Attributes:
+        number: of the signal that was caught; the training loop looks at it after every step.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignal:
+        def stop(number: int, _: FrameType | None) -> None:
+            if self.number is not None:
+                raise KeyboardInterrupt
+            self.number = number
+            logger.warning("%s: stopping after this step; once more to stop at once", signal.Signals(number).name)
+
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
 
 class Trainer:
@@ -43,39 +91,39 @@ class Trainer:
         folder: run folder; checkpoints, CSV logs and TensorBoard files go there.
         device: to train on.
         foundation: hash of the frozen foundation, written to checkpoints; "" if it trains.
-        processes: that share every batch. All hold the same weights and draw the same random numbers; only the first
-            one writes.
+        context: the processes that share every batch. All hold the same weights and draw the same random numbers; only
+            the main one writes.
     """
 
     def __init__(
         self,
         config: Config,
-        model: nn.Module,
+        model: Network,
         train_data: PairDataset,
         val_data: PairDataset | None,
         folder: Path,
         device: torch.device,
         foundation: str = "",
-        processes: Processes | None = None,
+        context: DistributedContext | None = None,
     ) -> None:
         train, data = config.train, config.data
         self.config, self.folder, self.device, self.foundation = config, folder, device, foundation
-        self.processes = processes or Processes()
+        self.context = context or DistributedContext()
         self.model = model.to(device)
-        rank, world = self.processes.rank, self.processes.world
-        self.batches = EpochBatches(data.samples_per_epoch, train.total_batch_size, rank, world)
-        self.work = BatchStep(train, self.model, device, self.processes)
+        rank, world_size = self.context.rank, self.context.world_size
+        self.batches = EpochBatches(data.samples_per_epoch, train.total_batch_size, rank, world_size)
+        self.work = BatchStep(train, self.model, device, self.context)
         self.steps_per_epoch = self.batches.steps
         self.train_data, self.val_data = train_data, val_data if data.val_samples else None
-        self._loader: DataLoader | None = None
         self.position = Position()
+        self._loader: DataLoader | None = None
         self._stop = StopSignal()
         self._started: float | None = None
         self._saved = 0.0
-        self._no_bar = None if self.processes.first else True  # None: a bar if there is a terminal
+        self._no_bar = None if self.context.is_main else True  # None: a bar if there is a terminal
         self._steps: log.CsvLog | None = None
         self._validations: log.CsvLog | None = None
-        self._board: Any = None
+        self._board: log.Board | None = None
 
     @property
     def seconds(self) -> float:
@@ -84,7 +132,7 @@ class Trainer:
         return self.position.seconds + running
 
     def state(self) -> TrainingState:
-        """Everything a continuation needs."""
+        """Collects everything a continuation needs."""
         at = self.position
         return TrainingState(
             config=self.config.model_dump(mode="json"),
@@ -108,18 +156,18 @@ class Trainer:
         set_rng_state(state.rng)
 
     def save(self, name: str = LAST) -> Path:
-        """Writes a checkpoint (the first process does) and returns its path.
+        """Writes a checkpoint (the main process does) and returns its path.
 
         Raises:
-            NotFiniteError: NaN or infinity among the weights; the older checkpoint stays.
+            FloatingPointError: NaN or infinity among the weights; the older checkpoint stays.
             OSError: it can't be written.
         """
         path = self.folder / "checkpoints" / name
-        if self.processes.first:
+        if self.context.is_main:
             state = self.state()
             bad = [name for name, tensor in state.model.items() if not torch.isfinite(tensor).all()]
             if bad:
-                raise NotFiniteError(
+                raise FloatingPointError(
                     f"{len(bad)} of {len(state.model)} trained tensors hold NaN or infinity after step "
                     f"{state.global_step}, {bad[0]} among them; the last checkpoint is from before. {self._advice()}"
                 )
@@ -127,96 +175,91 @@ class Trainer:
         self._saved = time.monotonic()
         return path
 
-    def _save_if_due(self) -> None:
-        minutes = self.config.train.checkpoint_minutes
-        if self.processes.first and minutes and time.monotonic() - self._saved >= 60 * minutes:
-            self.save()
-
     def fit(self) -> None:
         """Trains from the present position to the last epoch.
 
         Raises:
             Interrupted: a signal came; the checkpoint is written.
-            NotFiniteError: NaN or infinity; the last checkpoint is from before it.
+            FloatingPointError: NaN or infinity; the last checkpoint is from before it.
             SampleError: a sample cannot be read.
         """
-        at = self.position
+        at, train, elimination = self.position, self.config.train, self.config.model.elimination
         self._started = time.perf_counter()
         self._saved = time.monotonic()
-        if self.processes.first:
-            self._open_logs()
+        if self.context.is_main:
+            self._steps = log.CsvLog(self.folder / "train.csv", log.STEP_COLUMNS, at.global_step)
+            pending = at.step == self.steps_per_epoch  # the validation of this epoch is still to come
+            kept = at.global_step - pending
+            self._validations = log.CsvLog(self.folder / "validation.csv", log.VALIDATION_COLUMNS, kept)
+            self._board = log.open_tensorboard(self.folder / "tensorboard", at.global_step + 1)
         self._loader = self._make_loader(self.train_data, self.batches)
         try:
             with self._stop:
                 if at.global_step == 0:
                     self.save()
-                while at.epoch <= self.config.train.epochs:
-                    self._epoch()
+                while at.epoch <= train.epochs:
+                    keep = elimination.keep_ratio
+                    keep = keep_ratio_at(at.epoch, keep, elimination.start_epoch, elimination.warmup_epochs)
+                    self.model.set_keep_ratio(keep)
+                    # dropout and stochastic depth act; BatchNorm statistics stay unless they are asked to move
+                    self.model.train()
+                    if self.work.frozen_batchnorm:
+                        freeze_batchnorm(self.model)
+                    if at.step < self.steps_per_epoch:
+                        self._train_epoch()
+
+                    last = at.epoch == train.epochs
+                    if self.val_data and (last or at.epoch % train.val_every == 0):
+                        self.save()
+                        self.validate()
+                    kept_name = f"epoch_{at.epoch:04d}.pt" if last or at.epoch % train.checkpoint_every == 0 else None
+                    at.epoch, at.step = at.epoch + 1, 0
+                    if kept_name:
+                        self.save(kept_name)
+                    self.save()
         finally:
             at.seconds, self._started = self.seconds, None
             self._loader = None  # ends its workers
             log.close_all(self._steps, self._validations, self._board)
 
-    def _open_logs(self) -> None:
-        at, folder = self.position, self.folder
-        self._steps = log.CsvLog(folder / "train.csv", log.STEP_COLUMNS, at.global_step)
-        pending = at.step == self.steps_per_epoch  # the validation of this epoch is still to come
-        self._validations = log.CsvLog(folder / "validation.csv", log.VALIDATION_COLUMNS, at.global_step - pending)
-        self._board = log.open_tensorboard(folder / "tensorboard", at.global_step + 1)
-
     def _make_loader(self, data: PairDataset, batches: EpochBatches) -> DataLoader:
         return make_loader(data, batches, self.config.data.num_workers, pin_memory=self.device.type == "cuda")
 
-    def _epoch(self) -> None:
-        """The rest of the present epoch; ends at the start of the next."""
-        at, train, elimination = self.position, self.config.train, self.config.model.elimination
-        keep = keep_ratio_at(at.epoch, elimination.keep_ratio, elimination.start_epoch, elimination.warmup_epochs)
-        self.model.set_keep_ratio(keep)
-        self._set_train_mode()
-        self._train_steps()
-        last = at.epoch == train.epochs
-        if self.val_data and (last or at.epoch % train.val_every == 0):
-            self.save()
-            self._validate()
-        kept = f"epoch_{at.epoch:04d}.pt" if last or at.epoch % train.checkpoint_every == 0 else None
-        at.epoch, at.step = at.epoch + 1, 0
-        if kept:
-            self.save(kept)
-        self.save()
-
-    def _set_train_mode(self) -> None:
-        """Dropout and stochastic depth act; BatchNorm statistics stay unless they are asked to move."""
-        self.model.train()
-        if self.work.frozen_batchnorm:
-            freeze_batchnorm(self.model)
-
-    def _train_steps(self) -> None:
-        at = self.position
-        if at.step == self.steps_per_epoch:
-            return
+    def _train_epoch(self) -> None:
+        """Takes the steps that are left of the present epoch, logs them, and saves when it is time."""
+        assert self._loader is not None
+        at, train, size = self.position, self.config.train, self.batches.batch_size
         self.batches.start(at.epoch, at.step)
-        window = log.StepWindow()
-        title = f"epoch {at.epoch}/{self.config.train.epochs}"
+        unlogged: list[dict[str, float]] = []
+        title = f"epoch {at.epoch}/{train.epochs}"
         with tqdm(total=self.steps_per_epoch, initial=at.step, desc=title, leave=False, disable=self._no_bar) as bar:
             before = time.perf_counter()
             for batch in self._loader:
-                got = time.perf_counter()
-                row, stopped = self._step(batch)
-                now = time.perf_counter()
+                received = time.perf_counter()
+                row, stopped = self.train_step(batch)
+                seconds, waited = time.perf_counter() - before, received - before
                 at.step += 1
                 at.global_step += 1
-                self._log_step(row, window, now - before, got - before)
+
+                row |= {"samples_per_second": size / seconds, "data_wait": waited / seconds}
+                unlogged.append(row)
+                if self._steps:
+                    self._steps.write(row)
+                self._scalars("train", row)
                 bar.update()
                 if stopped:
                     self._interrupt()
-                if at.step % self.config.train.print_every == 0 or at.step == self.steps_per_epoch:
-                    self._log_window(title, window)
-                    window = log.StepWindow()
-                self._save_if_due()
+                if at.step % train.print_every == 0 or at.step == self.steps_per_epoch:
+                    place = f"{title} step {at.step}/{self.steps_per_epoch}"
+                    log.log_steps(place, unlogged, size, self.config.data.num_workers)
+                    unlogged = []
+                minutes = train.checkpoint_minutes
+                if self.context.is_main and minutes and time.monotonic() - self._saved >= 60 * minutes:
+                    self.save()
                 before = time.perf_counter()
 
-    def _step(self, batch: Batch) -> tuple[dict[str, float], bool]:
-        """One optimiser step; returns the CSV row without its times, and whether to stop."""
+    def train_step(self, batch: Batch) -> tuple[dict[str, float], bool]:
+        """Takes one optimizer step; returns the CSV row without its times, and True to stop after it."""
         at, train, work = self.position, self.config.train, self.work
         factor = learning_rate_factor(
             at.global_step,
@@ -231,28 +274,23 @@ class Trainer:
         rate = set_learning_rate(work.optimizer, factor)
         pieces = work.split(batch, train.total_batch_size, self.batches.share.start)
         terms, stopped = work.summed(work.gradients(pieces), self._stop.number is not None)
-        if not work.finite(terms):
-            raise NotFiniteError(self._blame(f"loss is {terms['loss']}", batch, terms))
         try:
+            if not math.isfinite(terms["loss"]):
+                raise FloatingPointError(f"loss is {terms['loss']}")
             norm = work.step()
-        except FloatingPointError as error:
-            raise NotFiniteError(self._blame(str(error), batch, terms)) from error
+        except FloatingPointError as error:  # in all processes together
+            names = [self.train_data.sampler.describe(pair) for pair in batch.pairs()]
+            pairs = [pair for share in self.context.all_gather(names) for pair in share]
+            named, rest = pairs[:NAMED_PAIRS], pairs[NAMED_PAIRS:]
+            values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+            if rest:
+                logger.error("the failing batch, its pairs from number %d on:\n  %s", NAMED_PAIRS, "\n  ".join(rest))
+            more = f"\n  and {len(rest)} more" if rest else ""
+            raise FloatingPointError(
+                f"{error} in epoch {at.epoch}, step {at.step + 1} ({values}); the last checkpoint is from before. "
+                f"{self._advice()} The batch:\n  " + "\n  ".join(named) + more
+            ) from error
         return {"step": at.global_step + 1, "epoch": at.epoch, "lr": rate, **terms, "grad_norm": norm}, stopped
-
-    def _blame(self, what: str, batch: Batch, terms: dict[str, float]) -> str:
-        """Message for a batch that broke the training; all processes come here together."""
-        at = self.position
-        names = [self.train_data.sampler.describe(pair) for pair in batch.pairs()]
-        pairs = [pair for share in self.processes.gather(names) for pair in share]
-        named, rest = pairs[:NAMED_PAIRS], pairs[NAMED_PAIRS:]
-        values = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
-        if rest:
-            logger.error("the failing batch, its pairs from number %d on:\n  %s", NAMED_PAIRS, "\n  ".join(rest))
-        more = f"\n  and {len(rest)} more" if rest else ""
-        return (
-            f"{what} in epoch {at.epoch}, step {at.step + 1} ({values}); the last checkpoint is from before. "
-            f"{self._advice()} The batch:\n  " + "\n  ".join(named) + more
-        )
 
     def _advice(self) -> str:
         train = self.config.train
@@ -268,11 +306,16 @@ class Trainer:
         raise Interrupted(f"stopped after step {self.position.global_step}, checkpoint written to {path}", number)
 
     @torch.no_grad()
-    def _validate(self) -> None:
-        """Mean loss over the validation samples; uses no random number of the training."""
-        at, data = self.position, self.config.data
-        size = min(self.config.train.total_batch_size, data.val_samples)
-        batches = EpochBatches(data.val_samples, size, self.processes.rank, self.processes.world)
+    def validate(self) -> None:
+        """Logs the mean loss over the validation samples; uses no random number of the training.
+
+        Raises:
+            Interrupted, FloatingPointError: as `fit`.
+        """
+        assert self.val_data is not None
+        at, samples = self.position, self.config.data.val_samples
+        size = min(self.config.train.total_batch_size, samples)
+        batches = EpochBatches(samples, size, self.context.rank, self.context.world_size)
         batches.start(0)
         self.model.eval()
         totals: dict[str, float] = {}
@@ -284,8 +327,8 @@ class Trainer:
                 totals[name] = totals.get(name, 0.0) + value / batches.steps
             if stopped:
                 self._interrupt()
-        if not self.work.finite(totals):
-            raise NotFiniteError(
+        if not math.isfinite(totals["loss"]):
+            raise FloatingPointError(
                 f"the validation loss after epoch {at.epoch}, step {at.global_step} is {totals['loss']}: the training "
                 f"has diverged. {self._advice()}"
             )
@@ -295,29 +338,8 @@ class Trainer:
         parts = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
         logger.info("epoch %d validation: %s", at.epoch, parts)
 
-    def _log_step(self, row: dict[str, float], window: log.StepWindow, seconds: float, waited: float) -> None:
-        samples = self.batches.batch_size
-        losses = {name: row[name] for name in log.LOSS_COLUMNS}
-        window.add(losses, samples, seconds, waited)
-        speed = {"samples_per_second": samples / seconds, "data_wait": waited / seconds}
-        if self._steps:
-            self._steps.write(row | speed)
-        self._scalars("train", {**losses, "lr": row["lr"], "grad_norm": row["grad_norm"], **speed})
-
-    def _log_window(self, title: str, window: log.StepWindow) -> None:
-        rate = self.work.optimizer.param_groups[0]["lr"]
-        step = f"step {self.position.step}/{self.steps_per_epoch}"
-        logger.info("%s %s: %s  lr %.3g", title, step, window.line(), rate)
-        if window.data_wait > log.DATA_WAIT_LIMIT:
-            logger.warning(
-                "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or "
-                "set data.cache_frames",
-                100 * window.data_wait,
-                100 * log.DATA_WAIT_LIMIT,
-                self.config.data.num_workers,
-            )
-
     def _scalars(self, group: str, values: dict[str, float]) -> None:
         if self._board:
             for name, value in values.items():
-                self._board.add_scalar(f"{group}/{name}", value, self.position.global_step)
+                if name not in ("step", "epoch"):
+                    self._board.add_scalar(f"{group}/{name}", value, self.position.global_step)

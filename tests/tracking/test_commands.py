@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from lib.devices import usable_device
+from lib.distributed import usable_device
 from patrack.config import project_path
 
 COMMANDS = sorted(

@@ -14,10 +14,10 @@ import torch
 
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
-from lib.processes import Processes, join_processes
-from lib.training.agreement import check_agreement
+from lib.distributed import DistributedContext, distributed_context
 from lib.training.augment import PairAugmentation
 from lib.training.checkpoint import load_state
+from lib.training.compare import check_agreement
 from lib.training.loader import PairDataset
 from lib.training.sampling import PairSampler, Source
 from lib.training.trainer import LAST, Trainer
@@ -65,7 +65,7 @@ def read(sequence: Sequence, index: int) -> DecodedFrame:
     return DecodedFrame.from_image(frame)
 
 
-def make_trainer(folder: Path, name: str, overrides: tuple[str, ...], processes: Processes) -> Trainer:
+def make_trainer(folder: Path, name: str, overrides: tuple[str, ...], context: DistributedContext) -> Trainer:
     """A trainer on two sequences in memory, with search jitter that puts some targets outside the crop."""
     config = config_files.load(name, [*SETTINGS, *overrides])
     channels = 3 if config.modality == "rgb" else 6
@@ -81,14 +81,14 @@ def make_trainer(folder: Path, name: str, overrides: tuple[str, ...], processes:
         return PairDataset(PairSampler([Source("memory", (sequence,))], 10), augment, read, config.seed, channels)
 
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    return Trainer(config, model, data(True), data(False), folder, torch.device("cpu"), "", processes)
+    return Trainer(config, model, data(True), data(False), folder, torch.device("cpu"), "", context)
 
 
-def run_case(case: str, output: Path, processes: Processes) -> None:
+def run_case(case: str, output: Path, context: DistributedContext) -> None:
     """Trains one epoch; writes the first step's gradients, the samples, the final weights."""
     name, overrides = CASES[case]
     folder = output / case
-    trainer = make_trainer(folder, name, overrides, processes)
+    trainer = make_trainer(folder, name, overrides, context)
     gradients: dict[str, torch.Tensor] = {}
     frames = []
     work_step, work_split = trainer.work.step, trainer.work.split
@@ -96,7 +96,7 @@ def run_case(case: str, output: Path, processes: Processes) -> None:
     def step() -> float:
         if not gradients:
             gradients.update({key: p.grad.clone() for key, p in trainer.work.parameters.items()})
-        if case == "interrupted" and processes.rank == processes.world - 1 and trainer.position.global_step == 1:
+        if case == "interrupted" and context.rank == context.world_size - 1 and trainer.position.global_step == 1:
             trainer._stop.number = 15  # only this process has seen the signal
         return work_step()
 
@@ -110,36 +110,36 @@ def run_case(case: str, output: Path, processes: Processes) -> None:
     except Exception as error:
         if case != "interrupted":
             raise
-        (folder / f"stopped_{processes.rank}").write_text(str(error))
-        state = processes.from_first(load_state(folder / "checkpoints" / LAST) if processes.first else None)
-        trainer = make_trainer(folder, name, overrides, processes)
+        (folder / f"stopped_{context.rank}").write_text(str(error))
+        state = context.broadcast(load_state(folder / "checkpoints" / LAST) if context.is_main else None)
+        trainer = make_trainer(folder, name, overrides, context)
         torch.manual_seed(99)
         trainer.restore(state)
         trainer.fit()
     content = {"gradients": gradients, "frames": frames, "weights": trainer.model.state_dict()}
-    torch.save(content, folder / f"rank_{processes.rank}.pt")
+    torch.save(content, folder / f"rank_{context.rank}.pt")
 
 
 def main() -> None:
     """Runs cases one after the other in the same processes."""
     output, cases = Path(sys.argv[1]), sys.argv[2:]
     torch.set_num_threads(1)
-    with join_processes() as processes:
+    with distributed_context() as context:
         for case in cases:
             if case == "disagree":
-                lr = 0.1 + 0.1 * (processes.rank == 1)
-                sources = [{"name": "a", "sequences": 1 + processes.rank, "frames": 9, "sha256": "0" * 64}]
+                lr = 0.1 + 0.1 * (context.rank == 1)
+                sources = [{"name": "a", "sequences": 1 + context.rank, "frames": 9, "sha256": "0" * 64}]
                 facts = {"config": {"train": {"lr": lr}}, "versions": {"torch": "1"}, "foundation_sha256": "f"}
                 try:
-                    check_agreement(facts | {"train": sources, "val": [], "revision": "r"}, processes)
+                    check_agreement(facts | {"train": sources, "val": [], "revision": "r"}, context)
                 except ValueError as error:
-                    (output / f"disagree_{processes.rank}").write_text(str(error))
-            elif case == "die" and processes.rank == 1:
+                    (output / f"disagree_{context.rank}").write_text(str(error))
+            elif case == "die" and context.rank == 1:
                 os.kill(os.getpid(), 9)
             else:
-                run_case("adapters" if case == "die" else case, output, processes)
+                run_case("adapters" if case == "die" else case, output, context)
     left = [thread for thread in Path("/proc/self/task").glob("*/comm") if "gloo" in thread.read_text()]
-    (output / f"threads_{processes.rank}").write_text(str(len(left)))
+    (output / f"threads_{context.rank}").write_text(str(len(left)))
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def start(train: Train, folder: Path, data_root: str, suicide: tuple[int, int] |
         (PairDataset, "_sample"),
         (BatchStep, "step"),
         (trainer, "save_state"),
-        (Trainer, "_validate"),
+        (Trainer, "validate"),
     )
     for number, (owner, name) in enumerate(places, 1):
         watch(owner, name, number, suicide[1] if suicide and suicide[0] == number else None)

@@ -15,9 +15,11 @@ from types import ModuleType
 import pytest
 import torch
 
-from lib import processes
-from lib.processes import Processes, device_of, join_processes, rank_and_world, reason_of
+from lib import distributed
+from lib.distributed import DistributedContext, device_of, distributed_context, rank_and_world, reason_of
 from lib.training.manifest import read_manifest
+from lib.training.run import run_training
+from patrack import config as config_files
 from patrack.weights import read_tensors
 
 ROOT = Path(__file__).parents[3]
@@ -77,7 +79,7 @@ def one_process(worker: ModuleType, tmp_path_factory: pytest.TempPathFactory) ->
     def compute(case: str) -> dict:
         path = folder / case / "rank_0.pt"
         if not path.exists():
-            worker.run_case(case, folder, Processes())
+            worker.run_case(case, folder, DistributedContext())
         return torch.load(path)
 
     return compute
@@ -120,7 +122,7 @@ def test_accumulated_parts_give_the_gradients_of_the_whole(one_process: Callable
 def test_gradients_depend_on_every_sample_and_mask(one_process: Callable, worker: ModuleType, tmp_path: Path) -> None:
     """The comparisons above could fail: half of the batch, or other masks, give other gradients."""
     worker.CASES["other masks"] = ("rgbt_tiny", ("model.drop_path=0.41",))
-    worker.run_case("other masks", tmp_path, Processes())
+    worker.run_case("other masks", tmp_path, DistributedContext())
     other = torch.load(tmp_path / "other masks" / "rank_0.pt")
     assert largest_error(one_process("adapters")["gradients"], other["gradients"]) > 1e-3
 
@@ -166,14 +168,8 @@ def test_two_machines_train_what_one_process_does(data_root: Path, tmp_path: Pat
     assert len(folders) == 1  # only the first process writes; which machine has it is torchrun's choice
     manifest = read_manifest(folders[0] / "rgb_tiny")
     assert manifest["batch"] == {"total": 8, "processes": 2, "accumulation": 1, "at_once": 4}
-    alone = subprocess.run(
-        [sys.executable, script, "--output", str(tmp_path / "alone"), *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert alone.returncode == 0, alone.stderr
-    weights = [read_tensors(f / "rgb_tiny" / "foundation.safetensors")[0] for f in (tmp_path / "alone", folders[0])]
+    alone = run_training(config_files.load("rgb_tiny", SMALL), data_root=str(data_root), output=str(tmp_path / "alone"))
+    weights = [read_tensors(file)[0] for file in (alone, folders[0] / "rgb_tiny" / "foundation.safetensors")]
     assert largest_error(*weights) < 1e-3  # stored in 16 bits
 
 
@@ -184,6 +180,7 @@ def test_process_that_fails_ends_all_and_the_reason_is_said(data_root: Path, tmp
     code, said = finish(start(["2", "--standalone", str(ROOT / "tracking" / "train.py"), *words, *SMALL]))
     assert code == 1
     assert "SampleError: sample" in said
+    assert "SampleError: sample" in said.partition("Root Cause")[2]  # torchrun names the first failure
     assert "finished:" not in said
     manifest = read_manifest(tmp_path / "rgb_tiny")
     assert manifest["status"] == "failed"
@@ -216,9 +213,9 @@ def test_variables_that_make_no_sense_are_an_error(rank: str, world: str, monkey
 
 
 def test_one_gpu_for_many_processes_is_an_error() -> None:
-    assert device_of("cuda", Processes(3, 4, 1)) == torch.device("cuda", 1)
+    assert device_of("cuda", DistributedContext(3, 4, 1)) == torch.device("cuda", 1)
     with pytest.raises(ValueError, match="one GPU for 4 processes"):
-        device_of("cuda:0", Processes(3, 4, 1))
+        device_of("cuda:0", DistributedContext(3, 4, 1))
 
 
 def test_process_whose_neighbours_do_not_come_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,9 +225,9 @@ def test_process_whose_neighbours_do_not_come_says_so(monkeypatch: pytest.Monkey
     variables = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(processes, "MEETING", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
     with pytest.raises(RuntimeError, match=rf"not all 2 processes .* met at 127\.0\.0\.1:{port} within 0:00:01"):
-        with join_processes():
+        with distributed_context():
             pass
 
 

@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from lib.datasets.decoded import DecodedFrame
-from lib.training.augment import PairAugmentation
-from lib.training.dropout import ModalityDropout
-from lib.training.loader import collate
-from lib.training.seeding import sample_generator
-from lib.training.sources import build_dataset
+from lib.training.augment import ModalityDropout, PairAugmentation
+from lib.training.loader import build_dataset, collate
+from lib.training.sampling import sample_generator
 from patrack.config import ConfigError
 from patrack.config.schema import ModalityDropoutConfig
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.training.log import CsvLog, StepWindow, log_to_file, means, open_tensorboard, read_rows
+from lib.training.log import CsvLog, log_steps, log_to_file, means, open_tensorboard, read_rows
 
 COLUMNS = ("step", "epoch", "loss")
 
@@ -42,12 +42,21 @@ def test_row_with_other_columns_is_an_error(tmp_path: Path) -> None:
     log.close()
 
 
-def test_window_reports_means_speed_and_data_share() -> None:
-    window = StepWindow()
-    window.add({"loss": 1.0}, samples=8, seconds=2.0, waited=0.5)
-    window.add({"loss": 3.0}, samples=8, seconds=2.0, waited=1.5)
-    assert window.data_wait == 0.5
-    assert window.line() == "loss 2.0000  4.0 samples/s  data 50 %"
+def test_steps_are_logged_with_means_speed_and_data_share(caplog: pytest.LogCaptureFixture) -> None:
+    losses = [dict.fromkeys(("loss", "giou", "l1", "focal", "iou"), value) for value in (1.0, 3.0)]
+    rows = [
+        losses[0] | {"lr": 1e-3, "samples_per_second": 4.0, "data_wait": 0.3},  # 2 s
+        losses[1] | {"lr": 1e-4, "samples_per_second": 2.0, "data_wait": 0.6},  # 4 s
+    ]
+    with caplog.at_level(logging.INFO):
+        log_steps("epoch 1/2 step 2/4", rows, samples=8, num_workers=3)
+    assert "epoch 1/2 step 2/4: loss 2.0000  giou 2.0000" in caplog.text
+    assert "2.7 samples/s  data 50 %  lr 0.0001" in caplog.text
+    assert "50 % of the time went into waiting for data (limit 20 %)" in caplog.text
+    assert "data.num_workers (now 3)" in caplog.text
+    caplog.clear()
+    log_steps("epoch 1/2 step 1/4", [rows[0] | {"data_wait": 0.1}], samples=8, num_workers=3)
+    assert "waiting for data" not in caplog.text
 
 
 def test_means_of_rows() -> None:

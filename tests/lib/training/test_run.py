@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from lib.processes import Processes
-from lib.training.checkpoint import CheckpointError, load_state, save_state
+from lib.distributed import DistributedContext
+from lib.training.checkpoint import load_state, save_state
 from lib.training.folder import locked
 from lib.training.loader import SampleError
 from lib.training.manifest import read_manifest
-from lib.training.run import RunFolderError, run_training
+from lib.training.run import run_training
 from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack.config.schema import Config
@@ -25,14 +25,14 @@ from patrack.weights import WeightsError, load_adapters, load_checkpoint, load_f
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Lets a run die before a step (from 0, over the whole run)."""
-    inner = Trainer._step
+    inner = Trainer.train_step
 
     def fail(self: Trainer, batch: object) -> object:
         if self.position.global_step == step:
             raise RuntimeError("power cut")
         return inner(self, batch)
 
-    monkeypatch.setattr(Trainer, "_step", fail)
+    monkeypatch.setattr(Trainer, "train_step", fail)
 
 
 def test_run_writes_adapters_that_load_on_their_foundation(
@@ -92,7 +92,7 @@ def test_foundation_training_starts_from_nothing_and_exports_a_foundation(
 def test_existing_run_is_not_touched_without_a_flag(train: Callable) -> None:
     path = train()
     before = path.read_bytes()
-    with pytest.raises(RunFolderError, match=r"already holds a run .*--resume.*--overwrite"):
+    with pytest.raises(ValueError, match=r"already holds a run .*--resume.*--overwrite"):
         train()
     assert path.read_bytes() == before
 
@@ -130,7 +130,7 @@ def test_a_run_is_not_deleted_for_one_that_cannot_begin(
 
 
 def test_resume_without_a_run_is_an_error(train: Callable) -> None:
-    with pytest.raises(RunFolderError, match="there is no run in"):
+    with pytest.raises(ValueError, match="there is no run in"):
         train(resume=True)
 
 
@@ -167,7 +167,7 @@ def test_resume_from_another_config_lists_what_differs(train: Callable, tmp_path
     train()
     if not checkpoint:
         (tmp_path / "runs" / "rgbt_tiny" / "checkpoints" / "last.pt").unlink()
-    with pytest.raises(CheckpointError, match=r"train\.lr: 0\.\d+ -> 0\.002\n  train\.weight_decay"):
+    with pytest.raises(ValueError, match=r"train\.lr: 0\.\d+ -> 0\.002\n  train\.weight_decay"):
         train("train.lr=2e-3", "train.weight_decay=0.5", resume=True)
 
 
@@ -177,7 +177,7 @@ def test_resume_on_another_foundation_is_refused(
     train()
     torch.manual_seed(6)
     save_foundation(build_model(make_config()), foundation)
-    with pytest.raises(CheckpointError, match=r"model\.foundation has changed"):
+    with pytest.raises(ValueError, match=r"model\.foundation has changed"):
         train(resume=True)
 
 
@@ -205,17 +205,17 @@ def test_unreadable_image_in_the_middle_stops_the_run_and_names_it(
 
 def test_unwritable_output_is_an_error_before_anything_is_loaded(make_config: Callable, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunFolderError, match=r"cannot write to the run folder .*--output.*Not a directory"):
+    with pytest.raises(ValueError, match=r"cannot write to the run folder .*--output.*Not a directory"):
         run_training(make_config(), data_root="/nowhere", output=str(tmp_path / "file"))
 
 
 def test_settings_that_are_allowed_to_change_do(train: Callable, tmp_path: Path) -> None:
     train("train.epochs=1")
-    with pytest.raises(CheckpointError, match=r"(?s)train\.epochs: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
+    with pytest.raises(ValueError, match=r"(?s)train\.epochs: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
         train("train.lr=2e-3", resume=True)
-    with pytest.raises(CheckpointError, match=r"train\.lr: .* -> 0\.002\nGive"):
+    with pytest.raises(ValueError, match=r"train\.lr: .* -> 0\.002\nGive"):
         train("train.lr=2e-3", resume=True, allow_changes=["train.epochs"])
-    with pytest.raises(CheckpointError, match=r"no setting 'train\.lrr'; did you mean train\.lr\?"):
+    with pytest.raises(ValueError, match=r"no setting 'train\.lrr'; did you mean train\.lr\?"):
         train("train.lr=2e-3", resume=True, allow_changes=["train.epochs", "train.lrr"])
     train("train.lr=2e-3", resume=True, allow_changes=["train"])
     manifest = read_manifest(tmp_path / "runs" / "rgbt_tiny")
@@ -279,7 +279,7 @@ def test_data_that_vanish_in_the_middle_stop_the_run_which_goes_on_when_they_are
     train: Callable, data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = train("data.val_samples=0").read_bytes()
-    inner = Trainer._step
+    inner = Trainer.train_step
 
     def vanish(self: Trainer, batch: object) -> object:
         if self.position.global_step == 5:
@@ -287,7 +287,7 @@ def test_data_that_vanish_in_the_middle_stop_the_run_which_goes_on_when_they_are
         return inner(self, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_step", vanish)
+        patch.setattr(Trainer, "train_step", vanish)
         with pytest.raises(SampleError, match=r"sample \d+ of epoch 2: synthrgbt/train: training_\d.*frame"):
             train("data.val_samples=0", overwrite=True)
     (tmp_path / "elsewhere").rename(data_root)
@@ -315,7 +315,7 @@ def test_folder_in_which_another_process_trains_is_refused(train: Callable) -> N
     try:
         while not (folder / "held").exists():
             time.sleep(0.01)
-        with pytest.raises(RunFolderError, match="another process is training"):
+        with pytest.raises(ValueError, match="another process is training"):
             train("train.epochs=1", resume=True)
     finally:
         os.kill(pid, signal.SIGKILL)
@@ -354,4 +354,4 @@ def test_data_root_is_said_once(train: Callable, caplog: pytest.LogCaptureFixtur
 
 def test_fewer_pairs_than_processes_is_an_error(make_config: Callable, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"total_batch_size = 4 is less than the number of processes \(5\)"):
-        run_training(make_config(), output=str(tmp_path), processes=Processes(1, 5, 1))
+        run_training(make_config(), output=str(tmp_path), context=DistributedContext(1, 5, 1))

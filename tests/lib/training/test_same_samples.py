@@ -15,8 +15,7 @@ from lib.datasets.sequence import Sequence
 from lib.training.augment import InvalidCrop, PairAugmentation
 from lib.training.cache import FrameCache
 from lib.training.loader import PairDataset, collate
-from lib.training.sampling import PairSampler, Source
-from lib.training.seeding import sample_generator
+from lib.training.sampling import PairSampler, Source, sample_generator
 from patrack import crop
 
 SIZES, FACTORS, JITTERS = (32, 64), (2.0, 4.0), ((0.0, 0.0), (3.0, 0.25))

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lib.training.sampling import PairSampler, Source, usable_frames
-from lib.training.seeding import sample_generator
+from lib.training.sampling import PairSampler, Source, sample_generator, usable_frames
 
 
 def flags(length: int, *frames: int) -> np.ndarray:

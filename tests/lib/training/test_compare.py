@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from lib.training.compare import config_differences, read_run, read_runs, summarize
 from lib.training.manifest import read_manifest
-from lib.training.repeat import RepeatError, read_run
 from lib.training.run import run_training
-from lib.training.summary import SummaryError, read_runs, summarise
 from patrack import build_model
 from patrack.weights import save_foundation
 
@@ -19,26 +18,31 @@ def test_run_is_repeated_from_its_own_folder(
     train: Callable, data_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = train("train.epochs=1").parent
-    before = read_run(folder, ["data.num_workers=0"])
-    assert before.data_root == str(data_root)
-    path = run_training(before.config, data_root=before.data_root, output=str(tmp_path / "again"), repeat_of=folder)
+    config, before = read_run(folder, ["data.num_workers=0"])
+    assert before["data_root"] == str(data_root)
+    path = run_training(config, data_root=before["data_root"], output=str(tmp_path / "again"), repeat_of=folder)
     assert path.read_bytes() == (folder / path.name).read_bytes()
     assert read_manifest(path.parent)["repeat_of"]["identical"] is True
-    with pytest.raises(RepeatError, match=r"train\.lr: .* -> 0\.5"):
+    with pytest.raises(ValueError, match=r"train\.lr: .* -> 0\.5"):
         read_run(folder, ["train.lr=0.5"])
-    with pytest.raises(RepeatError, match="there is no such folder"):
+    with pytest.raises(ValueError, match="there is no such folder"):
         read_run(tmp_path / "nowhere", [])
-    with pytest.raises(RepeatError, match=f"did you mean {folder}"):
+    with pytest.raises(ValueError, match=f"did you mean {folder}"):
         read_run(folder.parent, [])
 
     init = data_root / "SynthRGBX" / "rgbt" / "trainingset" / "training_0" / "init.txt"
     for name in ("init.txt", "visible.txt", "infrared.txt"):
         init.with_name(name).write_text(init.with_name(name).read_text().replace("14,12", "13,12", 1))
-    again = {"data_root": before.data_root, "output": str(tmp_path / "other"), "repeat_of": folder, "overwrite": True}
-    with pytest.raises(RepeatError, match=r"(?s)synthrgbt/train \(2 sequences, 40 frames.*--allow-other-data"):
-        run_training(before.config, **again)
+    again = {
+        "data_root": str(data_root),
+        "output": str(tmp_path / "other"),
+        "repeat_of": folder,
+        "overwrite": True,
+    }
+    with pytest.raises(ValueError, match=r"(?s)synthrgbt/train \(2 sequences, 40 frames.*--allow-other-data"):
+        run_training(config, **again)
     with caplog.at_level("WARNING"):
-        path = run_training(before.config, **again, allow_other_data=True)
+        path = run_training(config, **again, allow_other_data=True)
     assert "other data than those of the run in" in caplog.text
     assert read_manifest(path.parent)["repeat_of"]["identical"] is False
 
@@ -49,7 +53,7 @@ def test_run_does_not_go_on_with_other_data_unless_told_so(
     folder = train().parent
     before = read_manifest(folder)["data_fingerprint"]
     (data_root / "SynthRGBX" / "rgbt" / "trainingsetList.txt").write_text("training_0\n")
-    with pytest.raises(RepeatError, match=r"(?s)--resume.*2 sequences.* -> .*1 sequences.*--allow-other-data"):
+    with pytest.raises(ValueError, match=r"(?s)--resume.*2 sequences.* -> .*1 sequences.*--allow-other-data"):
         train(resume=True)
     assert read_manifest(folder)["data_fingerprint"] == before
     assert read_manifest(folder)["status"] == "finished"  # refusing changes nothing
@@ -64,15 +68,15 @@ def test_another_foundation_is_refused_and_the_same_one_elsewhere_is_not(
 ) -> None:
     folder = train("train.epochs=1").parent
     moved = foundation.rename(tmp_path / "moved.safetensors")
-    before = read_run(folder, [f"model.foundation={moved}"])
+    config, _ = read_run(folder, [f"model.foundation={moved}"])
     again = {"data_root": str(data_root), "output": str(tmp_path / "again"), "repeat_of": folder}
-    path = run_training(before.config, **again)
+    path = run_training(config, **again)
     assert path.read_bytes() == (folder / path.name).read_bytes()
     save_foundation(build_model(make_config()), moved)
     with pytest.raises(
-        RepeatError, match=r"another foundation .*moved\.safetensors has changed.*model\.foundation=FILE"
+        ValueError, match=r"another foundation .*moved\.safetensors has changed.*model\.foundation=FILE"
     ):
-        run_training(before.config, **again, overwrite=True)
+        run_training(config, **again, overwrite=True)
 
 
 def test_runs_of_several_seeds_give_mean_and_deviation(train: Callable, tmp_path: Path) -> None:
@@ -80,12 +84,21 @@ def test_runs_of_several_seeds_give_mean_and_deviation(train: Callable, tmp_path
     for seed in (0, 1):
         folders.append(tmp_path / f"seed_{seed}")
         train(f"seed={seed}", "train.epochs=1").parent.rename(folders[-1])
-    summary = summarise(read_runs(folders))["train loss"]
+    summary = summarize(read_runs(folders))["train loss"]
     values = [read_manifest(folder)["final"]["train"]["loss"] for folder in folders]
     assert summary["values"] == values
     assert summary["mean"] == pytest.approx(sum(values) / 2)
     assert summary["sd"] == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
-    with pytest.raises(SummaryError, match="seed 0 again"):
+    with pytest.raises(ValueError, match="seed 0 again"):
         read_runs([folders[0], folders[0]])
-    with pytest.raises(SummaryError, match="no finished run"):
+    with pytest.raises(ValueError, match="no finished run"):
         read_runs([folders[0], tmp_path])
+
+
+def test_config_differences_lists_what_matters() -> None:
+    old = {"seed": 0, "train": {"lr": 0.1, "print_every": 5}, "data": {"num_workers": 2, "train": [1]}}
+    new = {"seed": 1, "train": {"lr": 0.2, "print_every": 9}, "data": {"num_workers": 0, "train": [1]}}
+    assert config_differences(old, new) == {
+        "seed": "seed: 0 -> 1",
+        "train.lr": "train.lr: 0.1 -> 0.2",
+    }
