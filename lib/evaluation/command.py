@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from lib import datasets
-from lib.datasets.folder import load_pair
 from lib.datasets.missing import masks_digest, read_masks, with_masks
+from lib.datasets.recordings import load_pair
 from lib.datasets.sequence import Sequence
 from lib.devices import usable_device
 from lib.evaluation.outcome import Summary, merge

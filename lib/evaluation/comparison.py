@@ -14,9 +14,7 @@ import numpy as np
 from torch import nn
 
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.recordings import shows_target
-from lib.datasets.rgb import rgb_only
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, rgb_only, shows_target
 from lib.evaluation.boxes import iou
 from lib.inference.runner import track_frames
 from patrack.tracker import Tracker

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
-from lib.evaluation.ground_truth import load_ground_truth
+from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.longterm import read_long_term, score_long_term
 from lib.evaluation.multistart import read_multi_start, score_multi_start
 from lib.evaluation.onepass import perfect_scores, score_one_pass, to_boxes

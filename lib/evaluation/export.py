@@ -22,10 +22,9 @@ from typing import Literal
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import corners_to_xywh
 from lib.evaluation.filetree import FileTree
-from lib.evaluation.ground_truth import load_ground_truth
+from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.longterm import read_long_term
 from lib.evaluation.protocols import PROTOCOLS, LongTerm, OnePass, Protocol
 from lib.evaluation.results import BoxFormat, read_results

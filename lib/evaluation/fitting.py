@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import OnePass
 
 __all__ = ["Longer", "fit_length"]

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import raster_overlap
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import LongTerm
 from lib.evaluation.rows import parse_column, parse_regions
 from lib.evaluation.scores import Curve, Scored

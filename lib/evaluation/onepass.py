@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import centre_error, corners_to_xywh, iou, normalized_centre_error, round_half_away
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.metrics import CurveMetric, average, hits, summary
 from lib.evaluation.protocols import OnePass
 from lib.evaluation.scores import Curve, Scored

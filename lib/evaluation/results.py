@@ -16,10 +16,10 @@ from typing import Literal
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import corners_to_xywh, iou
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.fitting import Longer, fit_length
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import OnePass
 from lib.evaluation.rows import parse_rows
 from patrack.files import atomic_write

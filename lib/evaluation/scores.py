@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 
 __all__ = ["Curve", "Evaluation", "EvaluationError", "Scored", "TrackerScores"]
 

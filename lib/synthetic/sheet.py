@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from lib.datasets.frames import read_frame
-from lib.datasets.recordings import shows_target
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, shows_target
 from lib.synthetic.benchmark import Job, draw_scene, frames
 from patrack.modality import DEPTH, x_to_three_channels
 

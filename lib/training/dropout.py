@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.substitutes import black_rgb, substitute_x
+from lib.datasets.missing import black_rgb, substitute_x
 
 __all__ = ["ModalityDropout"]
 
@@ -24,7 +24,7 @@ class ModalityDropout:
     Attributes:
         rgb, x: shares of the pairs that lack the stream; their sum is at most 1.
         one_frame: share of these in which only the template or only the search frame lacks it, evenly.
-        x_shows: what a missing X shows, drawn evenly: kinds of `lib.datasets.substitutes`, or "frozen": the search
+        x_shows: what a missing X shows, drawn evenly: kinds of `lib.datasets.missing`, or "frozen": the search
             frame shows X of the template's frame, which keeps it.
     """
 

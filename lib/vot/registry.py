@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lib.datasets.boxes_file import read_text
+from lib.datasets.parsing import read_text
 from lib.vot.server import channels_of
 from patrack.build import UNTRAINED, find_checkpoint
 from patrack.config import experiment_names, load, project_path

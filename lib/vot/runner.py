@@ -15,10 +15,10 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
-from lib.datasets.boxes_file import read_text
+from lib.datasets.parsing import read_text
 from lib.datasets.sequence import Sequence
-from lib.evaluation.annotations import GroundTruth, read_annotations
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth, read_annotations
 from lib.evaluation.multistart import run_frames
 from lib.evaluation.outcome import TrackingError
 from lib.inference.runner import track_frames

@@ -18,13 +18,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from lib.datasets.boxes_file import parse_boxes, read_text
+from lib.datasets.catalog import DATA_SETS, DataSet
 from lib.datasets.frames import read_image
-from lib.datasets.layout import Layout
-from lib.datasets.listing import frame_number, list_frames
-from lib.datasets.loading import LAYOUTS, dataset_root
-from lib.datasets.places import split_folders, unknown
-from lib.datasets.sequence import DatasetError, FileList
+from lib.datasets.loading import dataset_root, split_folders
+from lib.datasets.parsing import parse_boxes, read_text
+from lib.datasets.reader import frame_number, list_frames
+from lib.datasets.sequence import DatasetError, FileList, unknown
 from patrack.files import atomic_write
 
 __all__ = ["STACKS", "Stack", "VotSequence", "WorkspaceError", "find_sequences", "spread_anchors", "write_workspace"]
@@ -111,14 +110,14 @@ def find_sequences(
         raise WorkspaceError(
             f"no VOT stack for data set {unknown(dataset, STACKS)}; there is one for: {', '.join(STACKS)}"
         )
-    folder_of = split_folders(LAYOUTS[dataset], split, dataset_root(dataset, root, data_root))
+    folder_of = split_folders(DATA_SETS[dataset], split, dataset_root(dataset, root, data_root))
     wanted = list(folder_of) if names is None else list(dict.fromkeys(names))
     found, problems = [], []
     for name in wanted:
         if name not in folder_of:
-            raise DatasetError(f"{LAYOUTS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
+            raise DatasetError(f"{DATA_SETS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
         try:
-            found.append(_read(name, folder_of[name], LAYOUTS[dataset]))
+            found.append(_read(name, folder_of[name], DATA_SETS[dataset]))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -126,7 +125,7 @@ def find_sequences(
     return found
 
 
-def _read(name: str, folder: Path | None, layout: Layout) -> VotSequence:
+def _read(name: str, folder: Path | None, layout: DataSet) -> VotSequence:
     if folder is None:
         raise DatasetError(f"sequence {name}: in the list, but there is no such folder")
     frames = {"color": _channel(folder / layout.rgb), "depth": _channel(folder / layout.x[0])}

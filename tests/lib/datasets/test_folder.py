@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lib.datasets import DatasetError, load
-from lib.datasets.folder import load_pair
 from lib.datasets.frames import FrameError, read_frame
+from lib.datasets.recordings import load_pair
 
 
 @pytest.fixture

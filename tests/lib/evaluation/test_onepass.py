@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.metrics import CENTRE_GRID, OVERLAP_GRID, CurveMetric
 from lib.evaluation.onepass import frame_values, perfect_scores, score_one_pass, to_boxes
 from lib.evaluation.protocols import PROTOCOLS, OnePass, get_protocol

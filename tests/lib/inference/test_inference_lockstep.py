@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.folder import load_pair
+from lib.datasets.recordings import load_pair
 from lib.inference import lockstep
 from lib.inference.ahead import FramesAhead
 from lib.inference.lockstep import run_in_lockstep

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.folder import load_pair
+from lib.datasets.recordings import load_pair
 from lib.evaluation.outcome import TrackingError
 from lib.evaluation.result_folder import SequenceResult, is_complete, write_result
 from lib.inference import runner

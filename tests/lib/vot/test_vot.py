@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.longterm import confidence_thresholds, read_long_term, score_long_term
 from lib.evaluation.multistart import Run, expected_overlap, read_multi_start, run_frames, score_multi_start
 from lib.evaluation.protocols import PROTOCOLS

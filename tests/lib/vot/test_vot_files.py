@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.longterm import read_long_term
 from lib.evaluation.multistart import read_multi_start
 from lib.vot.files import decode_trajectory, is_written, write_run
