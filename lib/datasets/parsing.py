@@ -81,7 +81,8 @@ def parse_boxes(
     Returns:
         (L, 4) float64, xywh, pixels, and the problems, empty for a good file.
     """
-    boxes, problems = None, Problems()
+    boxes: np.ndarray | None = None
+    problems: Problems = []
     # The fast way, which nearly every file takes. The C parser skips blank lines and would take two commas for one,
     # which the numbers of rows and commas give away.
     lines = _lines(text.translate(SEPARATORS))

@@ -269,7 +269,7 @@ def _fitting_rows(folder: Path) -> list[DataSet]:
         return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in VIDEO_SUFFIXES)
 
     known = [row for row in DATA_SETS.values() if not any("/" in name for name in row.boxes)]
-    plain = DataSet("recording", "", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames")
+    plain = DataSet("recording", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames")
     pairs = [
         replace(plain, modality=kind, rgb=rgb, x=(x,))
         for rgb in RGB_NAMES

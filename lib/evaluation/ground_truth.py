@@ -109,7 +109,7 @@ def load_ground_truth(
         # The data root of the environment need not hold this set, if there is a package to fall back on.
         if dataset in DATA_SETS:
             root = resolve_data_root(None if data_root is None else str(data_root))
-        if root is not None and data_root is None and package is not None and not (root / row.folder).is_dir():
+        if root is not None and data_root is None and package is not None and not (root / row.usual_folder).is_dir():
             root = None
     if ground_truth is not None or root is not None:
         from lib.datasets import load  # here, because OpenCV takes a while to start

@@ -47,7 +47,7 @@ def test_annotation_forms_name_as_many_modalities_as_the_row():
 
 def test_names_are_unique_and_folders_differ():
     assert len(set(NAMES)) == len(NAMES)
-    assert len({row.folder for row in DATA_SETS.values()}) == len(DATA_SETS)
+    assert len({row.usual_folder for row in DATA_SETS.values()}) == len(DATA_SETS)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Temporal order of frame files."""
+"""Frame files in temporal order, from folders and videos."""
 
 from __future__ import annotations
 
