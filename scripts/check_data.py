@@ -24,6 +24,7 @@ from lib.datasets.recordings import folder_data_set, folder_splits
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     summary, more = __doc__.split("\n\n", 1)
     parser = argparse.ArgumentParser(
         description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,7 +45,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def splits_of(name: str, root: Path, split: str) -> dict[str, DataSet | None]:
-    """The splits to check, each with the layout to read it by (None: COCO, which has none)."""
+    """Find the splits to check, each with the row to read it by (None: COCO, which has none)."""
     if name == "coco":
         return dict.fromkeys(COCO_SPLITS if split == "all" else [split])
     if name == "folder":
@@ -53,21 +54,21 @@ def splits_of(name: str, root: Path, split: str) -> dict[str, DataSet | None]:
 
 
 def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[str], int]:
-    """Print the findings of one data set; rows of the summary and the number of errors."""
+    """Print the findings of one data set; returns rows of the summary and the number of errors."""
     rows, total = [], 0
-    layouts = splits_of(name, root, args.split)
-    if not layouts:
+    data_sets = splits_of(name, root, args.split)
+    if not data_sets:
         raise DatasetError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
-    for split, layout in layouts.items():
+    for split, data_set in data_sets.items():
         label = f"{name} {split}"
         try:
             with tqdm(desc=label, unit="seq", file=sys.stderr) as bar:
-                if layout is None:
+                if data_set is None:
                     found = check_coco(split, root, args.images)
                     reports = [SequenceReport(name, frames=1, errors=errors) for name, errors in found]
                 else:
                     reports = check_split(
-                        layout, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
+                        data_set, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
                     )
         except DatasetError as error:
             print(f"ERROR {label}: {error}")
@@ -88,6 +89,7 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list
 
 
 def print_findings(label: str, reports: list[SequenceReport], notes: bool) -> int:
+    """Print what was found in the sequences of one split; returns the number of errors."""
     absent = [r for r in reports if r.missing]
     if reports and len(absent) == len(reports):
         print(f"ERROR {label}: none of its {len(reports)} sequences is there")
@@ -101,6 +103,7 @@ def print_findings(label: str, reports: list[SequenceReport], notes: bool) -> in
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Check a data set; returns the exit code."""
     args = parse(argv)
     logging.basicConfig(level=logging.ERROR)
     rows: list[str] = []
