@@ -239,20 +239,19 @@ def build_sequence(
         if absent.all():
             raise DatasetError(f"sequence {name}: the target is absent in all {len(absent)} frames")
         start = int(np.argmin(absent))
-    span = slice(start, n)
-    return Sequence(
+    whole = Sequence(
         name=name,
         modality=data_set.modality,
-        rgb_files=rgb[span],
-        x_files=None if x is None else x[span],
-        boxes=boxes[span],
-        visible=visible[span],
-        absent=absent[span],
+        rgb_files=rgb[:n],
+        x_files=None if x is None else x[:n],
+        boxes=boxes,
+        visible=visible,
+        absent=absent,
         attributes=attributes,
         clip_depth=data_set.clip_depth,
-        x_boxes=None if x_boxes is None else _on_frames(x_boxes, n, first, step)[span],
-        cut=start,
+        x_boxes=None if x_boxes is None else _on_frames(x_boxes, n, first, step),
     )
+    return whole.from_frame(start) if start else whole
 
 
 def _on_frames(boxes: np.ndarray, n: int, first: int, step: int) -> np.ndarray:

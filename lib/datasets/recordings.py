@@ -224,17 +224,7 @@ def read_recording(folder: Path, modality: str | None = None, box_step: int | No
     usable = shows_target(recording)
     if usable.sum() < 2:
         raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
-    start = int(np.argmax(usable))
-    return replace(
-        recording,
-        rgb_files=recording.rgb_files[start:],
-        x_files=None if recording.x_files is None else recording.x_files[start:],
-        boxes=recording.boxes[start:],
-        visible=recording.visible[start:],
-        absent=recording.absent[start:],
-        x_boxes=None if recording.x_boxes is None else recording.x_boxes[start:],
-        cut=recording.cut + start,
-    )
+    return recording.from_frame(int(np.argmax(usable)))
 
 
 def _choose(folder: Path, modality: str | None) -> DataSet:

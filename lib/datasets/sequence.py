@@ -117,15 +117,11 @@ class Sequence:
 
     def __post_init__(self) -> None:
         n = len(self.rgb_files)
-        found = {"boxes": self.boxes.shape, "visible": self.visible.shape, "absent": self.absent.shape}
-        wanted = {"boxes": (n, 4), "visible": (n,), "absent": (n,)}
+        wanted = {"boxes": (n, 4), "visible": (n,), "absent": (n,), "x_boxes": (n, 4), "present": (n, 2)}
+        shapes = {key: array.shape for key in wanted if (array := getattr(self, key)) is not None}
         if self.x_files is not None:
-            found["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
-        if self.x_boxes is not None:
-            found["x_boxes"], wanted["x_boxes"] = self.x_boxes.shape, (n, 4)
-        if self.present is not None:
-            found["present"], wanted["present"] = self.present.shape, (n, 2)
-        wrong = [f"{key} has shape {found[key]}, needs {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+            shapes["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
+        wrong = [f"{key} has shape {shapes[key]}, needs {wanted[key]}" for key in shapes if shapes[key] != wanted[key]]
         if wrong:
             raise DatasetError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
         if (self.x_files is None) != (self.modality == "rgb"):
@@ -135,6 +131,20 @@ class Sequence:
 
     def __len__(self) -> int:
         return len(self.rgb_files)
+
+    def from_frame(self, start: int) -> Sequence:
+        """Drop the frames before frame `start`."""
+        return replace(
+            self,
+            rgb_files=self.rgb_files[start:],
+            x_files=None if self.x_files is None else self.x_files[start:],
+            boxes=self.boxes[start:],
+            visible=self.visible[start:],
+            absent=self.absent[start:],
+            x_boxes=None if self.x_boxes is None else self.x_boxes[start:],
+            cut=self.cut + start,
+            present=None if self.present is None else self.present[start:],
+        )
 
     def streams_at(self, index: int) -> tuple[bool, bool]:
         """Tell whether RGB and X are to be used in a frame."""
