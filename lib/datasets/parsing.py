@@ -110,7 +110,7 @@ def _parse_line_by_line(lines: list[str], polygons: bool, complete: bool) -> tup
         line = line.strip(" \t,")
         doubled = ",," in line.replace(" ", "").replace("\t", "")
         fields = line.split(",") if doubled else line.translate(SEPARATORS).split()
-        shown = repr(",".join(fields)[:60])
+        shown = repr(line[:60])
         if not fields:
             if complete:
                 problems.append((i + 1, "blank line between rows; expected one row per frame"))
@@ -125,9 +125,9 @@ def _parse_line_by_line(lines: list[str], polygons: bool, complete: bool) -> tup
         if len(fields) != 4 and (values is None or len(values) != 4):
             problems.append((i + 1, f"expected 4 numbers x,y,w,h, got {len(fields)}: {shown}"))
         elif values is None:
-            problems.append((i + 1, f"expected 4 numbers x,y,w,h, got {shown}"))
+            problems.append((i + 1, f"expected 4 numbers x,y,w,h separated by comma, tab or blank, got {shown}"))
         elif np.isinf(values).any():
-            problems.append((i + 1, f"infinite number in {shown}"))
+            problems.append((i + 1, f"infinite number in {shown}; expected pixels"))
         else:
             boxes[i] = values
     return boxes, problems
