@@ -15,16 +15,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.datasets import LAYOUTS, NAMES, DatasetError, resolve_data_root
+from lib.datasets import DATA_SETS, NAMES, DatasetError, resolve_data_root
+from lib.datasets.catalog import SYNTHETIC, DataSet
 from lib.datasets.check import IMAGE_CHOICES, SequenceReport, check_overlap, check_split, unlisted_folders
 from lib.datasets.coco import COCO_SPLITS, check_coco
-from lib.datasets.folder import folder_layout, folder_splits
-from lib.datasets.layout import Layout
 from lib.datasets.loading import dataset_root
-from lib.datasets.synthetic import SYNTHETIC
+from lib.datasets.recordings import folder_data_set, folder_splits
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
     summary, more = __doc__.split("\n\n", 1)
     parser = argparse.ArgumentParser(
         description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,31 +44,31 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def splits_of(name: str, root: Path, split: str) -> dict[str, Layout | None]:
-    """The splits to check, each with the layout to read it by (None: COCO, which has none)."""
+def splits_of(name: str, root: Path, split: str) -> dict[str, DataSet | None]:
+    """Find the splits to check, each with the row to read it by (None: COCO, which has none)."""
     if name == "coco":
         return dict.fromkeys(COCO_SPLITS if split == "all" else [split])
     if name == "folder":
-        return {s: folder_layout(root, s) for s in (folder_splits(root) if split == "all" else [split])}
-    return dict.fromkeys(LAYOUTS[name].splits if split == "all" else [split], LAYOUTS[name])
+        return {s: folder_data_set(root, s) for s in (folder_splits(root) if split == "all" else [split])}
+    return dict.fromkeys(DATA_SETS[name].splits if split == "all" else [split], DATA_SETS[name])
 
 
 def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[str], int]:
-    """Print the findings of one data set; rows of the summary and the number of errors."""
+    """Print the findings of one data set; returns rows of the summary and the number of errors."""
     rows, total = [], 0
-    layouts = splits_of(name, root, args.split)
-    if not layouts:
+    data_sets = splits_of(name, root, args.split)
+    if not data_sets:
         raise DatasetError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
-    for split, layout in layouts.items():
+    for split, data_set in data_sets.items():
         label = f"{name} {split}"
         try:
             with tqdm(desc=label, unit="seq", file=sys.stderr) as bar:
-                if layout is None:
+                if data_set is None:
                     found = check_coco(split, root, args.images)
                     reports = [SequenceReport(name, frames=1, errors=errors) for name, errors in found]
                 else:
                     reports = check_split(
-                        layout, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
+                        data_set, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
                     )
         except DatasetError as error:
             print(f"ERROR {label}: {error}")
@@ -77,18 +77,19 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list
         total += print_findings(label, reports, args.notes)
         frames, wrong = sum(r.frames for r in reports), sum(bool(r.errors) for r in reports)
         rows.append(f"{label:<24}{len(reports):>10}{frames:>10}{wrong:>12}{sum(bool(r.notes) for r in reports):>11}")
-    if args.split == "all" and total == 0 and name in LAYOUTS:
-        overlap = check_overlap(LAYOUTS[name], root)
+    if args.split == "all" and total == 0 and name in DATA_SETS:
+        overlap = check_overlap(DATA_SETS[name], root)
         total += len(overlap)
         for message in overlap:
             print(f"ERROR {name}: {message}")
         if args.notes:
-            for folder in unlisted_folders(LAYOUTS[name], root):
+            for folder in unlisted_folders(DATA_SETS[name], root):
                 print(f"note  {name}: {folder} is in no list")
     return rows, total
 
 
 def print_findings(label: str, reports: list[SequenceReport], notes: bool) -> int:
+    """Print what was found in the sequences of one split; returns the number of errors."""
     absent = [r for r in reports if r.missing]
     if reports and len(absent) == len(reports):
         print(f"ERROR {label}: none of its {len(reports)} sequences is there")
@@ -102,12 +103,14 @@ def print_findings(label: str, reports: list[SequenceReport], notes: bool) -> in
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Check a data set; returns the exit code."""
     args = parse(argv)
     logging.basicConfig(level=logging.ERROR)
-    rows, errors = [], 0
+    rows: list[str] = []
+    errors = 0
     try:
         root = dataset_root(args.dataset, args.root, resolve_data_root(args.data_root))
-        parts = {name: root / layout.modality for name, layout in SYNTHETIC.items()}
+        parts = {name: root / DATA_SETS[name].modality for name in SYNTHETIC}
         for name, folder in parts.items() if args.dataset == "synthrgb" else [(args.dataset, root)]:
             new_rows, new_errors = check_dataset(name, folder, args)
             rows, errors = rows + new_rows, errors + new_errors

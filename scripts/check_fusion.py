@@ -20,7 +20,7 @@ import numpy as np
 
 from lib import datasets
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.substitutes import SUBSTITUTES, black_rgb, substitute_x
+from lib.datasets.missing import SUBSTITUTES, black_rgb, substitute_x
 from lib.distributed import usable_device
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Evaluation

@@ -17,8 +17,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.datasets.frames import FrameError, read_frame
-from lib.datasets.recordings import find_recordings, shows_target
-from lib.datasets.sequence import DatasetError
+from lib.datasets.recordings import find_recordings
+from lib.datasets.sequence import DatasetError, shows_target
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames
 from lib.synthetic.scene import MODALITIES

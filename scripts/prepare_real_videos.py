@@ -30,9 +30,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from lib.datasets.boxes_file import read_boxes, read_names
 from lib.datasets.frames import read_image
-from lib.datasets.listing import list_frames
+from lib.datasets.parsing import read_boxes, read_names
+from lib.datasets.reader import list_frames
 
 logger = logging.getLogger("prepare_real_videos")
 

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
-from lib.datasets.loading import LAYOUTS, NAMES, load, resolve_data_root
+from typing import TYPE_CHECKING, Any
+
+from lib.datasets.catalog import DATA_SETS, NAMES, resolve_data_root
 from lib.datasets.sequence import DatasetError, Sequence
 
-__all__ = ["LAYOUTS", "NAMES", "DatasetError", "Sequence", "load", "resolve_data_root"]
+if TYPE_CHECKING:
+    from lib.datasets.loading import load
+
+__all__ = ["DATA_SETS", "NAMES", "DatasetError", "Sequence", "load", "resolve_data_root"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` at its first use: scoring needs the table, but no OpenCV."""
+    if name != "load":
+        raise AttributeError(f"module 'lib.datasets' has no attribute {name!r}")
+    from lib.datasets.loading import load
+
+    return load

@@ -10,19 +10,16 @@ import json
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lib.datasets.frames import FrameError, read_frame
-from lib.datasets.places import unknown
-from lib.datasets.sequence import DatasetError, FileList, Sequence
+from lib.datasets.sequence import DatasetError, FileList, Sequence, select, unknown
 
-__all__ = ["COCO_FOLDER", "COCO_SPLITS", "check_coco", "load_coco"]
+__all__ = ["COCO_SPLITS", "check_coco", "load_coco"]
 
 log = logging.getLogger(__name__)
 
-COCO_FOLDER = "COCO"
 COCO_SPLITS = ("train", "val")
 MIN_SIZE = 50.0
 _YES, _NO = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)  # shared by hundreds of thousands of sequences
@@ -30,7 +27,7 @@ _YES.flags.writeable = _NO.flags.writeable = False
 
 
 def load_coco(split: str, root: Path, sequences: Iterable[str] | None = None) -> list[Sequence]:
-    """The objects of `images/<split>2017` that are not too small, named `<image id>_<annotation id>`.
+    """Index the objects of `images/<split>2017` that are not too small, named `<image id>_<annotation id>`.
 
     Args:
         split: "train" or "val".
@@ -45,35 +42,6 @@ def load_coco(split: str, root: Path, sequences: Iterable[str] | None = None) ->
     folder, path = root / "images" / f"{split}2017", root / "annotations" / f"instances_{split}2017.json"
     if not folder.is_dir():
         raise DatasetError(f"COCO {split}: no folder of images {folder}")
-    images, objects = _read(path)
-    found: dict[str, Sequence] = {}
-    for item in objects:
-        image = images.get(item["image_id"])
-        if image is None:
-            raise DatasetError(f"{path}: annotation {item['id']} belongs to no image (image_id {item['image_id']})")
-        name = f"{item['image_id']}_{item['id']}"
-        found[name] = Sequence(
-            name=name,
-            modality="rgb",
-            rgb_files=FileList(folder, (image,)),
-            x_files=None,
-            boxes=np.array([item["bbox"]], dtype=np.float64),
-            visible=_YES,
-            absent=_NO,
-            still=True,
-        )
-    if sequences is None:
-        return list(found.values())
-    for name in (wanted := list(sequences)):
-        if name not in found:
-            raise DatasetError(
-                f"COCO {split} has no object {unknown(name, found)} wider and higher than {MIN_SIZE:g} px"
-            )
-    return [found[name] for name in wanted]
-
-
-def _read(path: Path) -> tuple[dict[int, str], list[dict[str, Any]]]:
-    """File names by image id, and the annotations that are trained on."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = {image["id"]: str(image["file_name"]) for image in content["images"]}
@@ -89,33 +57,50 @@ def _read(path: Path) -> tuple[dict[int, str], list[dict[str, Any]]]:
     if bad is not None:
         raise DatasetError(f"{path}: image file {bad!r} is not the name of a file")
     log.info("%s: %d of %d objects are above %g x %g pixels", path.name, len(big), len(objects), MIN_SIZE, MIN_SIZE)
-    return images, big
+
+    by_name: dict[str, Sequence] = {}
+    for item in big:
+        image = images.get(item["image_id"])
+        if image is None:
+            raise DatasetError(f"{path}: annotation {item['id']} belongs to no image (image_id {item['image_id']})")
+        name = f"{item['image_id']}_{item['id']}"
+        by_name[name] = Sequence(
+            name=name,
+            modality="rgb",
+            rgb_files=FileList(folder, (image,)),
+            x_files=None,
+            boxes=np.array([item["bbox"]], dtype=np.float64),
+            visible=_YES,
+            absent=_NO,
+            still=True,
+        )
+    kind = f"object wider and higher than {MIN_SIZE:g} px"
+    return list(select(by_name, sequences, f"COCO {split}", kind).values())
 
 
 def check_coco(split: str, root: Path, images: str = "sample") -> list[tuple[str, list[str]]]:
-    """Errors by object: image missing or damaged, box outside the image. "sample" opens 100 images evenly spaced.
+    """Find errors by object: image missing or damaged, box outside the image. "sample" opens 100 images evenly spaced.
 
     Raises:
         DatasetError: as `load_coco`.
     """
     sequences = load_coco(split, root)
     step = 1 if images == "all" else max(1, len(sequences) // 100)
-    listed = {entry.name for entry in (root / "images" / f"{split}2017").iterdir()}
-    found = []
+    folder = root / "images" / f"{split}2017"
+    listed = {entry.name for entry in folder.iterdir()}
+    results = []
     for number, sequence in enumerate(sequences):
-        path = sequence.rgb_files[0]
-        errors = [] if path.name in listed else [f"{path}: missing"]
-        if not errors and images != "none" and number % step == 0:
-            errors = _check_object(sequence)
-        found.append((sequence.name, errors))
-    return found
-
-
-def _check_object(sequence: Sequence) -> list[str]:
-    try:
-        height, width = read_frame(sequence, 0).shape[:2]
-    except FrameError as error:
-        return [str(error)]
-    x, y, w, h = sequence.boxes[0]
-    inside = x < width and y < height and x + w > 0 and y + h > 0
-    return [] if inside else [f"box {[x, y, w, h]} outside the {width}x{height} image"]
+        errors = []
+        assert isinstance(sequence.rgb_files, FileList)
+        if sequence.rgb_files.names[0] not in listed:
+            errors = [f"{sequence.rgb_files[0]}: missing"]
+        elif images != "none" and number % step == 0:
+            try:
+                height, width = read_frame(sequence, 0).shape[:2]
+                x, y, w, h = sequence.boxes[0]
+                if not (x < width and y < height and x + w > 0 and y + h > 0):
+                    errors = [f"box {[x, y, w, h]} outside the {width}x{height} image"]
+            except FrameError as error:
+                errors = [str(error)]
+        results.append((sequence.name, errors))
+    return results

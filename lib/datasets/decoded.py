@@ -1,4 +1,4 @@
-"""A frame between decoding and use: colours are converted where somebody looks, not over the whole image."""
+"""A frame between decoding and use: colors are converted in the crops that are looked at, not over the whole image."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from patrack.crop import crop_window, forwards, sample_rectangle, sample_window
+from patrack.crop import crop_window, forwards, sample_rectangle
 
 __all__ = ["DecodedFrame", "Plane"]
 
 
 class Plane(NamedTuple):
-    """What one file holds.
+    """Pixels of one file.
 
     Attributes:
         pixels: (H, W) for three equal channels, or (H, W, c), uint8.
@@ -32,7 +32,7 @@ class Plane(NamedTuple):
         return 1 if self.pixels.ndim == 2 else self.pixels.shape[2]
 
     def write_channels(self, out: np.ndarray) -> int:
-        """Writes the stored channels, in their order, into the first of (>= c, H, W) uint8; returns how many."""
+        """Write the stored channels, in their order, into the first of (>= c, H, W) uint8; returns how many."""
         pixels = forwards(self.pixels)
         if self.stored == 1:
             np.copyto(out[0], pixels)
@@ -54,7 +54,7 @@ class DecodedFrame:
 
     @classmethod
     def from_image(cls, image: np.ndarray) -> DecodedFrame:
-        """Of an (H, W, 3 or 6) uint8 image, which is not copied.
+        """Wrap an (H, W, 3 or 6) uint8 image, which is not copied.
 
         Raises:
             ValueError: another shape or type.
@@ -70,11 +70,11 @@ class DecodedFrame:
         return height, width, sum([max(plane.stored, 3) for plane in self.planes])
 
     def image(self) -> np.ndarray:
-        """The whole frame: (H, W, C) uint8; not a copy if it was made of an image."""
+        """Return the whole frame: (H, W, C) uint8; not a copy if it was made of an image."""
         return self.planes[0].pixels if self._is_image else self.write(np.empty(self.shape, np.uint8))
 
     def write(self, out: np.ndarray) -> np.ndarray:
-        """The whole frame, in a contiguous (H, W, C) uint8 array, which is returned."""
+        """Write the whole frame into a contiguous (H, W, C) uint8 array, which is returned."""
         pixels = [forwards(plane.pixels) for plane in self.planes]
         if self._is_image:
             np.copyto(out, pixels[0])
@@ -88,7 +88,7 @@ class DecodedFrame:
         return not others and first.pixels.ndim == 3 and not first.backwards
 
     def crop(self, box_xywh: Sequence[float] | np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
-        """The same, bit for bit, as `patrack.crop.sample_crop` of the whole image.
+        """Cut a square crop around a box, bit for bit as `patrack.crop.sample_crop` does from the whole image.
 
         Args:
             box_xywh: (4,), pixels.
@@ -102,20 +102,17 @@ class DecodedFrame:
         return patch.image(), resize_factor
 
     def patch(self, window: tuple[int, int, int], size: int) -> tuple[DecodedFrame, float]:
-        """As `crop`, of a window that `patrack.crop.crop_window` gave, and with colours still to be converted."""
-        if window[2] == 2 * size and len(self.planes) > 1:
+        """Cut a window that `patrack.crop.crop_window` gave, as `crop` does, with colors still to be converted."""
+        left, top, side = window
+        if side == 2 * size and len(self.planes) > 1:
             # OpenCV averages 2 x 2 pixels here, and rounds six channels otherwise than one or three
-            patch, resize_factor = sample_window(self.image(), window, size)
-            return DecodedFrame.from_image(patch), resize_factor
-        planes = []
-        for pixels, backwards in self.planes:
-            gray = pixels.ndim == 2
-            patch, resize_factor = sample_window(pixels[:, :, None] if gray else pixels, window, size)
-            planes.append(Plane(patch[:, :, 0] if gray else patch, backwards))
-        return DecodedFrame(tuple(planes)), resize_factor
+            patch = DecodedFrame.from_image(sample_rectangle(self.image(), (left, top, side, side), size))
+        else:
+            patch = self.stretched_patch((left, top, side, side), size)
+        return patch, size / side
 
     def stretched_patch(self, rectangle: tuple[int, int, int, int], size: int) -> DecodedFrame:
-        """A rectangle (left, top, width, height) as a square crop, as `patrack.crop.sample_rectangle` gives it."""
+        """Cut a rectangle (left, top, width, height) and stretch it to a square, as `sample_rectangle` does."""
         planes = []
         for pixels, backwards in self.planes:
             gray = pixels.ndim == 2
@@ -124,16 +121,16 @@ class DecodedFrame:
         return DecodedFrame(tuple(planes))
 
     def flipped(self) -> DecodedFrame:
-        """Mirrored left to right; a view."""
+        """Mirror left to right; a view."""
         return DecodedFrame(tuple(Plane(plane.pixels[:, ::-1], plane.backwards) for plane in self.planes))
 
     def rgb(self) -> DecodedFrame:
-        """Its first three channels; a view."""
+        """Take the first three channels; a view."""
         pixels, backwards = self.planes[0]
         return DecodedFrame((Plane(pixels if pixels.ndim == 2 else pixels[:, :, :3], backwards),))
 
     def streams(self) -> tuple[Plane, Plane]:
-        """Its RGB and its X; views.
+        """Split into RGB and X; views.
 
         Raises:
             ValueError: it has no X.
@@ -146,7 +143,7 @@ class DecodedFrame:
         return Plane(pixels[:, :, :3]), Plane(pixels[:, :, 3:])
 
     def gray(self) -> DecodedFrame:
-        """With the RGB triple gray; X is left as it is."""
+        """Turn RGB gray; X is left as it is."""
         (pixels, backwards), *others = self.planes
         if pixels.ndim == 2:
             return self
@@ -158,7 +155,7 @@ class DecodedFrame:
 
 @functools.cache
 def _order(layout: tuple[tuple[int, bool], ...]) -> list[int]:
-    """`cv2.mixChannels`' pairs of channels (from, to) for planes with (stored channels, backwards)."""
+    """Pairs of channels (from, to) as `cv2.mixChannels` wants them, for planes with (stored channels, backwards)."""
     sources: list[int] = []
     first = 0
     for stored, backwards in layout:

@@ -1,4 +1,4 @@
-"""Reading one frame of a sequence: decode RGB and X, check, convert what needs the whole frame."""
+"""Read one frame of a sequence: decode RGB and X, check them, convert what needs the whole frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class FrameError(ValueError):
 
 
 def read_frame(sequence: Sequence, index: int) -> np.ndarray:
-    """Frame `index` (from 0; negative counts from the end) of a sequence.
+    """Read frame `index` (from 0; negative counts from the end) of a sequence.
 
     RGB: 8-bit R, G, B; a one-channel file becomes three equal channels. X: see `patrack.modality.x_to_three_channels`.
     Both must have the same size: nothing is resized.
@@ -37,7 +37,7 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
 
 
 def decode_frame(sequence: Sequence, index: int, with_x: bool = True) -> DecodedFrame:
-    """What `read_frame` reads, with colours still to be converted; without X it is not even read.
+    """Read what `read_frame` does, with colors still to be converted; without X its file is not even opened.
 
     Raises:
         FrameError, IndexError: as `read_frame`.
@@ -67,7 +67,10 @@ def read_image(source: Path | VideoFrame, flags: int) -> np.ndarray:
         FrameError: the file cannot be read, is empty, damaged or truncated.
     """
     if isinstance(source, VideoFrame):
-        return _read_video_frame(source)
+        frame = _open_video(source.path, os.getpid()).read(source.index)
+        if frame is None:
+            raise FrameError(f"{_describe(source)}: cannot be decoded")
+        return frame.copy()
     try:
         with source.open("rb", buffering=0) as file:
             data = file.read()
@@ -82,7 +85,7 @@ def read_image(source: Path | VideoFrame, flags: int) -> np.ndarray:
 
 
 def jpeg_is_complete(data: bytes) -> bool:
-    """Whether the image data of a JPEG file reach their end marker; decoders fill what is missing with gray."""
+    """Tell whether the image data of a JPEG file reach their end marker; decoders fill what is missing with gray."""
     position = 2
     while position + 4 <= len(data) and data[position] == 0xFF:
         if data[position + 1] == 0xDA:  # start of the image data; the headers before it may hold a whole thumbnail
@@ -123,10 +126,3 @@ class _Video:
 @functools.lru_cache(maxsize=64)
 def _open_video(path: Path, process: int) -> _Video:  # an open video must not be shared with forked processes
     return _Video(path)
-
-
-def _read_video_frame(source: VideoFrame) -> np.ndarray:
-    image = _open_video(source.path, os.getpid()).read(source.index)
-    if image is None:
-        raise FrameError(f"{_describe(source)}: cannot be decoded")
-    return image.copy()

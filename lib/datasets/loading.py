@@ -1,61 +1,24 @@
-"""Finding a data set, the list of a split and its sequences."""
+"""Find a data set, the list of a split and its sequences."""
 
 from __future__ import annotations
 
+import fnmatch
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from lib.datasets.coco import COCO_FOLDER, load_coco
-from lib.datasets.folder import folder_layout
-from lib.datasets.layout import Layout
-from lib.datasets.listing import sub_folders
-from lib.datasets.places import PACKAGED, split_folders, unknown
-from lib.datasets.reader import read_sequence
-from lib.datasets.rgb import GOT10K, LASOT, REALVIDEO, TRACKINGNET, rgb_only
-from lib.datasets.rgbd import CDTB, DEPTHTRACK, RGBD1K, VOTRGBD2022
-from lib.datasets.rgbe import COESOT, FE108, VISEVENT
-from lib.datasets.rgbt import GTOT, LASHER, RGBT210, RGBT234, VTUAV
-from lib.datasets.sequence import DatasetError, Sequence
-from lib.datasets.synthetic import SYNTHETIC
+from lib.datasets.catalog import COLLECTIONS, DATA_SETS, ENVIRONMENT, NAMES, PACKAGED_LISTS, SYNTHETIC, DataSet, Split
+from lib.datasets.coco import load_coco
+from lib.datasets.parsing import read_names, read_text
+from lib.datasets.reader import read_sequence, sub_folders
+from lib.datasets.recordings import folder_data_set
+from lib.datasets.sequence import DatasetError, Sequence, rgb_only, select, unknown
 
-__all__ = ["LAYOUTS", "NAMES", "PACKAGED_LISTS", "dataset_root", "load", "resolve_data_root"]
+__all__ = ["dataset_root", "load", "parent_folders", "split_folders"]
 
 log = logging.getLogger(__name__)
-
-LAYOUTS: dict[str, Layout] = {
-    "lasher": LASHER,
-    "rgbt234": RGBT234,
-    "rgbt210": RGBT210,
-    "gtot": GTOT,
-    "vtuav": VTUAV,
-    "depthtrack": DEPTHTRACK,
-    "rgbd1k": RGBD1K,
-    "cdtb": CDTB,
-    "votrgbd2022": VOTRGBD2022,
-    "visevent": VISEVENT,
-    "coesot": COESOT,
-    "fe108": FE108,
-    "got10k": GOT10K,
-    "lasot": LASOT,
-    "trackingnet": TRACKINGNET,
-    "realvideo": REALVIDEO,
-    **SYNTHETIC,
-}
-JOINED = {"coco": COCO_FOLDER, "synthrgb": "SynthRGBX"}  # sets that are no layout, and their usual folders
-NAMES: tuple[str, ...] = (*LAYOUTS, *JOINED, "folder")
-ENVIRONMENT = "PATRACK_DATA"
-PACKAGED_LISTS = PACKAGED
-
-
-def resolve_data_root(cli: str | None = None, config_root: str | None = None) -> Path | None:
-    """Folder that holds the data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`; or None."""
-    for origin, value in (("--data-root", cli), (ENVIRONMENT, os.environ.get(ENVIRONMENT)), ("data.root", config_root)):
-        if value:
-            log.info("data root %s, from %s", value, origin)
-            return Path(value).expanduser()
-    return None
 
 
 def load(
@@ -79,33 +42,27 @@ def load(
     Raises:
         DatasetError: unknown name, split or sequence; missing folder, list or sequence; files that do not agree.
     """
-    if name == "synthrgb":
-        return _load_synthrgb(split, root, data_root, sequences)
     root = dataset_root(name, root, data_root)
     if name == "coco":
         return load_coco(split, root, sequences)
-    layout = folder_layout(root, split) if name == "folder" else LAYOUTS[name]
-    folders = split_folders(layout, split, root)
-    if sequences is not None:
-        wanted = list(sequences)
-        for sequence in wanted:
-            if sequence not in folders:
-                raise DatasetError(f"{layout.title} {split} has no sequence {unknown(sequence, folders)}")
-        folders = {sequence: folders[sequence] for sequence in wanted}
+    if name == "synthrgb":
+        return _load_synthrgb(split, root, sequences)
+    data_set = folder_data_set(root, split) if name == "folder" else DATA_SETS[name]
+    folders = select(split_folders(data_set, split, root), sequences, f"{data_set.title} {split}")
     missing = [sequence for sequence, folder in folders.items() if folder is None]
     if missing and problems is not None and len(missing) < len(folders):
         problems.update({name: f"{name}: no such sequence in {root}" for name in missing})
     elif missing:
         shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        where = " or ".join(str(root / folder) for folder in layout.splits[split].folders)
+        where = " or ".join(str(root / folder) for folder in data_set.splits[split].folders)
         raise DatasetError(
-            f"{layout.title} {split}: {len(missing)} of {len(folders)} sequences are not in {where}: {shown}"
+            f"{data_set.title} {split}: {len(missing)} of {len(folders)} sequences are not in {where}: {shown}"
         )
     loaded = []
     for sequence, folder in folders.items():
         try:
             if folder is not None:
-                loaded.append(read_sequence(folder, layout, root))
+                loaded.append(read_sequence(folder, data_set, root))
         except DatasetError as error:
             if problems is None:
                 raise
@@ -113,15 +70,31 @@ def load(
     return loaded
 
 
+def _load_synthrgb(split: str, root: Path, sequences: Iterable[str] | None) -> list[Sequence]:
+    """RGB of all three SynthRGBX sets; sequences are named rgbt_*, rgbd_*, rgbe_*."""
+    parts = {DATA_SETS[name].modality: name for name in SYNTHETIC}
+    present = {part: name for part, name in parts.items() if (root / part).is_dir()}
+    if not present:
+        raise DatasetError(f"data set synthrgb: none of {', '.join(parts)} in {root}")
+    if len(present) < len(parts):
+        log.warning("synthrgb: only %s found in %s", ", ".join(present), root)
+    loaded = [
+        rgb_only(sequence, prefix=f"{part}_")
+        for part, name in present.items()
+        for sequence in load(name, split, root=root / part)
+    ]
+    return list(select({sequence.name: sequence for sequence in loaded}, sequences, f"synthrgb {split}").values())
+
+
 def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
-    """The existing folder of data set `name`.
+    """Find the existing folder of data set `name`.
 
     Raises:
         DatasetError: unknown name, no folder given, or none there.
     """
     if name not in NAMES:
         raise DatasetError(f"unknown data set {unknown(name, NAMES)}; known are {', '.join(NAMES)}")
-    usual = LAYOUTS[name].folder if name in LAYOUTS else JOINED.get(name)
+    usual = DATA_SETS[name].usual_folder if name in DATA_SETS else COLLECTIONS.get(name)
     if root is not None:
         if not root.is_dir():
             raise DatasetError(f"data set {name}: no folder {root} (given as the root of this data set)")
@@ -146,26 +119,73 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
     return folder
 
 
-def _load_synthrgb(
-    split: str, root: Path | None, data_root: Path | None, sequences: Iterable[str] | None
-) -> list[Sequence]:
-    """RGB of all three SynthRGBX sets; sequences are named rgbt_*, rgbd_*, rgbe_*."""
-    root = dataset_root("synthrgb", root, data_root)
-    parts = {layout.modality: name for name, layout in SYNTHETIC.items()}
-    present = {part: name for part, name in parts.items() if (root / part).is_dir()}
-    if not present:
-        raise DatasetError(f"data set synthrgb: none of {', '.join(parts)} in {root}")
-    if len(present) < len(parts):
-        log.warning("synthrgb: only %s found in %s", ", ".join(present), root)
-    loaded = [
-        rgb_only(sequence, prefix=f"{part}_")
-        for part, name in present.items()
-        for sequence in load(name, split, root=root / part)
-    ]
-    if sequences is None:
-        return loaded
-    by_name = {sequence.name: sequence for sequence in loaded}
-    for sequence in (wanted := list(sequences)):
-        if sequence not in by_name:
-            raise DatasetError(f"synthrgb {split} has no sequence {unknown(sequence, by_name)}")
-    return [by_name[sequence] for sequence in wanted]
+def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path | None]:
+    """Find the sequences of a split: names, in order, and the folder of each; None where there is none.
+
+    Raises:
+        DatasetError: unknown split, a list that is missing or bad, or nothing in the folders of a set without lists.
+    """
+    title = data_set.title
+    if split not in data_set.splits:
+        raise DatasetError(
+            f"{title} has no split {unknown(split, data_set.splits)}; it has {', '.join(data_set.splits)}"
+        )
+    rule = data_set.splits[split]
+    folder_of: dict[str, Path] = {}
+    for parent in reversed(parent_folders(rule, root)):
+        folder_of.update(sub_folders(parent))
+
+    # The names: from a list on disk, from the packaged list, or all that is there.
+    path = next((found for file in rule.lists if (found := _spelled_on_disk(root, file)) is not None), None)
+    if path is not None:
+        names = read_names(path, nested=any("*" in folder for folder in rule.folders))
+        if rule.picked is not None:
+            numbers = [int(line) for line in read_text(PACKAGED_LISTS / rule.picked).split()]
+            if max(numbers) >= len(names):
+                raise DatasetError(f"{path}: {len(names)} names; the split needs at least {max(numbers) + 1}")
+            names = [names[number] for number in numbers]
+    elif rule.packaged is not None:
+        names = read_names(PACKAGED_LISTS / rule.packaged)
+    elif rule.everything or split in rule.folders:
+        inner = tuple(folder for folder in rule.folders if folder) if rule.everything else (split,)
+        parents = parent_folders(replace(rule, folders=inner), root)
+        names = sorted({name for parent in parents for name in sub_folders(parent)})
+        if not names:
+            raise DatasetError(f"{title} {split}: no sequence in {root}; looked in {', '.join(rule.folders)}")
+    else:
+        looked = " or ".join(rule.lists)
+        raise DatasetError(f"{title}: no list of split {split!r}: looked for {looked} in {root}")
+    return {name: folder_of.get(name) for name in names}
+
+
+def parent_folders(rule: Split, root: Path) -> list[Path]:
+    """Find the existing folders that may hold sequences of a split, in the order of `rule.folders`."""
+    parents: dict[Path, None] = {}
+    for pattern in rule.folders:
+        level = [root]
+        for part in Path(pattern).parts:
+            below: list[Path] = []
+            for folder in level:
+                if "*" not in part and (folder / part).is_dir():
+                    below.append(folder / part)
+                else:  # another spelling, or any name that fits
+                    children = sorted(sub_folders(folder).items())
+                    below += [path for name, path in children if fnmatch.fnmatch(name.lower(), part.lower())]
+            level = below
+        parents.update(dict.fromkeys(level))
+    return list(parents)
+
+
+def _spelled_on_disk(root: Path, relative: str) -> Path | None:
+    """`root/relative` in the case that it has on disk, or None."""
+    path = root
+    for part in Path(relative).parts:
+        if not path.is_dir():
+            return None
+        if not (path / part).exists():
+            spelled = [entry.name for entry in path.iterdir() if entry.name.lower() == part.lower()]
+            if not spelled:
+                return None
+            part = min(spelled)
+        path = path / part
+    return path

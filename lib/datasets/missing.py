@@ -1,4 +1,4 @@
-"""Which frames lack RGB or X: masks in the JSON form that missing-modality benchmarks publish.
+"""Frames that lack RGB or X: masks in the JSON form of missing-modality benchmarks, and what takes a stream's place.
 
     {"sequence": {"frames": 3, "data": [[1, 1], [0, 1], [0, 0]]}, ...}
 
@@ -14,21 +14,32 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lib.datasets.boxes_file import read_text
+from lib.datasets.decoded import DecodedFrame, Plane
+from lib.datasets.parsing import read_text
 from lib.datasets.sequence import DatasetError, Sequence
 from patrack.files import atomic_write
 
-__all__ = ["STREAMS", "masks_digest", "random_mask", "read_masks", "with_masks", "write_masks"]
+__all__ = [
+    "STREAMS",
+    "SUBSTITUTES",
+    "black_rgb",
+    "masks_digest",
+    "random_mask",
+    "read_masks",
+    "substitute_x",
+    "with_masks",
+    "write_masks",
+]
 
 STREAMS = ("rgb", "x")
+SUBSTITUTES: tuple[str, ...] = ("black", "constant", "noise", "copy")
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
-    """Reads a file of masks.
+    """Read a file of masks.
 
     Returns:
         By sequence (N, 2) bool: RGB is there, X is there.
@@ -44,28 +55,27 @@ def read_masks(path: Path) -> dict[str, np.ndarray]:
         raise DatasetError(f"{path}: not a file of masks: nested too deeply") from error
     if not isinstance(content, dict) or not content:
         raise DatasetError(f'{path}: must hold {{"SEQUENCE": {{"frames": N, "data": [[RGB, X], ...]}}, ...}}')
-    return {name: _mask(path, name, entry) for name, entry in content.items()}
-
-
-def _mask(path: Path, name: str, entry: Any) -> np.ndarray:
-    if not isinstance(entry, dict) or not isinstance(entry.get("data"), list) or type(entry.get("frames")) is not int:
-        found = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
-        raise DatasetError(f'{path}: sequence {name} must be {{"frames": N, "data": [[RGB, X], ...]}}, got {found}')
-    rows = entry["data"]
-    if len(rows) != entry["frames"]:
-        raise DatasetError(f'{path}: sequence {name} has "frames": {entry["frames"]}, but {len(rows)} rows of data')
-    for number, row in enumerate(rows):
-        # true == 1 == 1.0, so that all of them are in the tuple; what isn't a number is not
-        if not isinstance(row, list) or len(row) != 2 or not all(value in (0, 1) for value in row):
-            raise DatasetError(
-                f"{path}: sequence {name}, row {number} (from 0) must be [RGB, X], each 0 (missing) or 1 (there), "
-                f"got {row!r}"
-            )
-    return np.array(rows, bool).reshape(-1, 2)
+    masks = {}
+    for name, entry in content.items():
+        rows, frames = (entry.get("data"), entry.get("frames")) if isinstance(entry, dict) else (None, None)
+        if not isinstance(rows, list) or type(frames) is not int:
+            got = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
+            raise DatasetError(f'{path}: sequence {name} must be {{"frames": N, "data": [[RGB, X], ...]}}, got {got}')
+        if len(rows) != frames:
+            raise DatasetError(f'{path}: sequence {name} has "frames": {frames}, but {len(rows)} rows of data')
+        for number, row in enumerate(rows):
+            # true == 1 == 1.0, so that all of them are in the tuple; what isn't a number is not
+            if not isinstance(row, list) or len(row) != 2 or not all(value in (0, 1) for value in row):
+                raise DatasetError(
+                    f"{path}: sequence {name}, row {number} (from 0) must be [RGB, X], each 0 (missing) or 1 (there), "
+                    f"got {row!r}"
+                )
+        masks[name] = np.array(rows, bool).reshape(-1, 2)
+    return masks
 
 
 def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], origin: str) -> list[Sequence]:
-    """The sequences with `present` set.
+    """Set `present` of sequences.
 
     Args:
         sequences: of a data set.
@@ -98,7 +108,7 @@ def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], o
 
 
 def masks_digest(masks: Mapping[str, np.ndarray]) -> str:
-    """16 hexadecimal digits that stand for what the masks say, however the file is written."""
+    """Return 16 hexadecimal digits that stand for what the masks say, however the file is written."""
     digest = hashlib.sha256()
     for name in sorted(masks):
         digest.update(f"{name}\0{len(masks[name])}\0".encode() + np.ascontiguousarray(masks[name]).tobytes())
@@ -106,7 +116,7 @@ def masks_digest(masks: Mapping[str, np.ndarray]) -> str:
 
 
 def random_mask(frames: int, stream: str, share: float, length: int, rng: np.random.Generator) -> np.ndarray:
-    """A mask in which one stream is missing in gaps.
+    """Draw a mask in which one stream is missing in gaps.
 
     Args:
         frames: of the sequence.
@@ -140,8 +150,47 @@ def random_mask(frames: int, stream: str, share: float, length: int, rng: np.ran
 
 
 def write_masks(path: Path, masks: Mapping[str, np.ndarray]) -> None:
-    """Writes masks, (N, 2) bool by sequence, in the form that `read_masks` reads, atomically."""
+    """Write masks, (N, 2) bool by sequence, in the form that `read_masks` reads, atomically."""
     content = {name: {"frames": len(mask), "data": mask.astype(int).tolist()} for name, mask in masks.items()}
     with atomic_write(path) as file:
         json.dump(content, file)
         file.write("\n")
+
+
+# --- what takes the place of a stream: images that tell nothing that the other one does not
+
+
+def black_rgb(frame: DecodedFrame) -> DecodedFrame:
+    """Replace RGB of a frame of two streams by black; X is shared.
+
+    Raises:
+        ValueError: the frame has no X.
+    """
+    _, x = frame.streams()
+    return DecodedFrame((Plane(np.zeros(frame.shape[:2], np.uint8)), x))
+
+
+def substitute_x(frame: DecodedFrame, kind: str, rng: np.random.Generator) -> DecodedFrame:
+    """Replace X of a frame of two streams; RGB is shared.
+
+    Args:
+        frame: with X.
+        kind: black; constant: one color; noise: every value drawn anew; copy: RGB once more.
+        rng: draws the color (3 values) or the noise.
+
+    Raises:
+        ValueError: unknown kind, or the frame has no X.
+    """
+    rgb, _ = frame.streams()
+    height, width = frame.shape[:2]
+    if kind == "black":
+        x = Plane(np.zeros((height, width), np.uint8))
+    elif kind == "constant":
+        x = Plane(np.tile(rng.integers(0, 256, 3, np.uint8), (height, width, 1)))
+    elif kind == "noise":
+        x = Plane(np.frombuffer(rng.bytes(height * width * 3), np.uint8).reshape(height, width, 3))
+    elif kind == "copy":
+        x = rgb
+    else:
+        raise ValueError(f"X can be replaced by {', '.join(SUBSTITUTES)}, got {kind!r}")
+    return DecodedFrame((rgb, x))

@@ -1,198 +1,264 @@
-"""From a folder on disk to a `Sequence`, by the rules of a `Layout`."""
+"""From a folder on disk to a `Sequence`, by the rules of a data set's row. No image is opened."""
 
 from __future__ import annotations
 
-import functools
 import logging
-from pathlib import Path
+import os
+import re
+from pathlib import Path, PurePath
 
+import cv2
 import numpy as np
 
-from lib.datasets.attributes import read_attributes
-from lib.datasets.boxes_file import read_boxes, read_flags, read_numbers
-from lib.datasets.layout import Layout
-from lib.datasets.listing import find_frames
-from lib.datasets.pairing import pair_by_name, pair_from_start
-from lib.datasets.places import PACKAGED
-from lib.datasets.sequence import DatasetError, Frames, Sequence
+from lib.datasets.catalog import DataSet
+from lib.datasets.parsing import first_number, read_attributes, read_boxes, read_flags
+from lib.datasets.sequence import DatasetError, FileList, Frames, Sequence, VideoFrame
 
-__all__ = ["annotation_file", "build_sequence", "find_both", "first_frame", "read_sequence"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "annotation_file",
+    "build_sequence",
+    "find_both",
+    "find_frames",
+    "frame_number",
+    "list_frames",
+    "pair_by_name",
+    "read_sequence",
+    "sub_folders",
+]
 
 log = logging.getLogger(__name__)
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
+LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
-def annotation_file(folder: Path, layout: Layout) -> Path:
-    """The box file of a sequence: the first of `layout.boxes` that exists.
+
+def frame_number(name: str) -> int:
+    """Return the last number in a file name, suffix aside: 7 for `v007.jpg`; -1 where there is none."""
+    match = LAST_NUMBER.search(name.rpartition(".")[0] or name)
+    return int(match.group(1)) if match else -1
+
+
+def sub_folders(folder: Path) -> dict[str, Path]:
+    """Find the folders directly below `folder`, by name; none if it does not exist."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: folder / entry.name for entry in entries if entry.is_dir()}
+
+
+def list_frames(source: Path) -> Frames:
+    """List the frames of an image folder or a video file, in temporal order.
+
+    Images are sorted by the last number in their name, equal numbers by the name itself: names need no padding, no
+    common prefix and no particular first number. Hidden files and files of other types are left out.
+
+    Raises:
+        DatasetError: nothing at `source`, no image in it, or a video that cannot be decoded.
+    """
+    if source.is_dir():
+        with os.scandir(source) as entries:
+            files = [entry.name for entry in entries if entry.is_file()]
+        names = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."]
+        if not names:
+            raise DatasetError(f"{source}: no image in this folder (looked for *{', *'.join(IMAGE_SUFFIXES)})")
+        return FileList(source, sorted(names, key=lambda name: (frame_number(name), name)))
+    if not source.is_file():
+        raise DatasetError(f"{source}: no such folder of images or video file")
+    # Counted by decoding: what containers say about their length is often off by a few frames.
+    capture = cv2.VideoCapture(str(source))
+    try:
+        count = 0
+        while capture.grab():
+            count += 1
+    finally:
+        capture.release()
+    if count == 0:
+        raise DatasetError(f"{source}: no frame can be decoded; is it a video file?")
+    return tuple(VideoFrame(source, i) for i in range(count))
+
+
+def find_frames(folder: Path, stem: str) -> Frames:
+    """List the frames in `folder/stem/`, or of a video `folder/stem.mp4` (or another of `VIDEO_SUFFIXES`)."""
+    for suffix in VIDEO_SUFFIXES:
+        video = folder / (stem + suffix)
+        if video.is_file() and not (folder / stem).is_dir():
+            return list_frames(video)
+    return list_frames(folder / stem)
+
+
+def find_both(folder: Path, data_set: DataSet) -> tuple[Frames, Frames | None]:
+    """List the frames of RGB and of X (None for RGB only) of a sequence.
+
+    They are not paired by name yet; but where X is a recording that ran on its own (`first_x_frames`), what came before
+    the first RGB frame and after the last one is cut off.
+
+    Raises:
+        DatasetError: one of them is not there, or X is too short.
+    """
+    name = folder.name
+    rgb = find_frames(folder, data_set.rgb.format(name=name))
+    if not data_set.x:
+        return rgb, None
+    stems = [stem.format(name=name) for stem in data_set.x]
+    x = find_frames(folder, next((stem for stem in stems if (folder / stem).is_dir()), stems[0]))
+    if data_set.first_x_frames is not None and len(x) != len(rgb):  # equally many: they have been cut out already
+        start = first_number(data_set.first_x_frames, name)
+        if len(x) < start + len(rgb):
+            raise DatasetError(
+                f"sequence {name}: {len(x)} X frames; needs {len(rgb)}, one per RGB frame, or at least "
+                f"{start + len(rgb)}, because RGB begins at X frame {start}"
+            )
+        x = x[start : start + len(rgb)]
+    return rgb, x
+
+
+def pair_by_name(rgb: Frames, x: Frames) -> tuple[Frames, np.ndarray]:
+    """Find the X frames of the same names (suffix aside) as the RGB frames, and (N,) bool: whether the file exists.
+
+    Where none exists the path is the one that was expected, so that reading the frame names the missing file.
+    """
+    if not isinstance(rgb, FileList) or not isinstance(x, FileList) or rgb.names == x.names:
+        return x, np.ones(len(x), dtype=bool)
+    by_stem = {PurePath(name).stem: name for name in x.names}
+    stems = [PurePath(name).stem for name in rgb.names]
+    exists = np.array([stem in by_stem for stem in stems], dtype=bool)
+    return FileList(x.folder, [by_stem.get(stem, name) for stem, name in zip(stems, rgb.names, strict=True)]), exists
+
+
+def annotation_file(folder: Path, data_set: DataSet) -> Path:
+    """Find the box file of a sequence: the first of `data_set.boxes` that exists.
 
     Raises:
         DatasetError: there is none.
     """
-    for name in layout.boxes:
+    for name in data_set.boxes:
         path = folder / name.format(name=folder.name)
         if path.is_file():
             return path
-    raise DatasetError(f"{folder}: no annotation (looked for {', '.join(layout.boxes)})")
+    raise DatasetError(f"{folder}: no annotation (looked for {', '.join(data_set.boxes)})")
 
 
-def find_both(folder: Path, layout: Layout) -> tuple[Frames, Frames | None]:
-    """Frames of RGB and of X (None for RGB only) of a sequence, not paired yet.
-
-    Raises:
-        DatasetError: one of them is not there.
-    """
-    rgb = find_frames(folder, layout.rgb.format(name=folder.name))
-    if not layout.x:
-        return rgb, None
-    names = [name.format(name=folder.name) for name in layout.x]
-    present = [name for name in names if (folder / name).is_dir()]
-    return rgb, find_frames(folder, present[0] if present else names[0])
-
-
-def first_frame(name: str, layout: Layout) -> int:
-    """The number that `layout.starts` has for a sequence."""
-    return 0 if layout.starts is None else _starts(layout.starts).get(name, 0)
-
-
-@functools.lru_cache(maxsize=8)
-def _starts(file: str) -> dict[str, int]:
-    return read_numbers(PACKAGED / file)
-
-
-def read_sequence(folder: Path, layout: Layout, root: Path | None = None) -> Sequence:
+def read_sequence(folder: Path, data_set: DataSet, root: Path | None = None) -> Sequence:
     """Read the sequence in `folder`; no image is opened.
 
     Args:
         folder: of the sequence; its name becomes the sequence's.
-        layout: how it is laid out.
+        data_set: how it is laid out.
         root: of the data set, where attribute files lie; None: no attributes.
 
     Raises:
-        DatasetError: something is missing, or does not agree and `layout` has no rule for it.
+        DatasetError: something is missing, or does not agree and `data_set` has no rule for it.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such sequence")
-    rgb, x = find_both(folder, layout)
-    if x is not None and layout.pairing == "start":
-        x = pair_from_start(folder.name, rgb, x, first_frame(folder.name, layout))
+    rgb, x = find_both(folder, data_set)
+    boxes = read_boxes(annotation_file(folder, data_set), data_set.corners, data_set.polygons)
+    flags = []  # of `flags` and of all `hidden`
+    for rules in ((data_set.flags,) if data_set.flags else (), data_set.hidden):
+        there = [rule for rule in rules if (folder / rule.name).is_file()]
+        read = [read_flags(folder / rule.name, rule.highest) == bool(rule.present) for rule in there]
+        count = min(map(len, read), default=0)
+        flags.append(np.all([flag[:count] for flag in read], axis=0) if read else None)
+    x_boxes = next((folder / name for name in data_set.x_boxes if (folder / name).is_file()), None)
     return build_sequence(
         folder.name,
-        layout,
+        data_set,
         rgb,
         x,
-        read_boxes(annotation_file(folder, layout), layout.corners, layout.polygons),
-        _read_flags(folder, layout),
-        () if root is None else read_attributes(root, folder.name, layout),
-        seen=_read_seen(folder, layout),
-        x_boxes=_read_x_boxes(folder, layout),
-        first=0 if layout.pairing == "start" else first_frame(folder.name, layout),
+        boxes,
+        present=flags[0],
+        attributes=() if root is None else read_attributes(root, folder.name, data_set),
+        seen=flags[1],
+        x_boxes=None if x_boxes is None else read_boxes(x_boxes, data_set.corners),
+        first=first_number(data_set.first_frames, folder.name),
     )
-
-
-def _read_flags(folder: Path, layout: Layout) -> np.ndarray | None:
-    if layout.flags is None or not (folder / layout.flags.name).is_file():
-        return None
-    return read_flags(folder / layout.flags.name, layout.flags.highest) == bool(layout.flags.present)
-
-
-def _read_seen(folder: Path, layout: Layout) -> np.ndarray | None:
-    seen = None
-    for rule in layout.hidden:
-        if (folder / rule.name).is_file():
-            shown = read_flags(folder / rule.name, rule.highest) == bool(rule.present)
-            n = len(shown) if seen is None else min(len(shown), len(seen))
-            seen = shown[:n] if seen is None else shown[:n] & seen[:n]
-    return seen
-
-
-def _read_x_boxes(folder: Path, layout: Layout) -> np.ndarray | None:
-    for name in layout.x_boxes:
-        if (folder / name).is_file():
-            return read_boxes(folder / name, layout.corners)
-    return None
 
 
 def build_sequence(
     name: str,
-    layout: Layout,
+    data_set: DataSet,
     rgb: Frames,
     x: Frames | None,
     boxes: np.ndarray,
+    *,
     present: np.ndarray | None = None,
     attributes: tuple[str, ...] = (),
-    *,
     seen: np.ndarray | None = None,
     x_boxes: np.ndarray | None = None,
     first: int = 0,
 ) -> Sequence:
-    """Pair frames and annotation by the rules of `layout`.
+    """Pair frames and annotation by the rules of `data_set`.
 
     Args:
         name: of the sequence.
-        layout: the rules.
+        data_set: the rules.
         rgb, x: frames in temporal order.
         boxes: (L, 4) lines of the annotation, xywh, pixels, NaN = absent or unknown.
         present: (M,) bool: flags of the data set, True where the target is in view; None if it has none.
         attributes: names of challenges.
-        seen: (M,) bool: frames that may be trained on as far as `layout.hidden` goes; None: all.
+        seen: (M,) bool: frames that may be trained on as far as `data_set.hidden` goes; None: all.
         x_boxes: (L', 4) lines of the annotation of X; None: there is none.
         first: frame of the first line; frames before that are dropped.
 
     Raises:
         DatasetError: counts that do not agree under a rule that demands it, or nothing left.
     """
-    readable = None
-    if x is not None and layout.pairing == "name":
-        x, readable = pair_by_name(rgb, x)
-        if not readable.all():
-            log.warning("%s: %d of %d frames have no X image", name, int((~readable).sum()), len(rgb))
-    lines = _line_frames(len(boxes), layout.box_step, first)
+    has_x_image = None
+    if x is not None and data_set.pairing == "name":
+        x, has_x_image = pair_by_name(rgb, x)
+        if not has_x_image.all():
+            log.warning("%s: %d of %d frames have no X image", name, int((~has_x_image).sum()), len(rgb))
+    step = data_set.box_step
     counts = {"RGB frames": len(rgb), "X frames": len(rgb) if x is None else len(x)}
-    counts["boxes"] = len(boxes) if layout.box_step == 1 and not first else int(lines.max(initial=-1)) + 1
+    counts["boxes"] = first + (len(boxes) - 1) * step + 1 if len(boxes) else 0
     if present is not None:
         counts["flags"] = len(present)
-    n = _common_length(name, layout, counts)
+    n = _common_length(name, data_set, counts)
+
+    # Spread the lines over the frames, then tell absent frames from those that nothing is known about.
     known = np.zeros(n, dtype=bool)
-    known[lines[lines < n]] = True
-    boxes = _on_frames(boxes, lines, n)
+    known[first : first + len(boxes) * step : step] = True
+    boxes = _on_frames(boxes, n, first, step)
     with np.errstate(invalid="ignore"):
         empty = (boxes[:, 2] <= 0) | (boxes[:, 3] <= 0) | np.isnan(boxes).any(axis=1)
-        visible = (boxes[:, 2] > layout.min_size) & (boxes[:, 3] > layout.min_size)
+        visible = (boxes[:, 2] > data_set.min_size) & (boxes[:, 3] > data_set.min_size)
     absent = empty & known
     if present is not None:
         flag = _fit(present, n, True)
         absent, visible = ~flag, visible & flag
     if seen is not None:
         visible &= _fit(seen, n, False)
-    if readable is not None:
-        visible &= readable[:n]
-    start = _first_present(name, absent) if layout.cut_leading_absent else min(first, n - 1)
-    span = slice(start, n)
-    return Sequence(
+    if has_x_image is not None:
+        visible &= has_x_image[:n]
+
+    start = min(first, n - 1)
+    if data_set.cut_leading_absent:
+        if absent.all():
+            raise DatasetError(f"sequence {name}: the target is absent in all {len(absent)} frames")
+        start = int(np.argmin(absent))
+    whole = Sequence(
         name=name,
-        modality=layout.modality,
-        rgb_files=rgb[span],
-        x_files=None if x is None else x[span],
-        boxes=boxes[span],
-        visible=visible[span],
-        absent=absent[span],
+        modality=data_set.modality,
+        rgb_files=rgb[:n],
+        x_files=None if x is None else x[:n],
+        boxes=boxes,
+        visible=visible,
+        absent=absent,
         attributes=attributes,
-        clip_depth=layout.clip_depth,
-        x_boxes=None
-        if x_boxes is None
-        else _on_frames(x_boxes, _line_frames(len(x_boxes), layout.box_step, first), n)[span],
-        cut=start,
+        clip_depth=data_set.clip_depth,
+        x_boxes=None if x_boxes is None else _on_frames(x_boxes, n, first, step),
     )
+    return whole.from_frame(start) if start else whole
 
 
-def _line_frames(count: int, step: int, first: int) -> np.ndarray:
-    """(count,) frame of each line of the annotation."""
-    return first + step * np.arange(count)
-
-
-def _on_frames(boxes: np.ndarray, lines: np.ndarray, n: int) -> np.ndarray:
+def _on_frames(boxes: np.ndarray, n: int, first: int, step: int) -> np.ndarray:
     """(n, 4) boxes by frame, NaN where no line belongs to the frame."""
     spread = np.full((n, 4), np.nan)
-    spread[lines[lines < n]] = boxes[lines < n]
+    frames = first + step * np.arange(len(boxes))
+    spread[frames[frames < n]] = boxes[frames < n]
     return spread
 
 
@@ -203,26 +269,20 @@ def _fit(values: np.ndarray, n: int, fill: bool) -> np.ndarray:
     return fitted
 
 
-def _common_length(name: str, layout: Layout, counts: dict[str, int]) -> int:
+def _common_length(name: str, data_set: DataSet, counts: dict[str, int]) -> int:
     """Number of frames by the length rule; `counts` are those of RGB and X frames, boxes and flags."""
-    rgb = counts["RGB frames"]
+    rgb, rule = counts["RGB frames"], data_set.length
     said = ", ".join(f"{count} {what}" for what, count in counts.items())
-    if layout.length != "shortest" and counts["X frames"] != rgb:
+    if rule != "shortest" and counts["X frames"] != rgb:
         raise DatasetError(f"sequence {name}: RGB and X must have equally many frames, got {said}")
-    if layout.length == "strict" and max(counts.values()) > rgb:
+    if rule == "strict" and max(counts.values()) > rgb:
         raise DatasetError(f"sequence {name}: more lines than frames: {said}")
-    n = min(counts.values()) if layout.length == "shortest" else rgb
+    n = min(counts.values()) if rule == "shortest" else rgb
     if n == 0:
         raise DatasetError(f"sequence {name}: nothing to read: {said}")
-    between_lines = layout.box_step > 1 and 0 <= rgb - counts["boxes"] < layout.box_step
-    differ = {what: count for what, count in counts.items() if not (what == "boxes" and between_lines)}
-    if len(set(differ.values())) > 1 and layout.length != "strict":
-        rule = "cut to the shortest" if layout.length == "shortest" else "frames without a line have no box"
-        log.warning("%s: %s; %s", name, said, rule)
+    between_lines = data_set.box_step > 1 and 0 <= rgb - counts["boxes"] < data_set.box_step
+    differ = {count for what, count in counts.items() if not (what == "boxes" and between_lines)}
+    if len(differ) > 1 and rule != "strict":
+        done = "cut to the shortest" if rule == "shortest" else "frames without a line have no box"
+        log.warning("%s: %s; %s", name, said, done)
     return n
-
-
-def _first_present(name: str, absent: np.ndarray) -> int:
-    if absent.all():
-        raise DatasetError(f"sequence {name}: the target is absent in all {len(absent)} frames")
-    return int(np.argmin(absent))

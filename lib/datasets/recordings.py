@@ -1,7 +1,16 @@
-"""Annotated recordings of any origin: a folder that is one, or holds some, told by the names in it.
+"""Your own recordings: one pair of image folders or videos, a folder of such pairs as a data set, any annotated folder.
 
-A recording is a folder with RGB frames, perhaps X frames beside them, and a box file. The names of every known data set
-are understood; so are, in any combination, the ones listed here:
+A data set (name `folder`) is a root with `dataset.yaml` and one folder per sequence:
+
+    ROOT/dataset.yaml           modality: rgbt (or rgbd, rgbe, rgb); more keys: see FolderSettings
+    ROOT/<split>.txt            names of the split's sequences; or put these into a folder ROOT/<split>/
+    ROOT/<seq>/rgb/*            images, or one video rgb.mp4 instead of the folder
+    ROOT/<seq>/x/*              images, or x.mp4; not for modality rgb
+    ROOT/<seq>/groundtruth.txt  x,y,w,h per line; nan or zero size where the target is absent
+    ROOT/<seq>/absent.txt       optional: 1 where the target is absent, else 0
+
+An annotated recording of any origin is told by the names in its folder: RGB frames, perhaps X frames beside them, and a
+box file. The names of every known data set are understood; so are, in any combination, the ones listed here:
 
     RGB     rgb, color, colour, visible, vis, img, images, or the folder itself
     X       ir, infrared, thermal, lwir (rgbt); depth (rgbd); event_imgs, event, events, dvs (rgbe); x (any)
@@ -17,25 +26,140 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lib.datasets.boxes_file import read_boxes
-from lib.datasets.layout import Layout
-from lib.datasets.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_frames, sub_folders
-from lib.datasets.loading import LAYOUTS
-from lib.datasets.reader import annotation_file, read_sequence
-from lib.datasets.sequence import DatasetError, Sequence
+from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
+from lib.datasets.parsing import read_boxes, read_text
+from lib.datasets.reader import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    annotation_file,
+    build_sequence,
+    find_frames,
+    list_frames,
+    read_sequence,
+    sub_folders,
+)
+from lib.datasets.sequence import DatasetError, Sequence, shows_target
+from patrack.config.schema import Modality
 from patrack.modality import MODALITIES, PAIRS
 
-__all__ = ["find_recordings", "read_recording", "shows_target"]
+__all__ = [
+    "FolderSettings",
+    "find_recordings",
+    "folder_data_set",
+    "folder_splits",
+    "load_pair",
+    "read_recording",
+]
 
+SETTINGS_FILE = "dataset.yaml"
 RGB_NAMES = ("rgb", "color", "colour", "visible", "vis", "img", "images")
 X_NAMES = {modality: pair.folders for modality, pair in PAIRS.items()}
 ANY_X = "x"  # says nothing about its kind
 BOX_FILES = ("groundtruth.txt", "groundtruth_rect.txt", "rgb.txt", "visible.txt", "init.txt", "boxes.txt")
 
 
+def load_pair(
+    rgb: Path,
+    x: Path | None,
+    modality: str,
+    boxes: Path | None = None,
+    *,
+    name: str | None = None,
+    box_step: int = 1,
+    clip_depth: bool = True,
+) -> Sequence:
+    """Index one recording without a data set.
+
+    Frames are paired by position, so RGB and X must have equally many. Images of X are never resized.
+
+    Args:
+        rgb: folder of images or video file.
+        x: folder of images or video file of the other modality; None with modality "rgb".
+        modality: "rgbt", "rgbd", "rgbe" or "rgb".
+        boxes: annotation, `x,y,w,h` per line; may be shorter than the recording (e.g. the first box only), the rest
+            is unknown then. None: no boxes.
+        name: of the sequence; default: the folder that holds `rgb`.
+        box_step: line k of `boxes` belongs to frame k * box_step.
+        clip_depth: see `patrack.modality.x_to_three_channels`.
+
+    Raises:
+        DatasetError: nothing at `rgb` or `x`, counts that differ, more boxes than frames, a bad line.
+        ValueError: unknown modality, or X missing where the modality needs it.
+    """
+    _check_choices(modality, box_step)
+    if (x is None) != (modality == "rgb"):
+        wanted = "must not have" if modality == "rgb" else "needs"
+        raise ValueError(f"modality {modality!r} {wanted} a second folder or video, got x = {x}")
+    rgb_frames = list_frames(rgb)
+    x_frames = None if x is None else list_frames(x)
+    if x_frames is not None and len(x_frames) != len(rgb_frames):
+        raise DatasetError(f"{rgb} has {len(rgb_frames)} frames, {x} has {len(x_frames)}; they must have equally many")
+    lines = np.empty((0, 4)) if boxes is None else read_boxes(boxes)
+    row = replace(FOLDER, modality=modality, box_step=box_step, clip_depth=clip_depth)
+    return build_sequence(name or rgb.resolve().parent.name or rgb.stem, row, rgb_frames, x_frames, lines)
+
+
+def _check_choices(modality: str | None, box_step: int | None) -> None:
+    if modality is not None and modality not in MODALITIES:
+        raise ValueError(f"modality must be one of {MODALITIES}, got {modality!r}")
+    if box_step is not None and box_step < 1:
+        raise ValueError(f"box_step must be 1 or more, got {box_step}")
+
+
+# --- a folder of pairs as a data set
+
+
+class FolderSettings(BaseModel):
+    """Keys of `dataset.yaml`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    modality: Modality
+    min_size: float = Field(0.0, ge=0, description="training uses boxes wider and higher than this, pixels")
+    box_step: int = Field(1, ge=1, description="line k of groundtruth.txt belongs to frame k * box_step")
+    clip_depth: bool = Field(True, description="limit depth to min(3 * median, 10000) before scaling it")
+
+
+def folder_data_set(root: Path, split: str) -> DataSet:
+    """Make the row that `ROOT/dataset.yaml` describes, with one split: a list on disk, or a folder of sequences.
+
+    Raises:
+        DatasetError: no or a wrong `dataset.yaml`; neither `<split>.txt` nor a folder `<split>/`.
+    """
+    path = root / SETTINGS_FILE
+    if not path.is_file():
+        raise DatasetError(f"{path}: not found; write a line such as 'modality: rgbt' (one of {MODALITIES}) into it")
+    try:
+        settings = FolderSettings.model_validate(yaml.safe_load(read_text(path)))
+    except yaml.YAMLError as error:
+        raise DatasetError(f"{path}: not YAML: {error}") from error
+    except ValidationError as error:
+        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise DatasetError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
+    if not (root / f"{split}.txt").is_file() and split not in sub_folders(root):
+        raise DatasetError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")
+    return replace(
+        FOLDER,
+        x=() if settings.modality == "rgb" else (ANY_X,),
+        splits={split: Split((f"{split}.txt",), ("", split))},
+        **settings.model_dump(),
+    )
+
+
+def folder_splits(root: Path) -> list[str]:
+    """List the splits of a folder data set, among train, val and test."""
+    folders = sub_folders(root)
+    return [name for name in ("train", "val", "test") if name in folders or (root / f"{name}.txt").is_file()]
+
+
+# --- annotated recordings of any origin
+
+
 def find_recordings(folder: Path, modality: str | None = None, box_step: int | None = None) -> list[Sequence]:
-    """The recordings in a folder, by name; or the one that the folder is.
+    """Index the recordings in a folder, by name; or the one that the folder is.
 
     Args:
         folder: a recording, or what holds recordings directly below it; other folders there are passed over.
@@ -53,9 +177,9 @@ def find_recordings(folder: Path, modality: str | None = None, box_step: int | N
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
-    if _layouts_in(folder):
+    if _fitting_rows(folder):
         return [read_recording(folder, modality, box_step)]
-    below = [path for _, path in sorted(sub_folders(folder).items()) if _layouts_in(path)]
+    below = [path for _, path in sorted(sub_folders(folder).items()) if _fitting_rows(path)]
     if not below:
         raise DatasetError(
             f"{folder}: no recording in it: neither here nor one folder below are there RGB frames (a folder "
@@ -65,113 +189,85 @@ def find_recordings(folder: Path, modality: str | None = None, box_step: int | N
 
 
 def read_recording(folder: Path, modality: str | None = None, box_step: int | None = None) -> Sequence:
-    """One recording; see `find_recordings`. No image is opened.
+    """Index one recording; see `find_recordings`. No image is opened.
 
     Raises:
         DatasetError: frames or boxes are missing, more than one kind of X, doubt about which frames the lines of the
             box file belong to, no box after the first one, or whatever `lib.datasets.reader.read_sequence` refuses.
         ValueError: unknown modality, box_step below 1.
     """
-    if modality is not None and modality not in MODALITIES:
-        raise ValueError(f"modality must be one of {MODALITIES}, got {modality!r}")
-    if box_step is not None and box_step < 1:
-        raise ValueError(f"box_step must be 1 or more, got {box_step}")
-    layout = _choose(folder, _layouts_in(folder), modality)
+    _check_choices(modality, box_step)
+    row = _choose(folder, modality)
+
+    # Frames per line of the box file
+    path = annotation_file(folder, row)
+    lines = len(read_boxes(path, row.corners, polygons=True))
+    frames = len(find_frames(folder, row.rgb.format(name=folder.name)))
+    if lines >= frames:
+        step = 1
+    else:
+        step = row.box_step if box_step is None else box_step
+        guess = math.ceil(frames / max(lines, 1))
+        if box_step is None and step == 1 and lines > 1 and (lines - 1) * guess < frames:
+            raise DatasetError(
+                f"{path}: {lines} lines for {frames} frames: for every {guess}th frame, or for the first {lines}? "
+                f"Say which: --box-step {guess} or --box-step 1"
+            )
+
+    # Without the frames before the first box
+    recording = read_sequence(folder, replace(row, box_step=step, polygons=True))
+    usable = shows_target(recording)
+    if usable.sum() < 2:
+        raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
+    return recording.from_frame(int(np.argmax(usable)))
+
+
+def _choose(folder: Path, modality: str | None) -> DataSet:
+    """The first row of the modality asked for, or of the only kind of X that is there."""
+    rows = _fitting_rows(folder)
+    if not rows:
+        raise DatasetError(
+            f"{folder}: not a recording: it needs RGB frames (a folder {', '.join(RGB_NAMES)}) and a box file "
+            f"({', '.join(BOX_FILES)})"
+        )
     if modality == "rgb":
-        layout = replace(layout, modality="rgb", x=(), x_boxes=(), pairing="position")
-    step = _box_step(folder, layout, box_step)
-    return _from_first_box(read_sequence(folder, replace(layout, box_step=step, polygons=True)))
+        return replace(rows[0], modality="rgb", x=(), x_boxes=(), pairing="position")
+    if modality is not None:
+        of_it = [row for row in rows if row.modality == modality]
+        unnamed = [replace(row, modality=modality) for row in rows if not row.modality]
+        if not of_it + unnamed:
+            names = ", ".join((*X_NAMES[modality], ANY_X))
+            raise DatasetError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
+        return (of_it + unnamed)[0]
+    kinds = sorted({row.modality for row in rows} - {"rgb"})
+    if len(kinds) > 1 or kinds == [""]:
+        what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
+        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(X_NAMES)} or rgb")
+    return rows[0]
 
 
-def shows_target(recording: Sequence) -> np.ndarray:
-    """(N,) bool: frames with a true box."""
-    boxes = recording.boxes
-    return np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & ~recording.absent
+def _fitting_rows(folder: Path) -> list[DataSet]:
+    """Rows whose RGB frames, X frames and box file are all there: known data sets first, then RGB without X."""
 
+    def has_frames(stem: str) -> bool:
+        path = folder / stem.format(name=folder.name)
+        return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in VIDEO_SUFFIXES)
 
-def _layouts_in(folder: Path) -> list[Layout]:
-    """Layouts whose RGB frames, X frames and box file are all there: known data sets first, then RGB without X."""
-    known = [layout for layout in LAYOUTS.values() if not any("/" in name for name in layout.boxes)]
-    plain = Layout("recording", "", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames")
+    known = [row for row in DATA_SETS.values() if not any("/" in name for name in row.boxes)]
+    plain = DataSet("recording", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames")
     pairs = [
         replace(plain, modality=kind, rgb=rgb, x=(x,))
         for rgb in RGB_NAMES
         for kind, names in (*X_NAMES.items(), ("", (ANY_X,)))
         for x in names
     ]
-    alone = [layout for layout in known if not layout.x] + [replace(plain, rgb=rgb) for rgb in (*RGB_NAMES, ".")]
-    layouts = [layout for layout in known if layout.x] + pairs + alone
-    return [layout for layout in layouts if _fits(folder, layout)]
-
-
-def _fits(folder: Path, layout: Layout) -> bool:
-    if not any((folder / name.format(name=folder.name)).is_file() for name in layout.boxes):
-        return False
-    if layout.rgb == "." and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
-        return False
-    return _has_frames(folder, layout.rgb) and (not layout.x or any(_has_frames(folder, name) for name in layout.x))
-
-
-def _has_frames(folder: Path, stem: str) -> bool:
-    path = folder / stem.format(name=folder.name)
-    return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in VIDEO_SUFFIXES)
-
-
-def _choose(folder: Path, layouts: list[Layout], modality: str | None) -> Layout:
-    """The first layout of the modality asked for, or of the only kind of X that is there."""
-    if not layouts:
-        raise DatasetError(
-            f"{folder}: not a recording: it needs RGB frames (a folder {', '.join(RGB_NAMES)}) and a box file "
-            f"({', '.join(BOX_FILES)})"
-        )
-    if modality == "rgb":
-        return layouts[0]
-    if modality is not None:
-        of_it = [layout for layout in layouts if layout.modality == modality]
-        unnamed = [replace(layout, modality=modality) for layout in layouts if not layout.modality]
-        if not of_it + unnamed:
-            names = ", ".join((*X_NAMES[modality], ANY_X))
-            raise DatasetError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
-        return (of_it + unnamed)[0]
-    kinds = sorted({layout.modality for layout in layouts} - {"rgb"})
-    if len(kinds) > 1 or kinds == [""]:
-        what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
-        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(X_NAMES)} or rgb")
-    return layouts[0]
-
-
-def _box_step(folder: Path, layout: Layout, asked: int | None) -> int:
-    """Frames per line of the box file."""
-    path = annotation_file(folder, layout)
-    lines = len(read_boxes(path, layout.corners, polygons=True))
-    frames = len(find_frames(folder, layout.rgb.format(name=folder.name)))
-    if lines >= frames:
-        return 1
-    if asked is not None:
-        return asked
-    if layout.box_step == 1 and lines > 1:
-        step = math.ceil(frames / lines)
-        if (lines - 1) * step < frames:
-            raise DatasetError(
-                f"{path}: {lines} lines for {frames} frames: for every {step}th frame, or for the first {lines}? "
-                f"Say which: --box-step {step} or --box-step 1"
-            )
-    return layout.box_step
-
-
-def _from_first_box(recording: Sequence) -> Sequence:
-    """Without the frames before the first box."""
-    usable = shows_target(recording)
-    if usable.sum() < 2:
-        raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
-    span = slice(int(np.argmax(usable)), None)
-    return replace(
-        recording,
-        rgb_files=recording.rgb_files[span],
-        x_files=None if recording.x_files is None else recording.x_files[span],
-        boxes=recording.boxes[span],
-        visible=recording.visible[span],
-        absent=recording.absent[span],
-        x_boxes=None if recording.x_boxes is None else recording.x_boxes[span],
-        cut=recording.cut + span.start,
-    )
+    alone = [row for row in known if not row.x] + [replace(plain, rgb=rgb) for rgb in (*RGB_NAMES, ".")]
+    fitting = []
+    for row in [row for row in known if row.x] + pairs + alone:
+        if not any((folder / name.format(name=folder.name)).is_file() for name in row.boxes):
+            continue
+        if row.rgb == "." and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
+            continue
+        if has_frames(row.rgb) and (not row.x or any(has_frames(name) for name in row.x)):
+            fitting.append(row)
+    return fitting

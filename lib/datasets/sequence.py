@@ -1,22 +1,36 @@
-"""What every data set becomes: a `Sequence` of paired frame files with boxes and flags. Nothing is decoded here."""
+"""`Sequence`: paired frame files with boxes and flags, which every data set becomes. Nothing is decoded here."""
 
 from __future__ import annotations
 
 import collections.abc
-from dataclasses import dataclass
+import difflib
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import TypeVar, overload
 
 import numpy as np
 
-__all__ = ["DatasetError", "FileList", "Sequence", "VideoFrame"]
+__all__ = [
+    "DatasetError",
+    "FileList",
+    "Frames",
+    "Sequence",
+    "VideoFrame",
+    "rgb_only",
+    "select",
+    "shows_target",
+    "unknown",
+]
+
+Item = TypeVar("Item")
 
 
 class DatasetError(ValueError):
     """A data set, one of its lists or one of its sequences is missing or inconsistent."""
 
 
-class VideoFrame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class VideoFrame:
     """Frame `index` (from 0) of the video file `path`."""
 
     path: Path
@@ -103,15 +117,11 @@ class Sequence:
 
     def __post_init__(self) -> None:
         n = len(self.rgb_files)
-        found = {"boxes": self.boxes.shape, "visible": self.visible.shape, "absent": self.absent.shape}
-        wanted = {"boxes": (n, 4), "visible": (n,), "absent": (n,)}
+        wanted = {"boxes": (n, 4), "visible": (n,), "absent": (n,), "x_boxes": (n, 4), "present": (n, 2)}
+        shapes = {key: array.shape for key in wanted if (array := getattr(self, key)) is not None}
         if self.x_files is not None:
-            found["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
-        if self.x_boxes is not None:
-            found["x_boxes"], wanted["x_boxes"] = self.x_boxes.shape, (n, 4)
-        if self.present is not None:
-            found["present"], wanted["present"] = self.present.shape, (n, 2)
-        wrong = [f"{key} has shape {found[key]}, needs {wanted[key]}" for key in wanted if found[key] != wanted[key]]
+            shapes["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
+        wrong = [f"{key} has shape {shapes[key]}, needs {wanted[key]}" for key in shapes if shapes[key] != wanted[key]]
         if wrong:
             raise DatasetError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
         if (self.x_files is None) != (self.modality == "rgb"):
@@ -122,8 +132,22 @@ class Sequence:
     def __len__(self) -> int:
         return len(self.rgb_files)
 
+    def from_frame(self, start: int) -> Sequence:
+        """Drop the frames before frame `start`."""
+        return replace(
+            self,
+            rgb_files=self.rgb_files[start:],
+            x_files=None if self.x_files is None else self.x_files[start:],
+            boxes=self.boxes[start:],
+            visible=self.visible[start:],
+            absent=self.absent[start:],
+            x_boxes=None if self.x_boxes is None else self.x_boxes[start:],
+            cut=self.cut + start,
+            present=None if self.present is None else self.present[start:],
+        )
+
     def streams_at(self, index: int) -> tuple[bool, bool]:
-        """Whether RGB and X are to be used in a frame."""
+        """Tell whether RGB and X are to be used in a frame."""
         if self.present is None:
             return True, True
         rgb, x = self.present[index].tolist()
@@ -133,3 +157,41 @@ class Sequence:
     def annotated(self) -> np.ndarray:
         """(N,) bool: frames that have a line in the annotation."""
         return self.absent | ~np.isnan(self.boxes).any(axis=1)
+
+
+def shows_target(sequence: Sequence) -> np.ndarray:
+    """Find the frames with a true box, (N,) bool."""
+    boxes = sequence.boxes
+    return np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1) & ~sequence.absent
+
+
+def rgb_only(sequence: Sequence, prefix: str = "") -> Sequence:
+    """Leave X out: frames and boxes with modality "rgb". `prefix` keeps names of several sets apart."""
+    return replace(sequence, name=prefix + sequence.name, modality="rgb", x_files=None, x_boxes=None)
+
+
+def select(
+    items: collections.abc.Mapping[str, Item],
+    names: collections.abc.Iterable[str] | None,
+    owner: str,
+    kind: str = "sequence",
+) -> dict[str, Item]:
+    """Pick items by name, in the order of `names`; None: all of them.
+
+    Raises:
+        DatasetError: one that `owner` does not have.
+    """
+    if names is None:
+        return dict(items)
+    picked = {}
+    for name in names:
+        if name not in items:
+            raise DatasetError(f"{owner} has no {kind} {unknown(name, items)}")
+        picked[name] = items[name]
+    return picked
+
+
+def unknown(name: str, known: collections.abc.Iterable[str]) -> str:
+    """Quote a name for an error message, with the nearest known one."""
+    nearest = difflib.get_close_matches(name, list(known), n=1)
+    return f"{name!r}" + (f" (nearest: {nearest[0]!r})" if nearest else "")

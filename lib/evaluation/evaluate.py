@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
-from lib.evaluation.ground_truth import load_ground_truth
+from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.onepass import score_one_pass, to_boxes
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, get_protocol
 from lib.evaluation.results import BoxFormat, Longer, ResultFiles, read_results

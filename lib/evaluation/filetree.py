@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from lib.evaluation.rows import decode_trajectory
 
-__all__ = ["MAX_BYTES", "FileTree"]
+__all__ = ["MAX_BYTES", "FileTree", "TreePath"]
 
 MAX_BYTES = 64 * 2**20  # of one text file; the longest real one has under 1 MB
 
@@ -43,51 +44,51 @@ class FileTree:
         except (zipfile.BadZipFile, OSError) as error:
             raise ValueError(f"{flag}: {self.path} is no readable zip archive ({error})") from error
         for name in self._zip.namelist():
-            self._index(name, flag)
+            parts = PurePosixPath(name.replace("\\", "/"))
+            if parts.is_absolute() or ".." in parts.parts or (parts.parts and ":" in parts.parts[0]):
+                raise ValueError(f"{flag}: {self.path} holds the unsafe name {name!r} (absolute or with '..')")
+            if name.endswith("/") or "__MACOSX" in parts.parts:
+                continue
+            if str(parts) in self._stored:
+                raise ValueError(f"{flag}: {self.path} holds {str(parts)!r} twice; which one counts is ambiguous")
+            self._stored[str(parts)] = name
+            self._files.setdefault(_folder(parts.parent), set()).add(parts.name)
+            for inner in parts.parents:
+                if inner.name:
+                    self._folders.setdefault(_folder(inner.parent), set()).add(inner.name)
 
-    def _index(self, name: str, flag: str) -> None:
-        parts = PurePosixPath(name.replace("\\", "/"))
-        if parts.is_absolute() or ".." in parts.parts or (parts.parts and ":" in parts.parts[0]):
-            raise ValueError(f"{flag}: {self.path} holds the unsafe name {name!r} (absolute or with '..')")
-        if name.endswith("/") or "__MACOSX" in parts.parts:
-            return
-        if str(parts) in self._stored:
-            raise ValueError(f"{flag}: {self.path} holds {str(parts)!r} twice; which one counts is ambiguous")
-        self._stored[str(parts)] = name
-        self._files.setdefault(_folder(str(parts.parent)), set()).add(parts.name)
-        for inner in parts.parents:
-            if inner.name:
-                self._folders.setdefault(_folder(str(inner.parent)), set()).add(inner.name)
+    def __truediv__(self, name: str) -> TreePath:
+        return TreePath(self, name)
 
     def describe(self, name: str = "") -> str:
-        """How an error message calls a file."""
+        """Name a file for an error message: `folder/file` or `archive.zip:file`."""
         if self._zip is not None:
             return f"{self.path}:{name}" if name else str(self.path)
         return str(self.path / name)
 
     def files(self, folder: str = "") -> list[str]:
-        """Sorted names (without folder) of the files directly in `folder`; empty if there is no such folder."""
+        """List the files directly in `folder`: sorted names without it; none if there is no such folder."""
         if self._zip is not None:
             return sorted(self._files.get(folder.rstrip("/"), ()))
         place = self.path / folder
         return sorted(item.name for item in place.iterdir() if item.is_file()) if place.is_dir() else []
 
     def folders(self, folder: str = "") -> list[str]:
-        """Sorted names of the folders directly in `folder`."""
+        """List the folders directly in `folder`: sorted names without it."""
         if self._zip is not None:
             return sorted(self._folders.get(folder.rstrip("/"), ()))
         place = self.path / folder
         return sorted(item.name for item in place.iterdir() if item.is_dir()) if place.is_dir() else []
 
     def has(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Tell whether the file is there."""
         if self._zip is not None:
             parent, _, last = name.rpartition("/")
             return last in self._files.get(parent, ())
         return (self.path / name).is_file()
 
     def read(self, name: str) -> str:
-        """Content of a text file, line ends as `\\n`, without a byte-order mark; of a VOT `.bin` file its text form.
+        """Read a text file, line ends as `\\n`, without a byte-order mark; a VOT `.bin` file in its text form.
 
         Raises:
             ValueError: if it is larger than `MAX_BYTES`, not UTF-8 text, or cannot be read; the message names it.
@@ -106,5 +107,27 @@ class FileTree:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _folder(name: str) -> str:
-    return "" if name == "." else name
+def _folder(path: PurePosixPath) -> str:
+    return "" if path == PurePosixPath() else str(path)
+
+
+@dataclass(frozen=True)
+class TreePath:
+    """A file or folder in a `FileTree`, with the part of `pathlib.Path` that `lib.datasets.parsing` needs."""
+
+    tree: FileTree
+    name: str
+
+    def __truediv__(self, name: str) -> TreePath:
+        return TreePath(self.tree, f"{self.name.rstrip('/')}/{name}" if self.name else name)
+
+    def __str__(self) -> str:
+        return self.tree.describe(self.name)
+
+    def is_file(self) -> bool:
+        """Tell whether the file is there."""
+        return self.tree.has(self.name)
+
+    def read_text(self, encoding: str | None = "utf-8-sig") -> str:
+        """Read it as `FileTree.read` does, always as UTF-8."""
+        return self.tree.read(self.name)

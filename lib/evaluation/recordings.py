@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.datasets.recordings import shows_target
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, shows_target
 from lib.evaluation.boxes import iou
 
 __all__ = ["RecordingScores", "mean_scores", "measure"]

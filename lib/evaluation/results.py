@@ -16,9 +16,9 @@ from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import corners_to_xywh, iou
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import OnePass
 from lib.evaluation.rows import parse_rows
 from patrack.files import atomic_write

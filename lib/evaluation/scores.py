@@ -13,7 +13,7 @@ import numpy as np
 from patrack.files import atomic_write
 
 if TYPE_CHECKING:
-    from lib.evaluation.annotations import GroundTruth
+    from lib.evaluation.ground_truth import GroundTruth
 
 __all__ = ["Curve", "Evaluation", "EvaluationError", "TrackerScores", "write_json"]
 

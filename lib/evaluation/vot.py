@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import raster_overlap
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import LongTerm, MultiStart
 from lib.evaluation.results import ResultFiles, find_folder
 from lib.evaluation.rows import parse_column, parse_regions

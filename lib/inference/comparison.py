@@ -20,8 +20,7 @@ import numpy as np
 from torch import nn
 
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.rgb import rgb_only
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, rgb_only
 from lib.evaluation.recordings import RecordingScores, measure
 from lib.inference.sequence import FrameTracker, track_frames
 from patrack import config as configs

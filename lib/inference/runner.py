@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from lib import datasets
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.folder import load_pair
 from lib.datasets.missing import masks_digest, read_masks, with_masks
+from lib.datasets.recordings import load_pair
 from lib.datasets.sequence import Sequence
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.boxes import iou
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.results import find_folder
 from lib.evaluation.rows import parse_column
 

@@ -17,8 +17,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from lib.datasets.frames import read_frame
-from lib.datasets.recordings import shows_target
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, shows_target
 from lib.evaluation.recordings import RecordingScores, mean_scores
 from lib.report.style import COLOURS
 from patrack.files import atomic_write

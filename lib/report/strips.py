@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import Sequence
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 from patrack.files import atomic_write
 
 __all__ = ["Picture", "Strip", "clear_pictures", "film_strip"]

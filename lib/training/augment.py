@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.substitutes import black_rgb, substitute_x
+from lib.datasets.missing import black_rgb, substitute_x
 from patrack import crop
 
 __all__ = [
@@ -188,7 +188,7 @@ class ModalityDropout:
     Attributes:
         rgb, x: shares of the pairs that lack the stream; their sum is at most 1.
         one_frame: share of these in which only the template or only the search frame lacks it, evenly.
-        x_shows: contents of a missing X, drawn evenly: kinds of `lib.datasets.substitutes`, or "frozen": the search
+        x_shows: contents of a missing X, drawn evenly: kinds of `lib.datasets.missing`, or "frozen": the search
             frame shows X of the template's frame, which keeps it.
     """
 

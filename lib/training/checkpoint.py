@@ -14,9 +14,9 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from patrack import adapter_parameters
+from patrack import Network, adapter_parameters
 from patrack.files import atomic_write
 
 __all__ = [
@@ -73,7 +73,7 @@ class TrainingState:
     rng: dict[str, Any]
 
 
-def model_state(model: nn.Module, trainable: str) -> dict[str, Tensor]:
+def model_state(model: Network, trainable: str) -> dict[str, Tensor]:
     """Returns the tensors that training changes: all for "all", those inside adapters for "adapters"."""
     state = model.state_dict()
     if trainable == "all":
@@ -82,7 +82,7 @@ def model_state(model: nn.Module, trainable: str) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name in names}
 
 
-def restore_model(model: nn.Module, state: dict[str, Tensor], trainable: str) -> None:
+def restore_model(model: Network, state: dict[str, Tensor], trainable: str) -> None:
     """Puts a checkpoint's tensors back; the foundation of an adapter run must already be loaded.
 
     Raises:

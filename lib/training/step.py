@@ -25,7 +25,7 @@ from torch.overrides import TorchFunctionMode
 from lib.distributed import DistributedContext
 from lib.training.loader import Batch
 from lib.training.log import LOSS_COLUMNS
-from patrack import tracking_loss, trainable_parameters
+from patrack import Network, tracking_loss, trainable_parameters
 from patrack.config.schema import TrainConfig
 from patrack.losses import count_positives
 

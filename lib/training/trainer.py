@@ -28,7 +28,7 @@ from lib.training.checkpoint import (
 )
 from lib.training.loader import Batch, EpochBatches, PairDataset, make_loader
 from lib.training.step import BatchStep, keep_ratio_at, learning_rate_factor, set_learning_rate
-from patrack import freeze_batchnorm
+from patrack import Network, freeze_batchnorm
 from patrack.config.schema import Config
 
 __all__ = ["LAST", "Interrupted", "StopSignal", "Trainer"]

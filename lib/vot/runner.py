@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.datasets.boxes_file import read_text
-from lib.evaluation.annotations import read_annotations
+from lib.datasets.parsing import read_text
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import read_annotations
 from lib.evaluation.vot import run_frames
 from lib.inference.results import TrackingError
 from lib.inference.sequence import FrameTracker, track_frames

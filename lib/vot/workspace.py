@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from lib.datasets.boxes_file import parse_boxes, read_text
+from lib.datasets.catalog import DATA_SETS
 from lib.datasets.frames import read_image
-from lib.datasets.listing import frame_number, list_frames
-from lib.datasets.loading import LAYOUTS, dataset_root
-from lib.datasets.places import split_folders, unknown
-from lib.datasets.sequence import DatasetError, FileList
+from lib.datasets.loading import dataset_root, split_folders
+from lib.datasets.parsing import parse_boxes, read_text
+from lib.datasets.reader import frame_number, list_frames
+from lib.datasets.sequence import DatasetError, FileList, unknown
 from lib.vot.server import channels_of
 from patrack.config import experiment_names, load, project_path
 from patrack.files import atomic_write
@@ -122,12 +122,12 @@ def find_sequences(
     """
     if dataset not in STACKS:
         raise ValueError(f"no VOT stack for data set {unknown(dataset, STACKS)}; there is one for: {', '.join(STACKS)}")
-    folder_of = split_folders(LAYOUTS[dataset], split, dataset_root(dataset, root, data_root))
+    folder_of = split_folders(DATA_SETS[dataset], split, dataset_root(dataset, root, data_root))
     wanted = list(folder_of) if names is None else list(dict.fromkeys(names))
     sequences, problems = [], []
     for name in wanted:
         if name not in folder_of:
-            raise DatasetError(f"{LAYOUTS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
+            raise DatasetError(f"{DATA_SETS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
         try:
             sequences.append(_read_sequence(name, folder_of[name], dataset))
         except ValueError as error:
@@ -140,7 +140,7 @@ def find_sequences(
 def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
     if folder is None:
         raise DatasetError(f"sequence {name}: in the list, but there is no such folder")
-    layout = LAYOUTS[dataset]
+    layout = DATA_SETS[dataset]
     frames: dict[str, FileList] = {}
     for channel, place in (("color", folder / layout.rgb), ("depth", folder / layout.x[0])):
         files = list_frames(place)

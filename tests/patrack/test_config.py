@@ -84,9 +84,9 @@ def test_sources_of_an_experiment_are_known_data_sets_with_that_split(name):
     assert data.train
     for source in (*data.train, *data.val):
         assert source.name in datasets.NAMES
-        if source.name in datasets.LAYOUTS:
-            assert source.split in datasets.LAYOUTS[source.name].splits
-            assert datasets.LAYOUTS[source.name].modality == name.split("_")[0]
+        if source.name in datasets.DATA_SETS:
+            assert source.split in datasets.DATA_SETS[source.name].splits
+            assert datasets.DATA_SETS[source.name].modality == name.split("_")[0]
 
 
 def test_no_experiment_trains_or_validates_on_a_test_split():

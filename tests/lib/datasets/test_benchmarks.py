@@ -7,11 +7,11 @@ import logging
 import numpy as np
 import pytest
 
-from lib.datasets import LAYOUTS, load
-from lib.datasets.boxes_file import read_numbers
+from lib.datasets import DATA_SETS, load
+from lib.datasets.catalog import PACKAGED_LISTS
 from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
-from lib.datasets.places import PACKAGED
+from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
 
 
@@ -50,7 +50,7 @@ def test_rgbt234_with_another_number_of_lines_than_images_is_cut(rgbt234, codes_
     sequence = rgbt234(name, images, lines)
     assert (len(sequence), len(sequence.x_boxes)) == (frames, frames)
     codes_match(sequence)
-    assert any("known: " in note for note in check_sequence(name, _folder(sequence), LAYOUTS["rgbt234"]).notes)
+    assert any("known: " in note for note in check_sequence(name, _folder(sequence), DATA_SETS["rgbt234"]).notes)
 
 
 def _folder(sequence):
@@ -60,7 +60,7 @@ def _folder(sequence):
 def test_rgbt234_attributes_are_in_a_file_each(rgbt234, tmp_path):
     (tmp_path / "attr_txt").mkdir()
     (tmp_path / "attr_txt/SequencesName.txt").write_text("aftertree\nafterrain\n")
-    for name in LAYOUTS["rgbt234"].attribute_names:
+    for name in DATA_SETS["rgbt234"].attribute_names:
         (tmp_path / f"attr_txt/{name}.txt").write_text("1\n1\n" if name in ("TC", "SC") else "1\n0\n")
     assert rgbt234().attributes == ("TC", "SC")
 
@@ -68,7 +68,7 @@ def test_rgbt234_attributes_are_in_a_file_each(rgbt234, tmp_path):
 def test_rgbt234_without_the_boxes_of_one_modality_is_reported(rgbt234, tmp_path, box_lines):
     sequence = rgbt234(**{"visible.txt": box_lines(5)})
     assert sequence.x_boxes is None
-    report = check_sequence("afterrain", _folder(sequence), LAYOUTS["rgbt234"], images="none")
+    report = check_sequence("afterrain", _folder(sequence), DATA_SETS["rgbt234"], images="none")
     assert "no infrared.txt; the maximum over both modalities cannot be scored" in report.errors
 
 
@@ -114,11 +114,11 @@ def test_vtuav_has_a_line_per_ten_frames(vtuav, codes_match, caplog, place):
     assert not sequence.absent.any()
     assert caplog.text == ""
     codes_match(sequence)
-    assert check_sequence("animal_001", _folder(sequence), LAYOUTS["vtuav"], images="all").errors == []
+    assert check_sequence("animal_001", _folder(sequence), DATA_SETS["vtuav"], images="all").errors == []
 
 
 def test_vtuav_begins_at_the_first_annotated_frame(vtuav, codes_match):
-    offset = read_numbers(PACKAGED / "vtuav_first_frames.csv")["car_007"]
+    offset = read_numbers(PACKAGED_LISTS / "vtuav_first_frames.csv")["car_007"]
     (sequence,) = load("vtuav", "test", vtuav("car_007", offset), sequences=["car_007"])
     assert (offset, sequence.cut, len(sequence)) == (7, 7, 17)
     assert np.flatnonzero(sequence.annotated).tolist() == [0, 10]
@@ -137,14 +137,15 @@ def test_vtuav_absent_is_a_row_of_zeros(vtuav):
 def test_vtuav_lacking_lines_are_found(vtuav):
     root = vtuav("animal_001", 0)
     (root / "test_ST_001/animal_001/rgb.txt").write_text("1 1 9 9\n2 1 9 9\n")
-    report = check_sequence("animal_001", root / "test_ST_001/animal_001", LAYOUTS["vtuav"], images="none")
+    report = check_sequence("animal_001", root / "test_ST_001/animal_001", DATA_SETS["vtuav"], images="none")
     assert "24 images in rgb, 2 boxes" in report.errors
     assert "2 boxes, but 3 in ir.txt" in report.errors
 
 
 def test_vtuav_splits_do_not_overlap():
     names = {
-        split: set((PACKAGED / rule.packaged).read_text().split()) for split, rule in LAYOUTS["vtuav"].splits.items()
+        split: set((PACKAGED_LISTS / rule.packaged).read_text().split())
+        for split, rule in DATA_SETS["vtuav"].splits.items()
     }
     assert {split: len(found) for split, found in names.items()} == {
         "train": 157,
@@ -235,7 +236,7 @@ def test_coesot_training_part_is_all_that_lies_in_it(coesot):
 
 def test_coesot_damaged_events_are_a_known_defect(coesot):
     name = "dvSave-2022_08_18_16_47_33"
-    report = check_sequence(name, coesot(name) / "test" / name, LAYOUTS["coesot"])
+    report = check_sequence(name, coesot(name) / "test" / name, DATA_SETS["coesot"])
     assert report.errors == []
     assert any("event images are blank" in note for note in report.notes)
 
@@ -269,4 +270,4 @@ def test_fe108_with_too_few_events_is_an_error(tmp_path, write_sequence, box_lin
     folder = write_sequence(tmp_path / "test/airplane", ("img", images), ("events/events_dvs", events), texts)
     with pytest.raises(DatasetError, match="airplane: 20 X frames; needs 4, one per RGB frame, or at least 109"):
         load("fe108", "test", tmp_path)
-    assert "needs 4" in check_sequence("airplane", folder, LAYOUTS["fe108"]).errors[0]
+    assert "needs 4" in check_sequence("airplane", folder, DATA_SETS["fe108"]).errors[0]

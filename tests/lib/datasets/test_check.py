@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets import LAYOUTS
+from lib.datasets import DATA_SETS
 from lib.datasets.check import check_sequence
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
@@ -152,7 +152,7 @@ def test_visevent_leading_absent_frames_are_a_note(tmp_path, write_sequence, box
     names = [f"frame{k:04d}.bmp" for k in range(4)]
     texts = {"groundtruth.txt": ["0,0,0,0", *box_lines(4)[1:]], "absent_label.txt": list("0111")}
     folder = write_sequence(tmp_path / "s", ("vis_imgs", names), ("event_imgs", names), texts)
-    report = check_sequence("s", folder, LAYOUTS["visevent"], images="all")
+    report = check_sequence("s", folder, DATA_SETS["visevent"], images="all")
     assert report.errors == []
     assert report.notes == ["absent in the first 1 frames, which are cut"]
 
@@ -161,7 +161,7 @@ def test_visevent_flags_are_checked(tmp_path, write_sequence, box_lines):
     names = [f"frame{k:04d}.bmp" for k in range(4)]
     texts = {"groundtruth.txt": [*box_lines(3), "0,0,0,0"], "absent_label.txt": ["1", "1", "1", "1", "1"]}
     folder = write_sequence(tmp_path / "s", ("vis_imgs", names), ("event_imgs", names[:3]), texts)
-    report = check_sequence("s", folder, LAYOUTS["visevent"])
+    report = check_sequence("s", folder, DATA_SETS["visevent"])
     assert "4 boxes, but 5 flags in absent_label.txt" in report.errors
     assert "no event_imgs image for 1 frames: frame0003.bmp" in report.errors
     assert report.notes == ["absent_label.txt says present where the box is empty, in lines 4"]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lib.datasets.decoded import DecodedFrame
-from lib.datasets.folder import load_pair
 from lib.datasets.frames import decode_frame, read_frame
+from lib.datasets.recordings import load_pair
 from patrack.crop import crop_window, sample_crop
 
 HEIGHT, WIDTH = 60, 80

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.folder import load_pair
 from lib.datasets.frames import FrameError, jpeg_is_complete, read_frame
+from lib.datasets.recordings import load_pair
 from patrack.modality import DEPTH, x_to_three_channels
 
 SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples"

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lib.datasets import LAYOUTS, NAMES, DatasetError, load, resolve_data_root
-from lib.datasets.boxes_file import read_names
-from lib.datasets.loading import PACKAGED_LISTS
+from lib.datasets import DATA_SETS, NAMES, DatasetError, load, resolve_data_root
+from lib.datasets.catalog import PACKAGED_LISTS
+from lib.datasets.parsing import read_names
 
 COUNTS = {
     "lasher_train": 979,
@@ -36,7 +36,7 @@ def test_packaged_lists_are_complete(name):
 
 @pytest.mark.parametrize("name", ["lasher", "depthtrack", "visevent"])
 def test_no_split_shares_a_sequence_with_test(name):
-    splits = LAYOUTS[name].splits
+    splits = DATA_SETS[name].splits
     names = {key: set(read_names(PACKAGED_LISTS / rule.packaged)) for key, rule in splits.items()}
     for key in set(splits) - {"test"}:
         assert not names[key] & names["test"], key

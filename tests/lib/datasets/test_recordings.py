@@ -1,11 +1,193 @@
-"""Recordings told by the names in their folders, and which frames the lines of their box files belong to."""
+"""Own recordings: a pair of folders or videos, a folder of pairs as a data set, any annotated folder."""
 
+from __future__ import annotations
+
+import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.recordings import find_recordings, read_recording
-from lib.datasets.sequence import DatasetError
+from lib.datasets import DatasetError, load
+from lib.datasets.frames import FrameError, read_frame
+from lib.datasets.recordings import find_recordings, load_pair, read_recording
 from recording_data import boxes, text, write_recording
+
+
+@pytest.fixture
+def recording(tmp_path, write_sequence, box_lines):
+    """A pair of folders with 4 frames each."""
+    rgb, x = [f"{k}.png" for k in range(9, 13)], [f"ir{k:02d}.bmp" for k in range(4)]
+    return write_sequence(tmp_path / "walk", ("rgb", rgb), ("ir", x), {"boxes.txt": box_lines(4)})
+
+
+def test_a_pair_of_folders_is_read(recording, codes_match):
+    sequence = load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
+    assert (sequence.name, sequence.modality, len(sequence)) == ("walk", "rgbt", 4)
+    assert sequence.visible.all()
+    codes_match(sequence)
+
+
+def test_a_pair_needs_no_boxes(recording, codes_match):
+    sequence = load_pair(recording / "rgb", recording / "ir", "rgbt", name="mine")
+    assert sequence.name == "mine"
+    assert np.isnan(sequence.boxes).all()
+    assert not sequence.visible.any()
+    assert not sequence.absent.any()
+    codes_match(sequence)
+
+
+def test_one_box_is_enough_and_the_rest_is_unknown(recording):
+    (recording / "boxes.txt").write_text("1,2,3,4\n")
+    sequence = load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
+    assert sequence.boxes[0].tolist() == [1, 2, 3, 4]
+    assert np.isnan(sequence.boxes[1:]).all()
+
+
+def test_sparse_boxes_are_put_on_their_frames(recording):
+    (recording / "boxes.txt").write_text("0 0 5 5\n3 0 5 5\n")
+    sequence = load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt", box_step=3)
+    assert sequence.visible.tolist() == [True, False, False, True]
+    assert sequence.boxes[3, 0] == 3
+    assert not sequence.absent.any()
+
+
+def test_rgb_alone_is_read(recording, codes_match):
+    sequence = load_pair(recording / "rgb", None, "rgb", recording / "boxes.txt")
+    assert sequence.x_files is None
+    codes_match(sequence)
+
+
+def test_different_counts_are_an_error(recording):
+    (recording / "ir" / "ir03.bmp").unlink()
+    with pytest.raises(DatasetError, match=r"walk/rgb has 4 frames, .*walk/ir has 3"):
+        load_pair(recording / "rgb", recording / "ir", "rgbt")
+
+
+def test_more_boxes_than_frames_are_an_error(recording):
+    (recording / "boxes.txt").write_text("1,2,3,4\n" * 5)
+    with pytest.raises(DatasetError, match=r"more lines than frames: 4 RGB frames, 4 X frames, 5 boxes"):
+        load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
+
+
+@pytest.mark.parametrize(
+    ("x", "modality", "message"),
+    [
+        pytest.param("ir", "rgb", "'rgb' must not have a second", id="X without use"),
+        pytest.param(None, "rgbt", "'rgbt' needs a second", id="X missing"),
+        pytest.param("ir", "thermal", "must be one of .* got 'thermal'", id="unknown modality"),
+    ],
+)
+def test_modality_and_folders_must_fit(recording, x, modality, message):
+    with pytest.raises(ValueError, match=message):
+        load_pair(recording / "rgb", x and recording / x, modality)
+
+
+def test_a_missing_folder_is_named(recording):
+    with pytest.raises(DatasetError, match=r"walk/thermal: no such folder of images or video"):
+        load_pair(recording / "rgb", recording / "thermal", "rgbt")
+
+
+def test_a_damaged_frame_in_the_middle_is_named_and_the_others_are_read(recording):
+    (recording / "rgb" / "11.png").write_bytes(b"")
+    sequence = load_pair(recording / "rgb", recording / "ir", "rgbt")
+    assert read_frame(sequence, 1).shape == (24, 32, 6)
+    with pytest.raises(FrameError, match=r"rgb/11\.png"):
+        read_frame(sequence, 2)
+    assert read_frame(sequence, 3).shape == (24, 32, 6)
+
+
+def _write_video(path, values):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for value in values:
+        writer.write(np.full((48, 64, 3), value, dtype=np.uint8))
+    writer.release()
+
+
+def test_a_pair_of_videos_is_read(tmp_path, codes_match):
+    _write_video(tmp_path / "clip/rgb.avi", range(0, 60, 10))
+    _write_video(tmp_path / "clip/x.avi", range(5, 65, 10))
+    sequence = load_pair(tmp_path / "clip/rgb.avi", tmp_path / "clip/x.avi", "rgbt")
+    assert (sequence.name, len(sequence)) == ("clip", 6)
+    codes_match(sequence)
+
+
+def test_a_video_and_a_folder_make_a_pair(tmp_path, write_images, codes_match):
+    _write_video(tmp_path / "rgb.avi", range(0, 30, 10))
+    write_images(tmp_path / "x", ["0.png", "1.png", "2.png"], 5)
+    with pytest.raises(FrameError, match=r"rgb\.avi \(frame 0\) is 64x48, .*x/0\.png is 32x24"):
+        read_frame(load_pair(tmp_path / "rgb.avi", tmp_path / "x", "rgbt"), 0)
+
+
+@pytest.fixture
+def dataset(tmp_path, write_sequence, box_lines):
+    """A folder data set: two sequences listed for training, one in a folder for validation."""
+    names = [f"{k}.png" for k in range(4)]
+    texts = {"groundtruth.txt": box_lines(4)}
+    for place in ("a", "b", "val/c"):
+        write_sequence(tmp_path / place, ("rgb", names), ("x", names), texts)
+    (tmp_path / "dataset.yaml").write_text("modality: rgbe\nmin_size: 15\n")
+    (tmp_path / "train.txt").write_text("b\na\n")
+    return tmp_path
+
+
+def test_a_folder_data_set_is_read_by_list_or_by_folder(dataset, codes_match):
+    train, val = load("folder", "train", root=dataset), load("folder", "val", root=dataset)
+    assert [s.name for s in train] == ["b", "a"]
+    assert [s.name for s in val] == ["c"]
+    for sequence in (*train, *val):
+        assert sequence.modality == "rgbe"
+        codes_match(sequence)
+
+
+def test_min_size_limits_training_frames(dataset):
+    assert not load("folder", "val", root=dataset)[0].visible.any()  # boxes are 15 wide
+
+
+def test_absent_flags_are_1_where_the_target_is_absent(dataset):
+    (dataset / "a/absent.txt").write_text("0\n1\n1\n0\n")
+    sequence = load("folder", "train", root=dataset, sequences=["a"])[0]
+    assert sequence.absent.tolist() == [False, True, True, False]
+
+
+def test_a_video_may_stand_in_for_a_folder(dataset):
+    for side, offset in (("rgb", 0), ("x", 5)):
+        for path in (dataset / "a" / side).iterdir():
+            path.unlink()
+        (dataset / "a" / side).rmdir()
+        _write_video(dataset / "a" / f"{side}.avi", range(offset, offset + 40, 10))
+    assert len(load("folder", "train", root=dataset, sequences=["a"])[0]) == 4
+
+
+def test_x_is_never_optional_in_a_data_set(dataset):
+    (dataset / "a/x").rename(dataset / "a/thermal")
+    with pytest.raises(DatasetError, match=r"a/x: no such folder"):
+        load("folder", "train", root=dataset)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(None, "write a line such as 'modality: rgbt'", id="no file"),
+        pytest.param("", "valid dictionary", id="empty"),
+        pytest.param("modality: sonar", "modality: .*got 'sonar'", id="unknown modality"),
+        pytest.param("modality: rgbt\nboxstep: 3", "boxstep: .*box_step", id="unknown key"),
+        pytest.param("modality: rgbt\nbox_step: 0", "box_step: ", id="out of range"),
+        pytest.param("modality: [", "not YAML", id="no YAML"),
+    ],
+)
+def test_wrong_settings_are_explained(dataset, text, message):
+    path = dataset / "dataset.yaml"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(DatasetError, match=rf"dataset\.yaml: .*{message}"):
+        load("folder", "train", root=dataset)
+
+
+def test_an_unknown_split_is_explained(dataset):
+    with pytest.raises(DatasetError, match=r"no split 'test': neither a list test\.txt nor a folder test/"):
+        load("folder", "test", root=dataset)
+
+
+# --- told by the names in their folder
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.datasets import LAYOUTS, load
-from lib.datasets.boxes_file import read_numbers
+from lib.datasets import DATA_SETS, load
+from lib.datasets.catalog import PACKAGED_LISTS
 from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
-from lib.datasets.places import PACKAGED
+from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
 from lib.training.sampling import PairSampler, Source
 
@@ -59,7 +59,7 @@ def test_got10k_splits_have_the_usual_sizes(got10k):
     for split, wanted in (("train", 7086), ("val", 1249), ("train_full", 9335)):
         with pytest.raises(DatasetError, match=rf"\d+ of {wanted} sequences are not in"):
             load("got10k", split, got10k)
-        numbers = (PACKAGED / f"got10k_{split}_numbers.txt").read_text().split()
+        numbers = (PACKAGED_LISTS / f"got10k_{split}_numbers.txt").read_text().split()
         names[split] = set(numbers)
         assert len(numbers) == len(names[split]) == wanted
     assert not names["train"] & names["val"]
@@ -73,11 +73,11 @@ def test_got10k_list_that_is_too_short_is_an_error(got10k):
 
 def test_got10k_cover_label_has_numbers_to_8(got10k):
     folder = got10k / "train/GOT-10k_Train_003785"
-    assert check_sequence(folder.name, folder, LAYOUTS["got10k"]).errors == []
+    assert check_sequence(folder.name, folder, DATA_SETS["got10k"]).errors == []
     (folder / "cover.label").write_text("8\n9\n0\n3\n8\n")
     with pytest.raises(DatasetError, match=r"cover\.label: line 2: expected a number from 0 to 8, got '9'"):
         load("got10k", "train", got10k, sequences=[folder.name])
-    assert "cover.label line 2: expected a number" in check_sequence(folder.name, folder, LAYOUTS["got10k"]).errors[0]
+    assert "cover.label line 2: expected a number" in check_sequence(folder.name, folder, DATA_SETS["got10k"]).errors[0]
 
 
 @pytest.mark.parametrize("place", ["airplane/airplane-10", "airplane-10"], ids=["below its class", "flat"])
@@ -90,7 +90,7 @@ def test_lasot_flags_are_one_line_with_commas(tmp_path, write_images, box_lines,
     assert sequence.visible.tolist() == [True, False, True, False]
     assert sequence.absent.tolist() == [False, False, False, True]
     codes_match(sequence)
-    assert check_sequence("airplane-10", tmp_path / place, LAYOUTS["lasot"]).errors == []
+    assert check_sequence("airplane-10", tmp_path / place, DATA_SETS["lasot"]).errors == []
 
 
 def test_trackingnet_names_are_not_padded_and_boxes_lie_elsewhere(tmp_path, write_images, box_lines, codes_match):
@@ -175,11 +175,11 @@ def test_lists_are_complete():
     counts = {"rgbt234_test": 234, "rgbt210_test": 210, "gtot_test": 50, "rgbd1k_train": 1001, "cdtb_test": 80}
     counts |= {"votrgbd2022_test": 127, "coesot_test": 527, "fe108_all": 108, "lasot_train": 1120, "lasot_test": 280}
     for name, count in counts.items():
-        names = (PACKAGED / f"{name}.txt").read_text().splitlines()
+        names = (PACKAGED_LISTS / f"{name}.txt").read_text().splitlines()
         assert len(set(names)) == len(names) == count, name
-    assert len(read_numbers(PACKAGED / "vtuav_first_frames.csv")) == 47
-    starts = read_numbers(PACKAGED / "fe108_first_events.csv")
-    assert set(starts) == set((PACKAGED / "fe108_all.txt").read_text().split())
+    assert len(read_numbers(PACKAGED_LISTS / "vtuav_first_frames.csv")) == 47
+    starts = read_numbers(PACKAGED_LISTS / "fe108_first_events.csv")
+    assert set(starts) == set((PACKAGED_LISTS / "fe108_all.txt").read_text().split())
 
 
 def test_tables_of_numbers_name_the_bad_line(tmp_path):

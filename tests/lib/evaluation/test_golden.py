@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import PROTOCOLS
 from lib.evaluation.vot import score_multi_start
 

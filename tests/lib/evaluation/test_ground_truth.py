@@ -9,12 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.places import PACKAGED
-from lib.datasets.rgbe import VISEVENT_ATTRIBUTES as READER_VISEVENT
-from lib.datasets.rgbt import LASHER_ATTRIBUTES as READER_LASHER
-from lib.datasets.rgbt import RGBT234_ATTRIBUTES as READER_RGBT234
+from lib.datasets.catalog import PACKAGED_LISTS
 from lib.evaluation import EvaluationError, evaluate
-from lib.evaluation.annotation_layouts import LASHER_ATTRIBUTES, RGBT234_ATTRIBUTES, VISEVENT_ATTRIBUTES
 from lib.evaluation.ground_truth import load_ground_truth
 from lib.evaluation.protocols import PROTOCOLS
 
@@ -54,14 +50,8 @@ def shorten_list(monkeypatch, tmp_path, dataset, *names):
     (tmp_path / "lists").mkdir(exist_ok=True)
     (tmp_path / "lists" / f"{dataset}_test.txt").write_text("".join(f"{name}\n" for name in names))
     numbers = "vtuav_first_frames.csv"
-    shutil.copy(PACKAGED / numbers, tmp_path / "lists" / numbers)
-    monkeypatch.setattr("lib.datasets.places.PACKAGED", tmp_path / "lists")
-
-
-def test_attributes_of_readers_and_annotations_have_the_same_order():
-    assert tuple(LASHER_ATTRIBUTES) == READER_LASHER
-    assert tuple(VISEVENT_ATTRIBUTES) == READER_VISEVENT
-    assert tuple(RGBT234_ATTRIBUTES) == READER_RGBT234
+    shutil.copy(PACKAGED_LISTS / numbers, tmp_path / "lists" / numbers)
+    monkeypatch.setattr("lib.datasets.loading.PACKAGED_LISTS", tmp_path / "lists")
 
 
 @pytest.mark.parametrize(
@@ -227,11 +217,11 @@ def test_annotation_with_a_bad_line_leaves_the_others_scored_on_request(tmp_path
         (tmp_path / "truth" / f"{name}.txt").write_text(rows(range(4)))
         folder = result(tmp_path, name, range(4))
     (tmp_path / "truth/car.txt").write_text("1,2,3,4\nx,y,w,h\n")
-    with pytest.raises(ValueError, match=r"truth/car\.txt:2: expected 4 numbers"):
+    with pytest.raises(ValueError, match=r"truth/car\.txt: line 2: expected 4 numbers"):
         evaluate("lasher", {"t": folder}, ground_truth=tmp_path / "truth")
     scores = evaluate("lasher", {"t": folder}, ground_truth=tmp_path / "truth", allow_missing=True).trackers["t"]
     assert list(scores.sequences) == ["bike"]
-    assert "car.txt:2" in scores.left_out["car"]
+    assert "car.txt: line 2" in scores.left_out["car"]
 
 
 @pytest.mark.parametrize("dataset", ["cdtb", "votrgbd2022"])

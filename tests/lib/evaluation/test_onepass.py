@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.onepass import (
     CENTER_GRID,
     OVERLAP_GRID,

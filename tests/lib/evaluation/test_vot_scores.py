@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import PROTOCOLS
 from lib.evaluation.rows import decode_trajectory
 from lib.evaluation.vot import (

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.folder import load_pair
+from lib.datasets.recordings import load_pair
 from lib.inference import batched
 from lib.inference.batched import run_batched
 from lib.inference.runner import run_sequences

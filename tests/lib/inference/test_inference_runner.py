@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.folder import load_pair
+from lib.datasets.recordings import load_pair
 from lib.inference import runner
 from lib.inference.results import SequenceResult, TrackingError, is_complete, write_result
 from lib.inference.runner import run_sequences

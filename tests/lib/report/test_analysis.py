@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from lib.evaluation.annotations import GroundTruth
+from lib.evaluation.ground_truth import GroundTruth
 from lib.report.analysis import find_losses, overlaps, read_speed
 
 A = np.nan

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.evaluation.annotations import GroundTruth
 from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.vot import read_long_term
 from lib.inference.results import TrackingError
 from lib.vot.runner import run_workspace, write_run

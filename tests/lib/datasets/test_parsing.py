@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
-from lib.datasets.boxes_file import parse_boxes, parse_flags, parse_names, read_boxes, read_flags, read_names
+from lib.datasets import DATA_SETS
+from lib.datasets.parsing import (
+    parse_boxes,
+    parse_flags,
+    parse_names,
+    read_attributes,
+    read_boxes,
+    read_flags,
+    read_names,
+)
 from lib.datasets.sequence import DatasetError
+from lib.evaluation.filetree import FileTree
 
 NAN = float("nan")
 TWO = [[1, 2, 3, 4], [5.5, 6, 7, 8]]
@@ -113,3 +125,28 @@ def test_a_name_listed_twice_is_an_error():
     names, problems = parse_names("a\nb\na\n")
     assert names == ["a", "b"]
     assert problems == [(3, "'a' is listed twice")]
+
+
+def test_annotations_of_a_benchmark_must_be_complete():
+    assert parse_boxes("", complete=True)[1] == [(1, "empty; expected a row of 4 numbers per frame")]
+    assert [number for number, _ in parse_boxes("1,2,3,4\n\n5,6,7,8\n", complete=True)[1]] == [2]
+    assert parse_boxes("1,2,3,4\nnan,nan,nan,nan\n\n", complete=True)[1] == []
+
+
+@pytest.mark.parametrize("lines", ["1,,2,3,4\n5,6,7,8\n", "1,2,3,4\n1,2,3,,4\n", "1, ,2,3,4\n"])
+def test_a_field_left_empty_is_not_skipped(lines):
+    _, problems = parse_boxes(lines)
+    assert len(problems) == 1
+
+
+def test_a_file_in_an_archive_is_read_as_one_in_a_folder(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("top/s/init.txt", b"\xef\xbb\xbf1,2,3,4\r\n5.5 6 7 8\r\n")
+        archive.writestr("top/AttriSeqsTxt/s.txt", "1," + "0," * 17 + "1\n")
+        archive.writestr("top/s/bad.txt", "1,2,3,4\n1,2\n")
+    root = FileTree(tmp_path / "a.zip") / "top"
+    np.testing.assert_array_equal(read_boxes(root / "s" / "init.txt"), TWO)
+    assert read_attributes(root, "s", DATA_SETS["lasher"]) == ("NO", "ARC")
+    assert read_attributes(root, "t", DATA_SETS["lasher"]) == ()
+    with pytest.raises(DatasetError, match=r"a\.zip:top/s/bad\.txt: line 2: .*got 2"):
+        read_boxes(root / "s" / "bad.txt")

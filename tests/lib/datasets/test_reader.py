@@ -1,4 +1,4 @@
-"""Temporal order of frame files."""
+"""Frame files in temporal order, from folders and videos."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lib.datasets.frames import read_image
-from lib.datasets.listing import find_frames, frame_number, list_frames
+from lib.datasets.reader import find_frames, frame_number, list_frames
 from lib.datasets.sequence import DatasetError, FileList, VideoFrame
 
 
