@@ -8,14 +8,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lib.distributed import DistributedContext
 from lib.training.log import LOSS_COLUMNS
 from lib.training.manifest import MANIFEST, read_manifest
 from patrack import config as config_files
 from patrack.config.schema import Config
 from patrack.files import atomic_write
+
+if TYPE_CHECKING:
+    from lib.distributed import DistributedContext
 
 __all__ = [
     "check_agreement",

@@ -24,6 +24,7 @@ from lib.training.augment import InvalidCrop, Look, ModalityDropout, PairAugment
 from lib.training.cache import FrameCache
 from lib.training.sampling import FramePair, PairSampler, Source, sample_generator
 from patrack.config.schema import Config, SourceConfig
+from patrack.modality import MODALITIES
 from patrack.network import normalize
 
 __all__ = [
@@ -63,19 +64,22 @@ class Batch:
         search: (B, C, Hx, Hx) uint8.
         boxes: (B, 4) float32, xywh normalized to the search crop.
         frames: (B, 4) int64: source, sequence, template frame, search frame.
+        modality: (B,) int64, each sample's place in `patrack.modality.MODALITIES`; None: not known.
     """
 
     template: Tensor
     search: Tensor
     boxes: Tensor
     frames: Tensor
+    modality: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def pin_memory(self) -> Batch:
         """Called by the loader; makes copies to a GPU asynchronous."""
-        return Batch(self.template.pin_memory(), self.search.pin_memory(), self.boxes.pin_memory(), self.frames)
+        template, search, boxes = (item.pin_memory() for item in (self.template, self.search, self.boxes))
+        return Batch(template, search, boxes, self.frames, self.modality)
 
     def to_device(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Copies and normalizes network inputs: template (B, C, Hz, Hz), search (B, C, Hx, Hx), boxes (B, 4)."""
@@ -86,7 +90,9 @@ class Batch:
 
     def part(self, first: int, end: int) -> Batch:
         """Returns samples `first` to `end` - 1."""
-        return Batch(*(item[first:end] for item in (self.template, self.search, self.boxes, self.frames)))
+        modality = None if self.modality is None else self.modality[first:end]
+        template, search, boxes = (item[first:end] for item in (self.template, self.search, self.boxes))
+        return Batch(template, search, boxes, self.frames[first:end], modality)
 
     def pairs(self) -> list[FramePair]:
         """Lists the frames that each sample was made of."""
@@ -285,6 +291,7 @@ def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
         search=_pixels([item.search_look for item in crops]),
         boxes=torch.from_numpy(np.stack([item.box for item in crops])),
         frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
+        modality=torch.tensor([MODALITIES.index(p.modality) for p in pairs]) if pairs[0].modality else None,
     )
 
 

@@ -10,15 +10,17 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from lib.datasets.sequence import FileList, VideoFrame
 from lib.training.sampling import Source, usable_frames
 from patrack.config import project_path
 from patrack.files import atomic_write
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "MANIFEST",
@@ -37,6 +39,8 @@ PACKAGES = ("numpy", "opencv-python", "opencv-python-headless", "safetensors", "
 
 def environment(device: torch.device) -> dict[str, Any]:
     """Describes revision, versions and what the process runs on."""
+    import torch  # here, so that reading a manifest doesn't load it
+
     revision, versions = git_revision(), {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class FramePair:
     sequence: int
     template: int
     search: int
+    modality: str = field(default="", compare=False)
+    """Modality of the sequence, "rgbt" for instance; empty: not known."""
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -121,14 +123,15 @@ class PairSampler:
         numbers = self._numbers[source]
         sequence = int(numbers[rng.integers(len(numbers))])
         usable = self._usable[source][sequence]
+        modality = self.sources[source].sequences[sequence].modality
         if len(usable) == 1:  # a still
-            return FramePair(source, sequence, int(usable[0]), int(usable[0]))
+            return FramePair(source, sequence, int(usable[0]), int(usable[0]), modality)
         gap = self.max_gap
         while True:  # ends: some template has a successor, and the gap grows until it is reached
             template = int(usable[rng.integers(len(usable) - 1)])
             first, last = np.searchsorted(usable, [template + 1, template + gap])
             if first < last:
-                return FramePair(source, sequence, template, int(usable[rng.integers(first, last)]))
+                return FramePair(source, sequence, template, int(usable[rng.integers(first, last)]), modality)
             gap += GAP_GROWTH
 
     def sequence(self, pair: FramePair) -> Sequence:

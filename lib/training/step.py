@@ -338,11 +338,12 @@ class BatchStep:
         of the batch."""
         config, dtype, grad = self.config, AUTOCAST[self.config.precision], torch.is_grad_enabled()
         template, search, boxes = batch.to_device(self.device)
+        modality = None if batch.modality is None else batch.modality.to(self.device)
         with (
             torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None),
             WholeBatch(part, self.context) if grad else nullcontext(),
         ):
-            output = (self.network if grad else self.model)(template, search)
+            output = (self.network if grad else self.model)(template, search, modality=modality)
         weights = (config.giou_weight, config.l1_weight, config.focal_weight)
         alone = part.positives is None
         share: dict[str, Any] = {} if alone else {"batch_size": part.total, "positives": part.positives}

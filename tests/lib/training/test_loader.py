@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lib.datasets.frames import FrameError
 from lib.datasets.sequence import Sequence
 from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, PairDataset, SampleError, make_loader
 from patrack.crop import MEAN, STD
+from patrack.modality import MODALITIES
 
 
 def batches_of(dataset: PairDataset, workers: int, epoch: int = 1, first: int = 0) -> list[Batch]:
@@ -21,7 +23,9 @@ def batches_of(dataset: PairDataset, workers: int, epoch: int = 1, first: int = 
 
 
 def same(a: Batch, b: Batch) -> bool:
-    return all(torch.equal(getattr(a, key), getattr(b, key)) for key in ("template", "search", "boxes", "frames"))
+    return all(
+        torch.equal(getattr(a, key), getattr(b, key)) for key in ("template", "search", "boxes", "frames", "modality")
+    )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -140,3 +144,10 @@ def test_more_processes_than_pairs_is_an_error() -> None:
 def test_epoch_smaller_than_a_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"samples per epoch \(3\)"):
         EpochBatches(3, 4)
+
+
+def test_a_batch_says_the_modality_of_each_sample(make_dataset: Callable) -> None:
+    (first, *_) = batches_of(make_dataset(), 0)
+    assert [MODALITIES[number] for number in first.modality.tolist()] == ["rgbt"] * 4
+    batch = replace(first, modality=torch.tensor([0, 2, 1, 0]))
+    assert batch.part(1, 3).modality.tolist() == [2, 1]
