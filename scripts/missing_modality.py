@@ -114,7 +114,7 @@ def table(evaluation: Evaluation, names: dict[str, dict[float, str]]) -> str:
 
 def draw(evaluation: Evaluation, names: dict[str, dict[float, str]], path: Path) -> None:
     """The main metric over the share that is missing, a line per stream."""
-    from lib.report.plots import plot_curves  # here, because matplotlib takes a while to start
+    from lib.report.figures import plot_curves  # here, because matplotlib takes a while to start
 
     metrics = next(iter(evaluation.trackers.values())).metrics
     metric = "SR" if "SR" in metrics else next(iter(metrics))

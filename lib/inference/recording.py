@@ -14,7 +14,7 @@ from lib.evaluation.boxes import iou
 from lib.evaluation.result_folder import SequenceResult
 from lib.evaluation.results import write_boxes
 from lib.inference.runner import track_frames
-from lib.report.overlay import OverlayVideo
+from lib.report.pictures import OverlayVideo
 from patrack.files import atomic_write
 from patrack.tracker import Tracker
 

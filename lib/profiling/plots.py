@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from lib.profiling.rows import Row
-from lib.report.style import COLOURS
+from lib.report.figures import COLORS as COLOURS
 from patrack.files import atomic_write
 
 __all__ = ["write_plots"]

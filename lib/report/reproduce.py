@@ -11,8 +11,7 @@ from pathlib import Path
 from lib import datasets
 from lib.evaluation import Evaluation, EvaluationError, evaluate, write_json
 from lib.evaluation.command import Weights, track_dataset
-from lib.report.compare import compare
-from lib.report.formats import render
+from lib.report.tables import compare, render
 from patrack.config import load as load_config
 from patrack.config import project_path
 from patrack.files import atomic_write
