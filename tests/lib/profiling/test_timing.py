@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.profiling.timing import Effort, Times, in_turns, peak_memory
+from lib.profiling.timing import Effort, Times, in_turns, median, peak_memory
 
 CPU = torch.device("cpu")
 
@@ -39,3 +39,8 @@ def test_peak_memory_of_a_cpu_says_what_it_is():
     most, note = peak_memory(CPU)
     assert most > 50  # MiB: torch alone takes more
     assert "ru_maxrss" in note
+
+
+def test_median_has_quartiles_and_number_of_rounds():
+    row = median("step.crop", "crop", np.array([4.0, 1.0, 2.0, 3.0, 5.0]), "ms")
+    assert (row.value, row.low, row.high, row.rounds) == (3.0, 2.0, 4.0, 5)
