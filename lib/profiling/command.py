@@ -11,7 +11,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import torch
 import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from lib.devices import usable_device
 from lib.profiling.case import Case
@@ -235,8 +236,7 @@ def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
 # ---- Bounds that measured ratios must keep, against changes that make it slower without anybody noticing
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(BaseModel):
     """A limit of one number.
 
     Attributes:
@@ -248,6 +248,8 @@ class Bound:
         measured: values that the limit was set by, in words.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
     key: str
     config: str
     device: str = "cpu"
@@ -255,6 +257,12 @@ class Bound:
     at_least: float | None = None
     bf16_unit: bool = False
     measured: str = ""
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Bound:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError(f"needs one of at_most and at_least, got {self.at_most} and {self.at_least}")
+        return self
 
     def applies(self, config: str, device: str, bf16_unit: bool) -> bool:
         """Tell if it holds for a run."""
@@ -278,27 +286,10 @@ def read_bounds(path: Path = BOUNDS) -> list[Bound]:
         ValueError: a mistake in the file, all of them named.
     """
     try:
-        items = yaml.safe_load(path.read_text(encoding="utf-8"))["bounds"]
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: must be YAML with a list `bounds`: {error}") from error
-    allowed, mistakes, bounds = {field.name for field in fields(Bound)}, [], []
-    for number, item in enumerate(items, start=1):
-        where = f"{path}: bound {number}"
-        if not isinstance(item, Mapping):
-            mistakes.append(f"{where}: must be a mapping, got {item!r}")
-            continue
-        unknown, missing = sorted(set(item) - allowed), sorted({"key", "config"} - set(item))
-        limits = [item[name] for name in ("at_most", "at_least") if name in item]
-        if unknown or missing:
-            names = ", ".join(sorted(allowed))
-            mistakes.append(f"{where}: unknown fields {unknown}, missing fields {missing}; allowed are {names}")
-        elif len(limits) != 1 or isinstance(limits[0], bool) or not isinstance(limits[0], int | float):
-            mistakes.append(f"{where}: needs one number at_most or at_least, got {limits}")
-        else:
-            bounds.append(Bound(**item))
-    if mistakes:
-        raise ValueError("\n".join(mistakes))
-    return bounds
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, list[Bound]]).validate_python(content)["bounds"]
+    except (yaml.YAMLError, ValidationError, KeyError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def check(

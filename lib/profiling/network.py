@@ -85,18 +85,18 @@ def measure_forward(case: Case) -> list[Row]:
             runs[f"graph_{precision}"] = case.step(precision)
     times = in_turns(runs, device, case.effort)
     rows = []
-    for name, seconds in times.seconds.items():
+    for name, seconds in times.items():
         kind, precision = name.rsplit("_", 1)
         text = f"{FORWARD[kind]}, {precision}"
         rows.append(median(f"forward.{name}", text, 1e3 * seconds, "ms", precision=precision))
     for precision in case.precisions:
         for kind, other in (("plain", "floor"), ("folded", "floor"), ("folded", "plain"), ("graph", "floor_graph")):
             if f"{kind}_{precision}" in runs:
-                ratio = times.ratio(f"{kind}_{precision}", f"{other}_{precision}")
+                ratio = times[f"{kind}_{precision}"] / times[f"{other}_{precision}"]
                 key, text = f"forward.{kind}_over_{other}_{precision}", f"{kind} / {other}, {precision}"
                 rows.append(median(key, text, ratio, precision=precision))
     for kind in ("floor", "folded"):
-        ratio = times.ratio(f"{kind}_fp32", f"{kind}_bf16")
+        ratio = times[f"{kind}_fp32"] / times[f"{kind}_bf16"]
         rows.append(median(f"forward.{kind}_fp32_over_bf16", f"{kind}: fp32 / bf16", ratio))
     return rows
 
@@ -115,7 +115,7 @@ def measure_batch(case: Case) -> list[Row]:
     for precision in CURVES:
         for slots in SLOTS[:2] if case.quick else SLOTS:
             reset_peak_memory(case.device)
-            seconds = in_turns({"step": case.step(precision, slots)}, case.device, case.effort).seconds["step"]
+            seconds = in_turns({"step": case.step(precision, slots)}, case.device, case.effort)["step"]
             memory, note = peak_memory(case.device)
             name, more = f"{precision}_{slots}", {"precision": precision, "at": slots}
             text = f"batch {slots}, {precision}"
@@ -129,7 +129,7 @@ def measure_batch(case: Case) -> list[Row]:
     for size in search_sizes(case.config.model.patch_size, case.quick):
         other = case.changed(f"model.search_size={size}")
         times = in_turns({precision: other.step(precision) for precision in CURVES}, case.device, case.effort)
-        for precision, seconds in times.seconds.items():
+        for precision, seconds in times.items():
             text = f"search {size} px, {other.rows} x {other.tokens} tokens, {precision}"
             more = {"precision": precision, "at": other.tokens}
             rows.append(median(f"batch.size_{precision}_{size}", text, 1e3 * seconds, "ms", **more))
@@ -171,11 +171,11 @@ def measure_roofline(case: Case) -> list[Row]:
         runs["copy"] = partial(torch.empty_like(source).copy_, source)
         times = in_turns(runs, device, case.effort)
 
-        rates = {shape: 2 * np.prod(shape, dtype=float) / times.seconds[str(shape)] for shape in shapes}  # FLOP/s
+        rates = {shape: 2 * np.prod(shape, dtype=float) / times[str(shape)] for shape in shapes}  # FLOP/s
         best = max(rates, key=lambda shape: float(np.median(rates[shape])))
-        bandwidth = 2 * source.numel() * source.element_size() / times.seconds["copy"]  # bytes/s
+        bandwidth = 2 * source.numel() * source.element_size() / times["copy"]  # bytes/s
         weights = sum(item.numel() * item.element_size() for item in network.state_dict().values())  # bytes
-        ours, arithmetic, memory = times.seconds["ours"], flops / rates[best], weights / bandwidth  # seconds
+        ours, arithmetic, memory = times["ours"], flops / rates[best], weights / bandwidth  # seconds
         name, more = f"roofline.{{}}_{precision}".format, {"precision": precision}
         product = "x".join(map(str, best))
         rows += [

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["Effort", "Row", "Times", "exact", "in_turns", "median", "peak_memory", "reset_peak_memory"]
+__all__ = ["Effort", "Row", "exact", "in_turns", "median", "peak_memory", "reset_peak_memory"]
 
 Run = Callable[[], object]
 LEAST_ROUNDS = 3
@@ -35,26 +35,9 @@ class Effort:
     seconds: float = 60.0
 
 
-@dataclass(frozen=True)
-class Times:
-    """Measurements in turns.
-
-    Attributes:
-        seconds: by name, (rounds,).
-    """
-
-    seconds: dict[str, np.ndarray]
-
-    def ratio(self, name: str, other: str) -> np.ndarray:
-        """Divide the time of one by that of another in the same round, (rounds,)."""
-        return self.seconds[name] / self.seconds[other]
-
-    def difference(self, name: str, other: str) -> np.ndarray:
-        """Subtract from the time of one that of another in the same round, (rounds,), seconds."""
-        return self.seconds[name] - self.seconds[other]
-
-
-def in_turns(runs: Mapping[str, Run], device: torch.device, effort: Effort, before: Run | None = None) -> Times:
+def in_turns(
+    runs: Mapping[str, Run], device: torch.device, effort: Effort, before: Run | None = None
+) -> dict[str, np.ndarray]:
     """Call every run once a round, in an order of its own, so that none always follows the same other one.
 
     Args:
@@ -62,6 +45,9 @@ def in_turns(runs: Mapping[str, Run], device: torch.device, effort: Effort, befo
         device: waited for at both ends of every call.
         effort: see `Effort`.
         before: called ahead of each run, not timed.
+
+    Returns:
+        Seconds by name, (rounds,); what is compared should be divided round by round.
     """
 
     def wait() -> None:
@@ -86,7 +72,7 @@ def in_turns(runs: Mapping[str, Run], device: torch.device, effort: Effort, befo
         rounds.append(seconds)
         if number >= effort.warm_up and len(rounds) >= LEAST_ROUNDS and time.perf_counter() - start > effort.seconds:
             break
-    return Times({name: np.array([one[name] for one in rounds]) for name in names})
+    return {name: np.array([one[name] for one in rounds]) for name in names}
 
 
 def reset_peak_memory(device: torch.device) -> None:

@@ -50,7 +50,7 @@ def measure_training(case: Case) -> list[Row]:
         reset_peak_memory(case.device)
         times = in_turns(runs, case.device, case.effort)
         memory, note = peak_memory(case.device)
-        seconds, ratio = times.seconds["train"], times.ratio("train", "forward")
+        seconds, ratio = times["train"], times["train"] / times["forward"]
         what = f"batch {size}, {precision}"
         more: dict[str, Any] = {"precision": precision, "at": size}
         rates[precision] = median(f"training.rate_{precision}", f"training, {what}", size / seconds, "pairs/s", **more)

@@ -13,7 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,21 +21,7 @@ import yaml
 
 from lib.evaluation import Evaluation, TrackerScores
 
-__all__ = [
-    "FORMATS",
-    "Comparison",
-    "Published",
-    "PublishedRow",
-    "Row",
-    "attribute_table",
-    "compare",
-    "evaluation_table",
-    "format_table",
-    "load_published",
-    "parse_published",
-    "primary_metric",
-    "render",
-]
+__all__ = ["FORMATS", "Comparison", "Row", "compare", "evaluation_table", "load_published", "primary_metric", "render"]
 
 PRIMARY = ("SR", "MSR", "F", "EAO")  # the metric that ranks, whichever the benchmark has
 MISSING = "-"
@@ -51,26 +37,32 @@ LATEX = str.maketrans(
 )
 
 
-# ---- Published numbers
-
-
 @dataclass(frozen=True)
-class PublishedRow:
-    """One tracker's published scores on one benchmark.
+class Row:
+    """One tracker in the table.
 
     Attributes:
         tracker: name.
-        venue: where it was published, e.g. "CVPR 2023"; may be empty.
-        values: percent by metric; a metric that is not there is not known.
-        sources: identifiers of where the values stand; empty if there are none.
-        note: what a reader should know, other values that circulate included.
+        origin: "measured here", "quoted" or, for a tracker without any known value, "not known".
+        values: percent by metric; None: missing. Never NaN.
+        venue: where a quoted tracker was published.
+        sources: identifiers of the sources of a quoted row.
+        scored: for a measured row, sequences that count, e.g. "245 of 245".
+        complete: False if sequences were left out; such a row is not ranked.
+        note: to be printed below the table.
     """
 
     tracker: str
-    venue: str
-    values: dict[str, float]
-    sources: tuple[str, ...]
+    origin: str
+    values: Mapping[str, float | None]
+    venue: str = ""
+    sources: tuple[str, ...] = ()
+    scored: str = ""
+    complete: bool = True
     note: str = ""
+
+
+# ---- Published numbers
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class Published:
     """All published numbers that are known: descriptions of the sources by identifier, rows by benchmark."""
 
     sources: dict[str, str]
-    tables: dict[str, tuple[PublishedRow, ...]]
+    tables: dict[str, tuple[Row, ...]]
 
 
 @cache
@@ -119,38 +111,13 @@ def parse_published(text: str) -> Published:
                 numbers = ", ".join(f"{metric} {other[metric]:.1f}" for metric in metrics if metric in other)
                 remark = f", {other['note']}" if "note" in other else ""
                 notes.append(f"also published: {numbers} ({', '.join(other['sources'])}{remark})")
-            venue = content["venues"].get(row["tracker"], "")
-            rows.append(PublishedRow(row["tracker"], venue, values, tuple(row["sources"]), "; ".join(notes)))
+            origin, venue = "quoted" if values else "not known", content["venues"].get(row["tracker"], "")
+            rows.append(Row(row["tracker"], origin, values, venue, tuple(row["sources"]), note="; ".join(notes)))
         tables[dataset] = tuple(rows)
     return Published(sources, tables)
 
 
 # ---- Our numbers beside them
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tracker in the table.
-
-    Attributes:
-        tracker: name.
-        origin: "measured here", "quoted" or, for a tracker without any known value, "not known".
-        values: percent by metric; None: missing. Never NaN.
-        venue: where a quoted tracker was published.
-        sources: identifiers of the sources of a quoted row.
-        scored: for a measured row, sequences that count, e.g. "245 of 245".
-        complete: False if sequences were left out; such a row is not ranked.
-        note: to be printed below the table.
-    """
-
-    tracker: str
-    origin: str
-    values: dict[str, float | None]
-    venue: str = ""
-    sources: tuple[str, ...] = ()
-    scored: str = ""
-    complete: bool = True
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -220,10 +187,7 @@ def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
         rows.append(Row(name, measured, dict.fromkeys(metrics), scored=scored, complete=False, note=note))
     library = load_published()
     quoted = library.tables.get(evaluation.dataset, ()) if published else ()
-    for other in quoted:
-        origin = "quoted" if other.values else "not known"
-        known = {metric: other.values.get(metric) for metric in metrics}
-        rows.append(Row(other.tracker, origin, known, other.venue, other.sources, note=other.note))
+    rows += [replace(row, values={metric: row.values.get(metric) for metric in metrics}) for row in quoted]
 
     def rank(row: Row) -> float:
         value = row.values[main]

@@ -9,8 +9,8 @@ from lib.profiling.timing import exact, median
 from patrack import config
 
 RUN = {"config": "rgbt_tiny", "device": "cpu", "bf16_unit": True}
-AT_MOST = Bound("forward.ratio", "rgbt_tiny", at_most=1.1)
-AT_LEAST = Bound("forward.speedup", "rgbt_tiny", at_least=1.7, bf16_unit=True)
+AT_MOST = Bound(key="forward.ratio", config="rgbt_tiny", at_most=1.1)
+AT_LEAST = Bound(key="forward.speedup", config="rgbt_tiny", at_least=1.7, bf16_unit=True)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_shipped_bounds_are_readable_and_say_what_they_were_set_by():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{key: a, config: b}", "one number at_most or at_least"),
-        ("{key: a, config: b, at_most: 1, at_least: 2}", "one number at_most or at_least"),
-        ("{key: a, config: b, at_most: fast}", "one number at_most or at_least"),
-        ("{config: b, at_most: 1}", "missing fields"),
-        ("{key: a, config: b, atmost: 1}", "unknown fields"),
-        ("3", "must be a mapping"),
+        ("{key: a, config: b}", r"bounds\.0.*at_most and at_least, got None and None"),
+        ("{key: a, config: b, at_most: 1, at_least: 2}", r"bounds\.0.*at_most and at_least, got 1.0 and 2.0"),
+        ("{key: a, config: b, at_most: fast}", r"bounds\.0\.at_most.*fast"),
+        ("{config: b, at_most: 1}", r"bounds\.0\.key.*required"),
+        ("{key: a, config: b, atmost: 1}", r"bounds\.0\.atmost"),
+        ("3", r"bounds\.0.*3"),
     ],
     ids=["no limit", "two limits", "text", "no key", "unknown", "no mapping"],
 )
 def test_mistake_in_the_file_is_named(tmp_path: Path, text, problem):
     path = tmp_path / "bounds.yaml"
     path.write_text(f"bounds:\n- {text}\n")
-    with pytest.raises(ValueError, match=problem):
+    with pytest.raises(ValueError, match=rf"(?s)bounds\.yaml.*{problem}"):
         read_bounds(path)
 
 
@@ -119,3 +119,11 @@ def test_plots_are_drawn_from_the_rows_of_the_curves(tmp_path):
 def test_plots_without_curves_are_refused(tmp_path):
     with pytest.raises(ValueError, match="section batch"):
         write_plots([exact("step.crop", "", 1.0)], tmp_path, "title")
+
+
+@pytest.mark.parametrize("text", ["bounds: [", "limits: []", "3"], ids=["no YAML", "no bounds", "no mapping"])
+def test_a_file_of_another_form_is_named(tmp_path: Path, text):
+    path = tmp_path / "other.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"other\.yaml"):
+        read_bounds(path)
