@@ -102,7 +102,7 @@ def watch_stages(spent: defaultdict[str, float]) -> None:
 
 
 def measure(dataset: loader.PairDataset, count: int) -> dict[str, float]:
-    """Measure rates per CPU second (a frame is RGB and X), loader over decoding, CPU milliseconds per sample by stage."""
+    """Measure rates per CPU second (a frame is RGB and X), loader over decoding, CPU ms per sample by stage."""
     order, rounds, spent = loader.EpochBatches((count + WARM_UP) * BATCH, BATCH), [], defaultdict[str, float](float)
     clock = time.process_time
     batches = iter(loader.make_loader(dataset, order, 0))

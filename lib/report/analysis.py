@@ -1,4 +1,4 @@
-"""What the means hide: where a tracker loses its target, whether it finds it again, and how fast it is.
+"""Facts that the means hide: where a tracker loses its target, whether it finds it again, and how fast it is.
 
 These are descriptions, the same for every benchmark, not metrics of one: overlaps are taken between boxes as written
 and the true boxes, the best of both modalities, without the repairs of a protocol.

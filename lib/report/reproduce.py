@@ -31,7 +31,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Request:
-    """What to reproduce, and with what.
+    """A table to reproduce, and the weights, results and data to do it with.
 
     Attributes:
         table: a key of `TABLES`.
