@@ -73,7 +73,7 @@ row train_compiled 60 "${train[@]}" name=compiled train.compile=true
 
 track=("$python" tracking/test.py --config "$config" --device "$device" --dataset synthrgbt --data-root "$out/data"
   --checkpoint "$out/untrained.safetensors")
-row track_lockstep 30 "${track[@]}" --batch "$targets" --output "$out/results/lockstep" test.precision=bf16
+row track_batched 30 "${track[@]}" --batch "$targets" --output "$out/results/batched" test.precision=bf16
 row track_single 20 "${track[@]}" --output "$out/results/single" --sequences test_0000 test_0001
 
 printf '\nSummary, %s on %s, %s cores (logs in %s)\n' "$config" "$device" "$cores" "$out"
@@ -84,5 +84,5 @@ for name in bench_forward bench_endtoend bench_batch bench_training; do
 done
 printf '\n'
 for name in train_eager train_compiled; do numbers "$name" 'samples/s'; done
-for name in track_lockstep track_single; do numbers "$name" 'FPS|frames/s'; done
+for name in track_batched track_single; do numbers "$name" 'FPS|frames/s'; done
 exit "$failed"

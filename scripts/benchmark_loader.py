@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def make_dataset(args: argparse.Namespace, root: Path) -> loader.PairDataset:
-    """Samples of six sequences of SynthRGBX, written below `root`."""
+    """Draw six sequences of SynthRGBX below `root` and make samples of them."""
     modality = config_files.load(args.config).modality
     kind, (width, _, height) = "rgbt" if modality == "rgb" else modality, args.size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
@@ -69,18 +69,19 @@ def decode(dataset: loader.PairDataset, batch: loader.Batch) -> None:
         sequence = dataset.sampler.sequence(pair)
         for number in (pair.template, pair.search):
             for files, flags in ((sequence.rgb_files, cv2.IMREAD_COLOR), (sequence.x_files, cv2.IMREAD_UNCHANGED)):
-                if files is not None:
-                    cv2.imdecode(np.frombuffer(files[number].read_bytes(), np.uint8), flags)
+                if files is not None and isinstance(file := files[number], Path):  # no videos here
+                    cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), flags)
 
 
-def watch_stages(spent: Counter[str]) -> None:
-    """From now on, adds up CPU seconds by stage; a stage inside another one interrupts it."""
-    now = ["other", time.process_time()]  # stage, since when
+def watch_stages(spent: defaultdict[str, float]) -> None:
+    """Add up CPU seconds by stage from now on; a stage inside another one interrupts it."""
+    current, since = "other", time.process_time()
 
     def enter(stage: str) -> str:
-        before, since = now
-        now[:] = stage, time.process_time()
-        spent[before] += now[1] - since
+        nonlocal current, since
+        before, now = current, time.process_time()
+        spent[before] += now - since
+        current, since = stage, now
         return before
 
     def watch(owner: object, name: str, stage: str, function: Callable) -> None:
@@ -101,8 +102,8 @@ def watch_stages(spent: Counter[str]) -> None:
 
 
 def measure(dataset: loader.PairDataset, count: int) -> dict[str, float]:
-    """Rates per CPU second (a frame is RGB and X), loader over bare decoding, CPU milliseconds per sample by stage."""
-    order, rounds, spent = loader.EpochBatches((count + WARM_UP) * BATCH, BATCH), [], Counter[str]()
+    """Measure rates per CPU second (a frame is RGB and X), loader over decoding, CPU ms per sample by stage."""
+    order, rounds, spent = loader.EpochBatches((count + WARM_UP) * BATCH, BATCH), [], defaultdict[str, float](float)
     clock = time.process_time
     batches = iter(loader.make_loader(dataset, order, 0))
     for _ in range(len(order)):

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from lib.datasets.recordings import find_recordings
 from lib.distributed import usable_device
 from lib.inference.comparison import OUR_COLUMNS, SHIPPED, Lineup, compare
-from lib.report.peers import markdown, strip_name, to_dict, write_json, write_markdown, write_strip
+from lib.report.recordings import write_comparison
 from patrack.modality import MODALITIES
 
 logger = logging.getLogger("compare_recordings")
@@ -61,7 +61,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def run(arguments: argparse.Namespace) -> str:
-    """Compare and write everything; returns the tables.
+    """Compare, write everything and return the tables.
 
     Raises:
         ValueError, OSError, RuntimeError: something can't be used; the message says what.
@@ -90,15 +90,12 @@ def run(arguments: argparse.Namespace) -> str:
     if not lineup.trackers:
         raise ValueError("nothing to compare: every column is left out")
     with tqdm(total=len(recordings) * len(lineup.trackers), unit="run", disable=None) as bar:
-        scores = compare(lineup.trackers, recordings, lambda *_: bar.update())
-    text = markdown(recordings, scores, lineup.origins)
-    if not arguments.no_strips:
-        for recording in recordings:
-            path = arguments.output / strip_name(recording)
-            write_strip(path, recording, scores[recording.name], lineup.origins)
-    write_json(arguments.output / "comparison.json", to_dict(recordings, scores, lineup.origins))
-    write_markdown(arguments.output / "comparison.md", text)
-    return text
+
+        def count(*_: object) -> None:
+            bar.update()
+
+        scores = compare(lineup.trackers, recordings, count)
+    return write_comparison(arguments.output, recordings, scores, lineup.origins, strips=not arguments.no_strips)
 
 
 def main(argv: list[str] | None = None) -> int:

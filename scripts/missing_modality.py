@@ -113,8 +113,8 @@ def table(evaluation: Evaluation, names: dict[str, dict[float, str]]) -> str:
 
 
 def draw(evaluation: Evaluation, names: dict[str, dict[float, str]], path: Path) -> None:
-    """Draws the main metric over the share that is missing, a line per stream."""
-    from lib.report.plots import plot_curves  # here, because matplotlib takes a while to start
+    """The main metric over the share that is missing, a line per stream."""
+    from lib.report.figures import plot_curves  # here, because matplotlib takes a while to start
 
     metrics = next(iter(evaluation.trackers.values())).metrics
     metric = "SR" if "SR" in metrics else next(iter(metrics))

@@ -16,10 +16,8 @@ import sys
 from pathlib import Path
 
 from lib.evaluation import write_json
-from lib.report.compare import compare
-from lib.report.formats import FORMATS, render
 from lib.report.options import add_scoring_options, evaluate_options
-from lib.report.tables import evaluation_table
+from lib.report.tables import FORMATS, compare, evaluation_table, render
 
 logger = logging.getLogger("evaluate")
 
@@ -58,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.json:
             write_json(args.json, evaluation)
         if args.plots:
-            from lib.report.plots import write_plots  # here, because matplotlib takes a while to start
+            from lib.report.figures import write_plots  # here, because matplotlib takes a while to start
 
             logger.info("plots: %s", " ".join(map(str, write_plots(evaluation, args.plots))))
     except (ValueError, OSError) as error:

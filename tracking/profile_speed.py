@@ -16,10 +16,23 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.distributed import set_up_logging
-from lib.profiling.command import SECTIONS, image_size, positive, run
-
 logger = logging.getLogger("benchmark")
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, got {text!r}")
+    return int(text)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read width and height: `640x480`."""
+    try:
+        width, height = map(int, text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, such as 640x480, got {text!r}") from None
+    return width, height
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -30,7 +43,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
     add("--threads", type=positive, help="CPU threads (default: torch's)")
     add("--seed", type=int, help="of weights and frames, instead of the config's")
-    add("--only", nargs="+", metavar="SECTION", help=f"of {' '.join(SECTIONS)} (default: all)")
+    add("--only", nargs="+", metavar="SECTION", help="of those above (default: all)")
     add("--quick", action="store_true", help="few repeats and points: shows that it works, numbers are rough")
     add(
         "--repeats",
@@ -50,6 +63,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. model.search_size=320")
     arguments = parser.parse_intermixed_args(argv)
+    from lib.profiling.command import SECTIONS  # here, because torch takes a while to start
+
     arguments.overrides += [word for word in arguments.only or [] if "=" in word]  # it takes every word after it
     arguments.only = [word for word in arguments.only or [] if "=" not in word]
     if unknown := set(arguments.only) - set(SECTIONS):
@@ -62,6 +77,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 failed or a bound is broken, 130 stopped by Ctrl-C."""
     arguments = parse(argv)
+    from lib.distributed import set_up_logging
+    from lib.profiling.command import run
+
     set_up_logging()
     try:
         report, good = run(arguments)

@@ -14,9 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.report.images import find_images
 from lib.report.options import add_scoring_options, evaluate_options
-from lib.report.pages import write_report
 
 logger = logging.getLogger("report")
 
@@ -41,6 +39,8 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 written, 1 something is wrong with the input, 130 stopped by Ctrl-C."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     args = parse(argv)
+    from lib.report.page import find_images, write_report  # here, because matplotlib takes a while to start
+
     try:
         evaluation = evaluate_options(args)
         images, why = find_images(args.dataset, args.split, args.data_root)

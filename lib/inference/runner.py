@@ -36,7 +36,7 @@ from lib.evaluation.results import write_boxes
 from lib.inference.batched import run_batched
 from lib.inference.results import Outcome, Summary, claim, is_complete, write_numbers
 from lib.inference.sequence import run_sequence, track_frames
-from lib.report.overlay import OverlayVideo
+from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config

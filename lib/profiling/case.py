@@ -1,19 +1,20 @@
-"""What is measured: an experiment's network with untrained weights, and made-up frames."""
+"""The case that is measured: an experiment's network with untrained weights, and made-up frames."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lib import datasets
-from lib.datasets.sequence import Sequence
+from lib.datasets import Sequence
 from lib.profiling.timing import Effort
 from lib.synthetic import generate
 from lib.synthetic.scene import MODALITIES
@@ -22,17 +23,17 @@ from patrack import Tracker, build_model
 from patrack import config as configs
 from patrack.build import tracker_of
 from patrack.config.schema import Config
+from patrack.fused import FusedNetwork
 from patrack.network import Network
-from patrack.predictor import PRECISIONS, Predictor, tracking_network
+from patrack.predictor import PRECISIONS, PlainNetwork, Predictor, tracking_network
 
-__all__ = ["Case", "untrained_model"]
-
+__all__ = ["Case", "predict", "untrained_model"]
 
 FRAMES, QUICK_FRAMES = 40, 6
 
 
 def untrained_model(config: Config) -> Network:
-    """An experiment's network with initial weights, whose boxes keep their size.
+    """Build an experiment's network with initial weights, whose boxes keep their size.
 
     Any untrained network finds some box, but usually one twice as large as the last, and soon crops would be far larger
     than the image, which costs time that trained weights don't cost.
@@ -40,13 +41,21 @@ def untrained_model(config: Config) -> Network:
     seed_everything(config.seed)
     model = build_model(config).eval()
     share = 1.0 / config.crop.search_factor  # of the search crop's side
-    nn.init.constant_(model.head.size[-1].bias, math.log(share / (1.0 - share)))
+    bias = model.head.size[-1].bias
+    assert isinstance(bias, Tensor)
+    nn.init.constant_(bias, math.log(share / (1.0 - share)))
     return model
+
+
+def predict(predictor: Predictor, crops: Mapping[int, np.ndarray]) -> dict[int, list[float]]:
+    """Take one step: the crops' bytes to the device, network, boxes back, all by slot."""
+    predictor.launch(crops)
+    return predictor.fetch()
 
 
 @dataclass
 class Case:
-    """Everything the sections share.
+    """Settings, network and frames that all sections share.
 
     Attributes:
         config_name: experiment.
@@ -67,25 +76,25 @@ class Case:
     image_size: tuple[int, int] = (640, 480)
     batch: int | None = None
     quick: bool = False
-    _folded: dict[str, nn.Module] = field(default_factory=dict, repr=False)
+    _folded: dict[str, FusedNetwork] = field(default_factory=dict, repr=False)
 
     @cached_property
     def config(self) -> Config:
-        """The experiment."""
+        """Settings of the experiment."""
         return configs.load(self.config_name, self.overrides)
 
     def changed(self, *overrides: str) -> Case:
-        """The same with other settings."""
+        """Copy the case with other settings."""
         return replace(self, overrides=(*self.overrides, *overrides), _folded={})
 
     @cached_property
     def model(self) -> Network:
-        """The network as it is trained, fp32, in eval mode."""
+        """Network as it is trained, fp32, in eval mode."""
         return untrained_model(self.config).to(self.device)
 
     @property
     def precisions(self) -> list[str]:
-        """What is compared on this device; fp16 is slow on CPUs."""
+        """Precisions that are compared on this device; fp16 is slow on CPUs."""
         return ["fp32", "bf16", "fp16"] if self.device.type == "cuda" else ["fp32", "bf16"]
 
     @property
@@ -95,56 +104,69 @@ class Case:
 
     @property
     def tokens(self) -> int:
-        """Of template and search crop together, per stream."""
+        """Tokens of template and search crop together, per stream."""
         model = self.config.model
         return sum((size // model.patch_size) ** 2 for size in (model.template_size, model.search_size))
 
-    def folded(self, precision: str) -> nn.Module:
-        """The network that tracks; folded once in fp32, then rounded."""
+    def folded(self, precision: str) -> FusedNetwork:
+        """Give the network that tracks; it is folded once in fp32, then rounded."""
         if not self._folded:
-            self._folded["fp32"] = tracking_network(self.model, "fp32")
+            network = tracking_network(self.model, "fp32")
+            assert isinstance(network, FusedNetwork)
+            self._folded["fp32"] = network
         if precision not in self._folded:
             self._folded[precision] = copy.deepcopy(self._folded["fp32"]).to(PRECISIONS[precision])
         return self._folded[precision]
 
+    def inputs(self, network: FusedNetwork | PlainNetwork) -> tuple[Tensor, Tensor]:
+        """Make a network's arguments for one target, on the device: the template's tokens and a search crop."""
+        model = self.config.model
+        template, search = (
+            torch.from_numpy(self.image(side)).unsqueeze(0).to(self.device)
+            for side in (model.template_size, model.search_size)
+        )
+        return network.embed_template(template), search
+
     def image(self, size: int | tuple[int, int], seed: int = 0) -> np.ndarray:
-        """Noise of the network's channels: (H, W, C) uint8; `size` is the side or (width, height), pixels."""
+        """Make noise of the network's channels: (H, W, C) uint8; `size` is the side or (width, height), pixels."""
         width, height = (size, size) if isinstance(size, int) else size
         channels = 6 if self.rows == 2 else 3
         return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """A target in the middle, xywh in pixels, with its search crop inside the image."""
+        """Target in the middle, xywh in pixels, with its search crop inside the image."""
         width, height = self.image_size
         return 0.4375 * width, 0.4375 * height, width / 8, height / 8
 
     def predictor(self, precision: str, slots: int = 1) -> Predictor:
-        """A predictor whose slots all have a target."""
+        """Make a predictor whose slots all have a target."""
         predictor = self.tracker(self.folded(precision)).predictor(slots)
         for slot in range(slots):
             predictor.set_template(slot, self.image(self.config.model.template_size))
         return predictor
 
-    def tracker(self, network: nn.Module) -> Tracker:
-        """A tracker with the experiment's settings.
+    def step(self, precision: str, slots: int = 1) -> Callable[[], object]:
+        """Make a call of `predict` with as many targets as slots, on crops in memory."""
+        predictor = self.predictor(precision, slots)
+        crops = {slot: self.image(self.config.model.search_size, seed=slot) for slot in range(slots)}
+        return lambda: predict(predictor, crops)
 
-        Args:
-            network: from `folded`, or another.
-        """
+    def tracker(self, network: nn.Module) -> Tracker:
+        """Make a tracker with the experiment's settings around a network from `folded`, or another."""
         return tracker_of(network, self.config, self.device)
 
     @property
     def synthetic_modality(self) -> str:
-        """Of the SynthRGBX set that stands for the experiment's data."""
+        """Modality of the SynthRGBX set that stands for the experiment's data."""
         return self.config.modality if self.config.modality in MODALITIES else MODALITIES[0]
 
-    def test_sequence(self) -> list[Sequence]:
-        """The one sequence that is followed."""
-        return self.sequences("test", 1, QUICK_FRAMES if self.quick else FRAMES)
+    def test_sequence(self) -> Sequence:
+        """Draw the one sequence that is followed."""
+        return self.sequences("test", 1, QUICK_FRAMES if self.quick else FRAMES)[0]
 
     def sequences(self, split: str, count: int, length: int) -> list[Sequence]:
-        """SynthRGBX sequences of `image_size`, drawn into `folder` (JPEG pairs; X of RGB-D is PNG)."""
+        """Draw SynthRGBX sequences of `image_size` into `folder` (JPEG pairs; X of RGB-D is PNG)."""
         modality = self.synthetic_modality
         root = self.folder / "SynthRGBX" / modality
         generate(root, modality, split, count, length, self.image_size, self.config.seed)

@@ -1,4 +1,7 @@
-"""Timing things against each other: in turns, so that a machine that is busy for a while slows all of them alike."""
+"""Timing things against each other, in turns, and the numbers that come of it, each with its unit and spread.
+
+In turns, so that a machine that is busy for a while slows all of them alike.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-__all__ = ["Effort", "Times", "in_turns", "peak_memory", "reset_peak_memory"]
+__all__ = ["Effort", "Row", "exact", "in_turns", "median", "peak_memory", "reset_peak_memory"]
 
 Run = Callable[[], object]
 LEAST_ROUNDS = 3
@@ -31,71 +35,54 @@ class Effort:
     seconds: float = 60.0
 
 
-@dataclass(frozen=True)
-class Times:
-    """What was measured in turns.
-
-    Attributes:
-        seconds: by name, (rounds,).
-    """
-
-    seconds: dict[str, np.ndarray]
-
-    def ratio(self, name: str, other: str) -> np.ndarray:
-        """Time of one over that of another in the same round, (rounds,)."""
-        return self.seconds[name] / self.seconds[other]
-
-    def difference(self, name: str, other: str) -> np.ndarray:
-        """Time of one less that of another in the same round, (rounds,), seconds."""
-        return self.seconds[name] - self.seconds[other]
-
-
-def in_turns(runs: Mapping[str, Run], device: torch.device, effort: Effort, before: Run | None = None) -> Times:
-    """Calls every run once a round, in an order of its own, so that none always follows the same other one.
+def in_turns(
+    runs: Mapping[str, Run], device: torch.device, effort: Effort, before: Run | None = None
+) -> dict[str, np.ndarray]:
+    """Call every run once a round, in an order of its own, so that none always follows the same other one.
 
     Args:
         runs: by name.
         device: waited for at both ends of every call.
         effort: see `Effort`.
         before: called ahead of each run, not timed.
+
+    Returns:
+        Seconds by name, (rounds,); what is compared should be divided round by round.
     """
-    names, rounds, rng = list(runs), [], np.random.default_rng(0)
-    for _ in range(effort.warm_up):
-        _round(runs, names, device, before)
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    names, rng = list(runs), np.random.default_rng(0)
+    rounds: list[dict[str, float]] = []
     start = time.perf_counter()
-    for _ in range(effort.repeats):
-        rounds.append(_round(runs, rng.permutation(names).tolist(), device, before))
-        if len(rounds) >= LEAST_ROUNDS and time.perf_counter() - start > effort.seconds:
+    for number in range(effort.warm_up + effort.repeats):
+        if number == effort.warm_up:
+            start, rounds = time.perf_counter(), []
+        seconds = {}
+        for name in names if number < effort.warm_up else rng.permutation(names).tolist():
+            if before is not None:
+                before()
+            wait()
+            begin = time.perf_counter()
+            runs[name]()
+            wait()
+            seconds[name] = time.perf_counter() - begin
+        rounds.append(seconds)
+        if number >= effort.warm_up and len(rounds) >= LEAST_ROUNDS and time.perf_counter() - start > effort.seconds:
             break
-    return Times({name: np.array([one[name] for one in rounds]) for name in names})
-
-
-def _round(runs: Mapping[str, Run], names: list[str], device: torch.device, before: Run | None) -> dict[str, float]:
-    seconds = {}
-    for name in names:
-        if before is not None:
-            before()
-        _wait(device)
-        start = time.perf_counter()
-        runs[name]()
-        _wait(device)
-        seconds[name] = time.perf_counter() - start
-    return seconds
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    return {name: np.array([one[name] for one in rounds]) for name in names}
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begins a new `peak_memory`; on a CPU there is no such thing."""
+    """Begin a new `peak_memory`; on a CPU there is no such thing."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> tuple[float, str]:
-    """Most memory used, MiB, and what that means.
+    """Read the most memory used, MiB, and say what that means.
 
     On a GPU, of tensors since `reset_peak_memory`; on a CPU, of the whole process since its start.
     """
@@ -106,3 +93,42 @@ def peak_memory(device: torch.device) -> tuple[float, str]:
     unit = 1 if sys.platform == "darwin" else 2**10
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return most / 2**20, "ru_maxrss: the whole process since its start, so it never falls"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number.
+
+    Attributes:
+        key: section.name, the same in every run; bounds refer to it.
+        text: what it is.
+        value: the median, or the number itself.
+        unit: of it; "" for ratios.
+        low, high: quartiles; None for what wasn't measured repeatedly.
+        rounds: measurements behind it.
+        precision: of weights and activations; "" where there are none.
+        at: batch size, tokens, ... for a number on a curve.
+        note: what to keep in mind.
+    """
+
+    key: str
+    text: str
+    value: float
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    rounds: int = 1
+    precision: str = ""
+    at: float | None = None
+    note: str = ""
+
+
+def median(key: str, text: str, values: np.ndarray, unit: str = "", **more: Any) -> Row:
+    """Make a row of repeated measurements (rounds,)."""
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75]).tolist()
+    return Row(key, text, middle, unit, low, high, len(values), **more)
+
+
+def exact(key: str, text: str, value: float, unit: str = "", **more: Any) -> Row:
+    """Make a row of one number."""
+    return Row(key, text, float(value), unit, **more)

@@ -1,1 +1,1 @@
-"""What people look at: tables, plots, overlay videos. Import the module you need; each has its own libraries."""
+"""Results for people to look at: tables, figures, videos. Import the module you need; each has its own libraries."""

@@ -1,4 +1,4 @@
-"""What the means hide: where a tracker loses its target, whether it finds it again, and how fast it is.
+"""Facts that the means hide: where a tracker loses its target, whether it finds it again, and how fast it is.
 
 These are descriptions, the same for every benchmark, not metrics of one: overlaps are taken between boxes as written
 and the true boxes, the best of both modalities, without the repairs of a protocol.
@@ -62,7 +62,7 @@ class Losses:
 
 
 def overlaps(truth: GroundTruth, boxes: np.ndarray) -> np.ndarray:
-    """Overlap of every annotated frame.
+    """Compute the overlap in every annotated frame.
 
     Args:
         truth: of the sequence.
@@ -84,7 +84,7 @@ def overlaps(truth: GroundTruth, boxes: np.ndarray) -> np.ndarray:
 
 
 def find_losses(overlap: np.ndarray) -> Losses:
-    """Failures and recoveries of one sequence; frames without a target are passed over.
+    """Count failures and recoveries of one sequence; frames without a target are passed over.
 
     Args:
         overlap: (N,) as `overlaps` gives them.
@@ -94,7 +94,10 @@ def find_losses(overlap: np.ndarray) -> Losses:
     found = Losses(frames=len(values))
     again = np.flatnonzero(values >= AGAIN)
     resume = 0
-    for start, end in _runs(values <= LOST):
+    # starts and ends (exclusive) of runs of missed frames
+    missed = np.concatenate([[False], values <= LOST, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(missed)).tolist()
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
         if start < resume or end - start < GRACE:
             continue
         found.failures += 1
@@ -109,12 +112,6 @@ def find_losses(overlap: np.ndarray) -> Losses:
         found.returns += 1
         found.caught += int((values[position : position + GRACE] >= AGAIN).any())
     return found
-
-
-def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """Start and end (exclusive) of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class Speed:
 
 
 def read_speed(source: str, truth: Mapping[str, GroundTruth]) -> Speed:
-    """Speed from the `<sequence>_times.txt` files beside the results (seconds per frame).
+    """Read the speed from the `<sequence>_times.txt` files beside the results (seconds per frame).
 
     Args:
         source: folder or archive of the results.
@@ -170,20 +167,15 @@ def read_speed(source: str, truth: Mapping[str, GroundTruth]) -> Speed:
     note = f"{len(problems)} files of times left out: {problems[0]}" if problems else ""
     if not times:
         return Speed(note=note or "no files with times")
+    device = ""
+    if tree.has(folder + "run.json"):
+        try:
+            content = json.loads(tree.read(folder + "run.json"))
+            device, threads = str(content.get("device") or ""), content.get("threads")
+            if device == "cpu" and threads:
+                device += f", {threads} thread{'' if threads == 1 else 's'}"
+        except (ValueError, AttributeError):  # a file of somebody else's
+            device = ""
     every = np.concatenate(times)
     median, slowest = (1000.0 * float(value) for value in np.percentile(every, [50, 95]))
-    return Speed(len(every) / float(every.sum()), median, slowest, len(times), _device(tree, folder), note)
-
-
-def _device(tree: FileTree, folder: str) -> str:
-    if not tree.has(folder + "run.json"):
-        return ""
-    try:
-        content = json.loads(tree.read(folder + "run.json"))
-        device, threads = content.get("device"), content.get("threads")
-    except (ValueError, AttributeError):
-        return ""
-    if not device:
-        return ""
-    plural = "" if threads == 1 else "s"
-    return f"{device}, {threads} thread{plural}" if device == "cpu" and threads else str(device)
+    return Speed(len(every) / float(every.sum()), median, slowest, len(times), device, note)

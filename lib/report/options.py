@@ -1,4 +1,4 @@
-"""What the commands that score result files have in common: their options, and from options to an evaluation."""
+"""Options that the commands share which score result files, and the evaluation they ask for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["add_scoring_options", "evaluate_options"]
 
 
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
-    """Options that say what is scored, and by which rules."""
+    """Add the options that say what is scored, and by which rules."""
     add = parser.add_argument
     add("--dataset", required=True, choices=sorted(PROTOCOLS), metavar="NAME", help=", ".join(sorted(PROTOCOLS)))
     add("--results", required=True, nargs="+", metavar="NAME=PATH", help="folder or zip archive of result files")

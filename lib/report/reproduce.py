@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,17 +9,12 @@ from pathlib import Path
 
 from lib import datasets
 from lib.evaluation import Evaluation, EvaluationError, evaluate, write_json
-from lib.inference.runner import Weights, track_dataset
-from lib.report.compare import compare
-from lib.report.formats import render
+from lib.report.tables import compare, render
 from patrack.config import load as load_config
 from patrack.config import project_path
 from patrack.files import atomic_write
-from patrack.weights import checkpoint_kind
 
 __all__ = ["TABLES", "Reproduction", "Request", "reproduce"]
-
-logger = logging.getLogger(__name__)
 
 # Benchmark by table: the modality pair whose experiments belong in it.
 TABLES = {
@@ -37,7 +31,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Request:
-    """What to reproduce, and with what.
+    """A table to reproduce, and the weights, results and data to do it with.
 
     Attributes:
         table: a key of `TABLES`.
@@ -77,7 +71,7 @@ class Reproduction:
         return 1 if self.failed else 3 if self.missing else 0
 
     def describe(self, table: str) -> str:
-        """For the user: the table, what is missing and what failed."""
+        """Write for the user: the table, what is missing and what failed."""
         parts = [f"Table {table}: nothing could be measured here."]
         if self.evaluation is not None:
             parts = [render(compare(self.evaluation), "markdown")]
@@ -108,51 +102,60 @@ def reproduce(request: Request) -> Reproduction:
     if twice:
         raise ValueError(f"--checkpoint and --results both name {', '.join(sorted(twice))}; rename one")
     done = Reproduction()
-    ready = _with_weights(request, done)
-    data = _missing_data(request)
-    if data:
-        done.missing["data set"] = f"{data} (would run: {', '.join(ready) or 'nothing'})"
-    tracked = {} if data else _track(request, ready, done)
-    _score(request, {**tracked, **request.results}, done)
+
+    # Experiment and weights of every row of ours; a further checkpoint is read by the full-size experiment.
+    modality = TABLES[request.table]
+    ours = [f"{kind}_{size}" for size in ("base", "tiny") for kind in (modality, "rgb")]
+    ready = {}
+    for name in [*ours, *(name for name in request.checkpoints if name not in ours)]:
+        path = request.checkpoints.get(name, project_path(f"weights/{name}.safetensors"))
+        if path.exists():
+            ready[name] = (name if name in ours else f"{modality}_base", path)
+        else:
+            way = "" if name in request.checkpoints else f"; give --checkpoint {name}=FILE"
+            done.missing[name] = f"no checkpoint: looked for {path}{way}"
+
+    results = {}
+    try:
+        datasets.load(request.table, "test", None, datasets.resolve_data_root(request.data_root))
+    except (ValueError, OSError) as error:
+        root = request.data_root or os.environ.get("PATRACK_DATA")
+        looked = f"images of {request.table}, {f'looked in {root}: ' if root else ''}{error}"
+        done.missing["data set"] = f"{looked} (would run: {', '.join(ready) or 'nothing'})"
+    else:
+        results = _track(request, ready, done)
+
+    results |= request.results
+    try:
+        if results:
+            done.evaluation = evaluate(
+                request.table,
+                results,
+                ground_truth=request.ground_truth,
+                data_root=request.data_root,
+                allow_missing=True,
+            )
+    except EvaluationError as error:
+        done.failed |= {name: "; ".join(problems) for name, problems in error.problems.items()}
+    except (ValueError, OSError) as error:
+        done.failed["scoring"] = str(error)
     if done.evaluation is not None:
+        done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
+        for name, scores in done.evaluation.trackers.items():
+            if scores.left_out:
+                done.failed[name] = "; ".join(scores.left_out.values())
         with atomic_write(request.output / "table.md") as file:
             file.write(done.describe(request.table) + "\n")
         write_json(request.output / "scores.json", done.evaluation)
     return done
 
 
-def _with_weights(request: Request, done: Reproduction) -> dict[str, tuple[str, Path]]:
-    """Experiment and weights file by row; rows without weights are noted as missing."""
-    modality = TABLES[request.table]
-    own = [f"{kind}_{size}" for size in ("base", "tiny") for kind in (modality, "rgb")]
-    others = [name for name in request.checkpoints if name not in own]
-    ready = {}
-    for name in [*own, *others]:
-        experiment = name if name in own else f"{modality}_base"
-        shipped = project_path(f"weights/{name}.safetensors")
-        path = request.checkpoints.get(name, shipped)
-        if path.exists():
-            ready[name] = (experiment, path)
-        else:
-            way = "" if name in request.checkpoints else f"; give --checkpoint {name}=FILE"
-            done.missing[name] = f"no checkpoint: looked for {path}{way}"
-    return ready
-
-
-def _missing_data(request: Request) -> str:
-    """Why the images cannot be read, or nothing."""
-    try:
-        root = datasets.resolve_data_root(request.data_root)
-        datasets.load(request.table, "test", None, root)
-    except (ValueError, OSError) as error:
-        asked = request.data_root or os.environ.get("PATRACK_DATA")
-        return f"images of {request.table}, {f'looked in {asked}: ' if asked else ''}{error}"
-    return ""
-
-
 def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reproduction) -> dict[str, Path]:
-    """Result folder by row, of the rows that could be tracked completely."""
-    folders = {}
+    """Track every row that is ready; `done` gets those that fail, the others give their result folders."""
+    from lib.inference.runner import Weights, track_dataset  # here, because torch takes a while to start
+    from patrack.weights import checkpoint_kind
+
+    folders: dict[str, Path] = {}
     further = [name for name, (experiment, _) in ready.items() if name != experiment]
     for name, (experiment, path) in ready.items():
         folder = request.output / (f"further-{further.index(name) + 1}" if name in further else experiment)
@@ -161,13 +164,13 @@ def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reprod
             foundation = config.model.foundation
             if experiment.startswith("rgb_"):  # its own weights are the foundation; what it trained from is not needed
                 config = config.model_copy(update={"model": config.model.model_copy(update={"foundation": None})})
-            elif foundation is not None and not project_path(foundation).is_file() and _needs_foundation(path):
-                done.missing[name] = f"no foundation: looked for {project_path(foundation)}"
-                continue
-            weights = Weights(str(path), request.device, request.overwrite)
+            elif foundation is not None and not project_path(foundation).is_file():
+                if path.is_file() and checkpoint_kind(path) == "adapters":  # which stand on the foundation
+                    done.missing[name] = f"no foundation: looked for {project_path(foundation)}"
+                    continue
             summary = track_dataset(
                 config,
-                weights,
+                Weights(str(path), request.device, request.overwrite),
                 request.table,
                 "test",
                 output=folder,
@@ -182,31 +185,3 @@ def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reprod
         else:
             folders[name] = folder
     return folders
-
-
-def _needs_foundation(path: Path) -> bool:
-    return path.is_file() and checkpoint_kind(path) == "adapters"
-
-
-def _score(request: Request, results: Mapping[str, Path], done: Reproduction) -> None:
-    """Score all rows; those whose files are bad are noted as failed."""
-    if not results:
-        return
-    try:
-        done.evaluation = evaluate(
-            request.table,
-            results,
-            ground_truth=request.ground_truth,
-            data_root=request.data_root,
-            allow_missing=True,
-        )
-    except EvaluationError as error:
-        done.failed |= {name: "; ".join(problems) for name, problems in error.problems.items()}
-        return
-    except (ValueError, OSError) as error:
-        done.failed["scoring"] = str(error)
-        return
-    done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
-    for name, scores in done.evaluation.trackers.items():
-        if scores.left_out:
-            done.failed[name] = "; ".join(scores.left_out.values())

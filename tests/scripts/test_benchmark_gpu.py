@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "benchmark_gpu.sh"
-ROWS = {"draw_train", "weights", "bench_forward", "bench_training", "train_compiled", "track_lockstep", "track_single"}
+ROWS = {"draw_train", "weights", "bench_forward", "bench_training", "train_compiled", "track_batched", "track_single"}
 
 
 def run(folder: Path, program: str) -> subprocess.CompletedProcess:

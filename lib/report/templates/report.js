@@ -57,21 +57,20 @@ function toggle(button) {
   all(".t" + button.dataset.tracker).forEach((item) => { item.style.display = shown ? "" : "none"; });
 }
 
-function reading(svg, event) {
-  const data = JSON.parse(svg.dataset.curves);
+function reading(chart, event) {
+  const data = JSON.parse(chart.dataset.curves);
   if (!data.x) return;
-  const area = svg.getBoundingClientRect();
-  const [left, right, top, bottom] = svg.dataset.area.split(" ").map(Number);
-  const unit = area.width / svg.viewBox.baseVal.width;
-  const part = ((event.clientX - area.left) / unit - left) / (right - left);
-  const cursor = svg.querySelector(".cursor");
-  const box = document.getElementById("reading");
-  if (part < 0 || part > 1) return leave(svg);
-  const end = Number(svg.dataset.end);
+  const area = chart.getBoundingClientRect();
+  const [left, right, top, bottom] = chart.dataset.area.split(" ").map(Number); // percent of the chart
+  const part = ((100 * (event.clientX - area.left)) / area.width - left) / (right - left);
+  if (part < 0 || part > 1) return leave(chart);
+  const end = Number(chart.dataset.end);
   const nearest = data.x.reduce((best, x, k) => (Math.abs(x - part * end) < Math.abs(data.x[best] - part * end) ? k : best), 0);
+  const cursor = chart.querySelector(".cursor");
   const at = left + ((right - left) * data.x[nearest]) / end;
-  for (const [name, value] of Object.entries({ x1: at, x2: at, y1: top, y2: bottom })) cursor.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ left: at, top: top, height: bottom - top })) cursor.style[name] = value + "%";
   cursor.style.visibility = "visible";
+  const box = document.getElementById("reading");
   const names = all(".bar button");
   const lines = data.y
     .map((values, k) => ({ k, value: values[nearest] }))
@@ -84,16 +83,16 @@ function reading(svg, event) {
   box.style.top = Math.max(4, Math.min(event.clientY + 14, window.innerHeight - box.offsetHeight - 4)) + "px";
 }
 
-function leave(svg) {
-  svg.querySelector(".cursor").style.visibility = "hidden";
+function leave(chart) {
+  chart.querySelector(".cursor").style.visibility = "hidden";
   document.getElementById("reading").style.display = "none";
 }
 
 all("th[aria-sort] button").forEach((button) => button.addEventListener("click", () => sortBy(button.parentNode)));
 all(".bar button").forEach((button) => button.addEventListener("click", () => toggle(button)));
-all("svg[data-curves]").forEach((svg) => {
-  svg.addEventListener("pointermove", (event) => reading(svg, event));
-  svg.addEventListener("pointerleave", () => leave(svg));
+all("[data-curves]").forEach((chart) => {
+  chart.addEventListener("pointermove", (event) => reading(chart, event));
+  chart.addEventListener("pointerleave", () => leave(chart));
 });
 document.getElementById("search").addEventListener("input", search);
 document.getElementById("metric").addEventListener("change", chooseMetric);

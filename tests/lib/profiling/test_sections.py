@@ -1,13 +1,10 @@
 import sys
 
-import numpy as np
 import pytest
 import torch
 
-from lib.profiling import batch, forward, roofline, training
+from lib.profiling import network, training
 from lib.profiling.case import Case, untrained_model
-from lib.profiling.plots import write_plots
-from lib.profiling.rows import exact, median
 from lib.profiling.timing import Effort
 from patrack import config
 
@@ -20,7 +17,7 @@ def case(tmp_path):
 
 
 def test_floor_is_as_large_as_the_foundation_blocks(case):
-    blocks = forward.floor_blocks(case.config.model)
+    blocks = network.floor_blocks(case.config.model)
     ours = [parameter.numel() for name, parameter in case.model.backbone.named_parameters() if "blocks" in name]
     floor = [parameter.numel() for parameter in blocks.parameters()]
     assert sum(floor) <= sum(ours)
@@ -30,7 +27,7 @@ def test_floor_is_as_large_as_the_foundation_blocks(case):
 def test_missing_timm_is_said_with_the_remedy(case, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.models", None)
     with pytest.raises(RuntimeError, match="pip install timm"):
-        forward.floor_blocks(case.config.model)
+        network.floor_blocks(case.config.model)
 
 
 def test_untrained_network_finds_boxes_of_the_targets_size():
@@ -48,23 +45,23 @@ def test_flops_without_adapters_are_those_counted_by_hand(case):
     attention, patches = 2 * search * tokens * width, search * 192 * width
     convolutions = 9 * (width * 192 + 3 * (64 * 32 + 32 * 16 + 16 * 8)) + 24 * 5  # three branches side by side
     by_hand = 2 * (2 * (linear + attention + patches) + search * convolutions)
-    assert roofline.count_flops(case, case.folded("fp32")) == by_hand
+    assert network.count_flops(case, case.folded("fp32")) == by_hand
 
 
 def test_flops_are_counted_of_packed_weights_too(case, monkeypatch):
-    network = case.folded("fp32")
-    expected = roofline.count_flops(case, network)
+    folded = case.folded("fp32")
+    expected = network.count_flops(case, folded)
     monkeypatch.setattr("patrack.packed.LEAST_WIDTH", 1)
-    network.pack()
+    folded.pack()
     with torch.inference_mode():
-        network(*roofline._inputs(case, network))
-    assert roofline.count_flops(case, network) == expected > 0
+        folded(*case.inputs(folded))
+    assert network.count_flops(case, folded) == expected > 0
 
 
 def test_search_sizes_are_even_numbers_of_patches():
-    assert batch.search_sizes(16) == list(range(128, 385, 32))
-    assert all(size % 48 == 0 for size in batch.search_sizes(24))
-    assert batch.search_sizes(16, quick=True) == [128, 160]
+    assert network.search_sizes(16) == list(range(128, 385, 32))
+    assert all(size % 48 == 0 for size in network.search_sizes(24))
+    assert network.search_sizes(16, quick=True) == [128, 160]
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 4), (9, 9)], ids=["default", "asked for"])
@@ -78,24 +75,3 @@ def test_made_up_batch_looks_like_the_loaders(case):
     assert (made.template.shape, made.search.shape) == ((3, 6, 48, 48), (3, 6, 96, 96))
     assert made.template.dtype == torch.uint8
     assert len(made) == 3
-
-
-def test_plots_are_drawn_from_the_rows_of_the_curves(tmp_path):
-    values = np.array([1.0, 2.0])
-    rows = [
-        median(f"batch.{kind}_{precision}_{at}", "", at * values, precision=precision, at=at)
-        for kind in ("size", "rate", "step")
-        for precision in ("fp32", "bf16")
-        for at in (1, 2, 4)
-    ]
-    written = write_plots(rows, tmp_path / "new", "title")
-    assert [path.name for path in written] == ["tokens.png", "targets.png"]
-    lockstep = [median(f"endtoend.lockstep_bf16_{at}", "", at * values, precision="bf16", at=at) for at in (2, 4)]
-    written = write_plots(rows + lockstep, tmp_path / "more", "title")
-    assert [path.name for path in written] == ["tokens.png", "targets.png", "sequences.png"]
-    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written)
-
-
-def test_plots_without_curves_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="section batch"):
-        write_plots([exact("step.crop", "", 1.0)], tmp_path, "title")

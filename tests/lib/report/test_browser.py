@@ -6,8 +6,7 @@ import shutil
 
 import pytest
 
-from lib.report.images import find_images
-from lib.report.pages import write_report
+from lib.report.page import find_images, write_report
 from report_data import HOSTILE, NAMES, make_evaluation
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (pip install -e .[dev])")
@@ -74,7 +73,7 @@ def test_it_renders_without_console_message_and_without_leaving_the_disk(page, r
     page.get_log("performance")
     page.get_log("browser")
     page.get(report.as_uri())
-    assert page.execute_script("return document.querySelectorAll('svg polyline').length") == 6
+    assert page.execute_script("return document.querySelectorAll('[data-curves] g[class^=t]').length") == 6
     loaded = page.execute_script(
         "return Promise.all([...document.querySelectorAll('image')].map((i) => { const p = new Image();"
         "p.src = i.href.baseVal; return p.decode().then(() => p.naturalWidth); }))"
@@ -144,9 +143,8 @@ def test_a_tracker_can_be_hidden_with_the_keyboard(page):
     button = page.find_element("css selector", ".bar button[data-tracker='1']")
     button.send_keys(" ")
     assert button.get_attribute("aria-pressed") == "false"
-    shown = (
-        "return [...document.querySelectorAll('polyline.t{0}, rect.t{0}')].filter((e) => e.checkVisibility()).length"
-    )
+    shown = """return [...document.querySelectorAll('.chart .t{0}, rect.t{0}')]
+        .filter((e) => e.getBoundingClientRect().width).length"""
     assert page.execute_script(shown.replace("{0}", "1")) == 0
     assert page.execute_script(shown.replace("{0}", "0")) > 10
 
@@ -186,9 +184,9 @@ def test_at_400_px_text_is_large_enough_and_dark_on_light(page):
 
 def test_values_under_the_pointer_are_shown(page):
     text = page.execute_script(
-        """const svg = document.querySelector("svg[data-curves]"), area = svg.getBoundingClientRect();
+        """const chart = document.querySelector("[data-curves]"), area = chart.getBoundingClientRect();
         const place = {clientX: area.left + 0.54 * area.width, clientY: area.top + 50};
-        svg.dispatchEvent(new PointerEvent("pointermove", place));
+        chart.dispatchEvent(new PointerEvent("pointermove", place));
         return document.getElementById("reading").textContent"""
     )
     assert text.startswith("at 0.5\n")

@@ -6,15 +6,10 @@ import re
 from dataclasses import replace
 
 import cv2
-import numpy as np
 import pytest
 
-from lib.evaluation import evaluate
-from lib.evaluation.scores import Curve, TrackerScores
-from lib.report.charts import line_chart, looks, radar
-from lib.report.images import find_images
-from lib.report.pages import write_report
-from lib.report.strips import film_strip
+from lib.evaluation import Curve, TrackerScores, evaluate
+from lib.report.page import find_images, write_report
 from report_data import HOSTILE, NAMES, make_evaluation
 
 
@@ -156,25 +151,6 @@ def test_several_runs_per_sequence_have_no_boxes_and_are_ranked_by_what_sequence
     assert "not defined for several runs per sequence" in text
 
 
-@pytest.mark.parametrize(
-    ("end", "ticks"),
-    [
-        (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
-        (0.5, [0, 0.1, 0.2, 0.3, 0.4, 0.5]),
-        (50.0, [0, 10, 20, 30, 40, 50]),
-        (25.0, [0, 5, 10, 15, 20, 25]),
-        (99.0, [0, 20, 40, 60, 80]),
-        (754.0, [0, 200, 400, 600]),
-    ],
-)
-def test_ticks_are_round_numbers(end, ticks):
-    curve = Curve((0.0, end), (1.0, 0.0), "x", "y")
-    figure = line_chart("t", "SR", [curve], [0.5])
-    assert [float(text) for _, text in figure.x_ticks] == ticks
-    assert figure.x_ticks[0][0] == 46
-    assert figure.x_ticks[-1][0] <= 448.001
-
-
 def test_nan_scores_never_reach_the_page(tmp_path):
     evaluation = make_evaluation(tmp_path, images=False)
     ours = evaluation.trackers["ours"]
@@ -182,39 +158,3 @@ def test_nan_scores_never_reach_the_page(tmp_path):
     page = write_report(replace(evaluation, trackers={"ours": broken}), tmp_path / "out")
     assert not re.search(r"\bnan\b", page.read_text(encoding="utf-8"), re.IGNORECASE)
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["trackers"]["ours"]["metrics"]["NPR"] is None
-
-
-def test_images_of_other_numbers_than_the_annotation_are_refused(tmp_path):
-    evaluation = make_evaluation(tmp_path)
-    images, _ = find_images("synthrgbt", "test", str(tmp_path))
-    truth = replace(evaluation.truth["bike"], boxes=(np.ones((70, 4)),))
-    with pytest.raises(ValueError, match="bike: 40 images, but 70 annotation rows"):
-        film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
-
-
-def test_an_annotation_of_every_tenth_frame_shows_those_frames(tmp_path):
-    evaluation = make_evaluation(tmp_path)
-    images, _ = find_images("synthrgbt", "test", str(tmp_path))
-    truth = replace(evaluation.truth["bike"], boxes=(np.ones((4, 4)),))
-    strip = film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
-    assert [picture.frame for picture in strip.pictures] == [0, 10, 20, 30]
-
-
-def test_chart_points_lie_where_the_values_are(written):
-    curve = written[0].trackers["ours"].curves["SR"]
-    figure = line_chart("Success", "SR", [curve, curve], [0.2, 0.6])
-    assert [number for number, _ in figure.lines] == [1, 0]
-    assert figure.ranking == [(1, "60.0"), (0, "20.0")]
-    first, last = (tuple(map(float, point.split(","))) for point in figure.lines[0][1].split()[:: len(curve.x) - 1])
-    assert first == pytest.approx((46, 10 + 282 * (1 - curve.y[0])), abs=0.06)
-    assert last == pytest.approx((448, 10 + 282 * (1 - curve.y[-1])), abs=0.06)
-
-
-def test_radar_corners_lie_on_their_spokes():
-    figure = radar("SR", {"a": [0.8], "b": [0.4], "c": [0.0], "d": [0.8]}, {name: name for name in "abcd"})
-    assert figure.shapes == [(0, "330.0,55.0 410.0,215.0 330.0,215.0 170.0,215.0")]
-    assert figure.rings[-1] == (160.0, "80")
-
-
-def test_ten_trackers_look_different():
-    assert len({(look.colour, look.dash) for look in looks(20)}) == 20

@@ -1,10 +1,14 @@
-"""The overlay video: right colours, boxes where they belong, whole files only."""
+"""Overlay video and film strips: right colors, boxes where they belong, whole files only."""
+
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
-from lib.report.overlay import PREDICTED, OverlayVideo, draw_frame
+from lib.report.page import find_images
+from lib.report.pictures import PREDICTED, OverlayVideo, draw_frame, film_strip
+from report_data import make_evaluation
 
 BOX = np.array([40.0, 60.0, 50.0, 30.0])
 
@@ -117,3 +121,19 @@ def test_encoder_that_fails_is_an_error_naming_the_video(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "VideoWriter", Closed)
     with pytest.raises(OSError, match=r"can't write video .*o\.mp4"), OverlayVideo(tmp_path / "o.mp4", "rgbt") as video:
         video.write(colored(), BOX)
+
+
+def test_images_of_other_numbers_than_the_annotation_are_refused(tmp_path):
+    evaluation = make_evaluation(tmp_path)
+    images, _ = find_images("synthrgbt", "test", str(tmp_path))
+    truth = replace(evaluation.truth["bike"], boxes=(np.ones((70, 4)),))
+    with pytest.raises(ValueError, match="bike: 40 images, but 70 annotation rows"):
+        film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
+
+
+def test_an_annotation_of_every_tenth_frame_shows_those_frames(tmp_path):
+    evaluation = make_evaluation(tmp_path)
+    images, _ = find_images("synthrgbt", "test", str(tmp_path))
+    truth = replace(evaluation.truth["bike"], boxes=(np.ones((4, 4)),))
+    strip = film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
+    assert [picture.frame for picture in strip.pictures] == [0, 10, 20, 30]
