@@ -85,7 +85,7 @@ def sample_window(image: np.ndarray, window: tuple[int, int, int], size: int) ->
 
 
 def sample_rectangle(image: np.ndarray, rectangle: tuple[int, int, int, int], size: int) -> np.ndarray:
-    """As `sample_window` of a rectangle, left, top, width and height in whole pixels: (size, size, C), stretched."""
+    """Sample a rectangle (left, top, width, height in whole pixels), stretched to (size, size, C)."""
     height, width, channels = image.shape
     left, top, across, down = rectangle
     x0, x1 = max(left, 0), min(left + across, width - 1)
@@ -108,7 +108,7 @@ def forwards(image: np.ndarray) -> np.ndarray:
 
 
 def box_to_crop(box_xywh: Box, crop_box_xywh: Box, resize_factor: float, size: int) -> np.ndarray:
-    """Where a box of the image lies in a crop: the training label.
+    """Convert a box of the image to one of a crop: the training label.
 
     Args:
         box_xywh: (4,), pixels: the box to convert.
@@ -127,7 +127,7 @@ def box_to_crop(box_xywh: Box, crop_box_xywh: Box, resize_factor: float, size: i
 
 
 def crop_to_image(box_cxcywh_normalized: Box, previous_box_xywh: Box, resize_factor: float, size: int) -> np.ndarray:
-    """Where a box predicted in a search crop lies in the image: the step back when tracking.
+    """Convert a box predicted in a search crop to one of the image: the step back when tracking.
 
     The crop is taken to be centred on the unrounded centre of the box it was made around, as published (up to half
     a pixel from its true place).

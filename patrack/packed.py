@@ -22,7 +22,9 @@ LEAST_WIDTH = 512
 
 
 def packing_library(weight: Tensor) -> str | None:
-    """What packs weights (out, in) of this device, dtype and size: "mkl", "onednn", or None if nothing does that pays.
+    """Choose the library that packs weights (out, in) of this device, dtype and size: "mkl", "onednn", or None.
+
+    None means that packing isn't possible here, or gains nothing.
 
     With oneDNN's packed weights, layers without more outputs than inputs took up to 1.7 times as long.
     """

@@ -33,7 +33,7 @@ WARM_UP = 3
 
 
 class PlainNetwork(TrackingNetwork):
-    """A network with PATrack's `forward` behind the interface of `FusedNetwork`: the path without any folding.
+    """A network with the `forward` of `Network`, behind the interface that tracks: the path without any folding.
 
     Args:
         model: put in eval mode.
@@ -54,7 +54,7 @@ class PlainNetwork(TrackingNetwork):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and activations."""
+        """Type of weights and activations."""
         return next(self.model.parameters()).dtype
 
     def embed_template(self, crops: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class PlainNetwork(TrackingNetwork):
         return normalize(crops).to(self.dtype)
 
     def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
-        """`embed_template`'s result and (B, Hx, Wx, C) uint8 -> what `PATrack.forward` returns."""
+        """`embed_template`'s result and (B, Hx, Wx, C) uint8 -> what `Network.forward` returns."""
         return self.model(template, normalize(crops).to(self.dtype))
 
 

@@ -151,7 +151,7 @@ def fill(
 def problems(
     model: nn.Module, names: Mapping[str, str], tensors: Mapping[str, Tensor], unused: Iterable[str] = ()
 ) -> list[str]:
-    """What keeps tensors from filling a model (see `fill`): one text per kind of problem, empty if they fit."""
+    """List what keeps tensors from filling a model (see `fill`): one text per kind of problem, none if they fit."""
     own = model.state_dict()
     ignore = re.compile("|".join(unused) or r"(?!)")
     wanted = set(names.values())

@@ -43,19 +43,19 @@ class Frame(Protocol):
         ...
 
     def crop(self, box_xywh: Box, factor: float, size: int) -> tuple[np.ndarray, float]:
-        """What `patrack.crop.sample_crop` gives of the whole image."""
+        """Cut a crop, as `patrack.crop.sample_crop` does of the whole image."""
         ...
 
 
 class Settings(NamedTuple):
-    """How crops lie around boxes, and what becomes of a predicted box: an experiment's `crop` and `test`."""
+    """An experiment's `crop` and `test`: how crops lie around boxes, and what becomes of a predicted box."""
 
     crop: CropConfig
     test: TestConfig
 
 
 class Target:
-    """Where one target is in its video, and the crops that follow from it.
+    """The place of one target in its video, and the crops that follow from it.
 
     A stream that is absent is black in the crop, as in training with modality dropout, whatever the frame holds there.
     Without any stream that the network reads, the target stays where it was, with score 0 (`stay`).
@@ -102,7 +102,9 @@ class Target:
             draw_outline(self.template, target, settings.crop.template_outline)
 
     def search_crop(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> np.ndarray | None:
-        """Of the next frame: (size, size, C) uint8 around the last box; None if the network has nothing to look at.
+        """Cut the search crop of the next frame: (size, size, C) uint8 around the last box, or None.
+
+        None means that no stream is there that the network looks at.
 
         Raises:
             ValueError: frame of another shape or type than the first.
@@ -234,9 +236,9 @@ class Tracker:
     The template is cropped once, from the first frame; each search crop lies around the last box.
 
     Args:
-        model: a PATrack, of which a folded copy is made (`patrack.fused`); or what
+        model: a `Network`, of which a folded copy is made where that is known to be the same (`patrack.fused`); or what
             `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
-            `streams` and PATrack's `forward`, which is put in eval mode.
+            `streams` and the `forward` of `Network`, which is put in eval mode.
         crop, test: an experiment's settings, of which the precision is left to the next argument but one; default: the
             paper's.
         device: e.g. "cuda"; default: where the model is.
@@ -260,7 +262,7 @@ class Tracker:
         self._target: Target | None = None
 
     def predictor(self, slots: int = 1) -> Predictor:
-        """What finds several targets in one step, with this tracker's network and settings."""
+        """Make a predictor, which finds several targets in one step, with this tracker's network and settings."""
         test = self.settings.test
         return Predictor(self.network, self.device, slots, test.window, test.compile, self._check_folding)
 

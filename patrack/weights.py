@@ -159,7 +159,7 @@ def load_foundation(
     tensors, metadata = read_tensors(Path(path))
     kind = kind_of(tensors, metadata)
     if kind in ("adapters", "published"):
-        raise WeightsError(f"{path} holds {kind} weights, not a foundation; give it as --checkpoint")
+        raise WeightsError(f"{path} holds {kind} weights, not a foundation; give it as checkpoint")
     names = {name: name for name in foundation_names(model)}
     unused: tuple[str, ...] = ()
     if "patch_embed.proj.weight" in tensors:
@@ -307,7 +307,7 @@ def load_checkpoint(model: Network, path: str | os.PathLike[str], resize_positio
 
 
 def checkpoint_kind(path: str | os.PathLike[str]) -> str:
-    """What a weights file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise).
+    """Tell what a weights file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise).
 
     Raises:
         WeightsError: the file can't be read.
@@ -353,7 +353,7 @@ def _header(kind: str, model: Network, fixed: Mapping[str, str], more: Mapping[s
 
 
 def kind_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """What a file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise)."""
+    """Tell what a file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise)."""
     if metadata.get("format") == ADAPTER_FORMAT or (is_training(metadata) and metadata.get("foundation")):
         return "adapters"
     if any(".adap_t." in name or ".highfuseadapter1." in name for name in tensors):
@@ -364,7 +364,7 @@ def kind_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
 
 
 def is_training(metadata: Mapping[str, str]) -> bool:
-    """Whether a header is that of the trainer's checkpoints, which name their foundation if it was frozen."""
+    """Recognize the header of the trainer's checkpoints, which name their foundation if it was frozen."""
     return metadata.get("kind") == TRAINING_KIND
 
 

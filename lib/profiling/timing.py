@@ -22,7 +22,7 @@ LEAST_ROUNDS = 3
 
 @dataclass(frozen=True)
 class Effort:
-    """How often something is measured.
+    """Number of measurements, and time for them.
 
     Attributes:
         repeats: rounds, unless they take too long.

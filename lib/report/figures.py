@@ -60,7 +60,7 @@ PAGE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Look:
-    """How a tracker is drawn everywhere: a color, and a dash pattern as SVG writes it."""
+    """Look of a tracker everywhere: a color, and a dash pattern as SVG writes it."""
 
     color: str
     dash: str

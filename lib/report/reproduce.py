@@ -59,7 +59,7 @@ class Request:
 
 @dataclass
 class Reproduction:
-    """How it went: the scores there are, what is missing, and what failed, in words by row."""
+    """Outcome: the scores there are, what is missing, and what failed, in words by row."""
 
     evaluation: Evaluation | None = None
     missing: dict[str, str] = field(default_factory=dict)

@@ -59,6 +59,8 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def hardware() -> dict[str, Any]:
     """Describes processor, cores, memory and GPUs of this machine."""
+    import torch  # see `environment`
+
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
     return {
         "host": platform.node(),

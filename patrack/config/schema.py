@@ -190,7 +190,7 @@ class ModalityDropoutConfig(Section):
 
 
 class DataConfig(Section):
-    """What is read and how a (template, search) pair is drawn (OSTrack's sampler and augmentation)."""
+    """Sources, and how a (template, search) pair is drawn from them (OSTrack's sampler and augmentation)."""
 
     root: str | None = Field(
         None, description="folder that holds the data sets; --data-root and PATRACK_DATA come first"
