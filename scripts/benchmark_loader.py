@@ -19,19 +19,19 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import torch
 
 from lib.datasets import frames
 from lib.datasets.decoded import DecodedFrame
 from lib.synthetic import generate
-from lib.training import loader
-from lib.training.augment import Look, PairAugmentation
-from lib.training.loader import build_dataset, frame_reader, load_sources
 from patrack import config as config_files
 from patrack.files import atomic_write
+
+if TYPE_CHECKING:  # loaded where it is used, so that --help answers at once
+    from lib.training import loader
 
 BATCH, WARM_UP = 16, 3  # samples, batches
 
@@ -52,6 +52,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def make_dataset(args: argparse.Namespace, root: Path) -> loader.PairDataset:
     """Draw six sequences of SynthRGBX below `root` and make samples of them."""
+    from lib.training.loader import build_dataset, frame_reader, load_sources
+
     modality = config_files.load(args.config).modality
     kind, (width, _, height) = "rgbt" if modality == "rgb" else modality, args.size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
@@ -75,6 +77,9 @@ def decode(dataset: loader.PairDataset, batch: loader.Batch) -> None:
 
 def watch_stages(spent: defaultdict[str, float]) -> None:
     """Add up CPU seconds by stage from now on; a stage inside another one interrupts it."""
+    from lib.training import loader
+    from lib.training.augment import Look, PairAugmentation
+
     current, since = "other", time.process_time()
 
     def enter(stage: str) -> str:
@@ -103,6 +108,8 @@ def watch_stages(spent: defaultdict[str, float]) -> None:
 
 def measure(dataset: loader.PairDataset, count: int) -> dict[str, float]:
     """Measure rates per CPU second (a frame is RGB and X), loader over decoding, CPU ms per sample by stage."""
+    from lib.training import loader
+
     order, rounds, spent = loader.EpochBatches((count + WARM_UP) * BATCH, BATCH), [], defaultdict[str, float](float)
     clock = time.process_time
     batches = iter(loader.make_loader(dataset, order, 0))
@@ -123,6 +130,8 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 measured, 1 the experiment or the size can't be used."""
     args = parse(argv)
     cv2.setNumThreads(1)
+    import torch
+
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as work:
         tempfile.tempdir = work  # for the frame cache

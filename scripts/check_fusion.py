@@ -15,21 +15,20 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.missing import SUBSTITUTES, black_rgb, substitute_x
-from lib.distributed import usable_device
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Evaluation
-from lib.inference.results import claim
-from lib.inference.runner import run_sequences
 from patrack import config as configs
-from patrack.build import build_tracker, identity, weights_beside
 from patrack.files import atomic_write
-from patrack.tracker import Present, Tracker
+
+if TYPE_CHECKING:
+    from patrack.tracker import Present, Tracker
 
 logger = logging.getLogger("check_fusion")
 
@@ -92,6 +91,12 @@ def run(args: argparse.Namespace) -> Evaluation:
     Raises:
         ValueError, OSError, RuntimeError: something can't be used, or a sequence can't be tracked.
     """
+    # here, so that --help answers at once
+    from lib.distributed import usable_device
+    from lib.inference.results import claim
+    from lib.inference.runner import run_sequences
+    from patrack.build import build_tracker, identity, weights_beside
+
     config = configs.load(args.config)
     if config.model.streams != "both":
         raise ValueError(f"{config.name} has one stream (model.streams: {config.model.streams}); give one of two")

@@ -17,13 +17,9 @@ import sys
 from pathlib import Path
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from lib.datasets.recordings import find_recordings
-from lib.distributed import usable_device
-from lib.inference.comparison import OUR_COLUMNS, SHIPPED, Lineup, compare
-from lib.report.recordings import write_comparison
 from patrack.modality import MODALITIES
 
 logger = logging.getLogger("compare_recordings")
@@ -40,9 +36,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--nano", type=Path, metavar="FOLDER", help="NanoTrack's two ONNX files (default: without NanoTrack)")
     add("--modality", choices=MODALITIES, help="what X frames are (default: as their folder's name says)")
     add("--box-step", type=int, metavar="N", help="line k of a box file belongs to frame k * N")
-    for modality, shipped in SHIPPED.items():
+    for modality in MODALITIES:
         what = "experiment or run folder for RGB only" if modality == "rgb" else f"the same for {modality}"
-        add(f"--{modality}-config", default=shipped, metavar="CONFIG", help=f"{what} (default: %(default)s)")
+        add(
+            f"--{modality}-config", default=f"{modality}_small", metavar="CONFIG", help=f"{what} (default: %(default)s)"
+        )
     add("--only", nargs="*", choices=COLUMNS, default=list(COLUMNS), help="which of these three columns (default: all)")
     add(
         "--ours",
@@ -66,6 +64,13 @@ def run(arguments: argparse.Namespace) -> str:
     Raises:
         ValueError, OSError, RuntimeError: something can't be used; the message says what.
     """
+    # here, so that --help answers at once
+    import torch
+
+    from lib.distributed import usable_device
+    from lib.inference.comparison import OUR_COLUMNS, Lineup, compare
+    from lib.report.recordings import write_comparison
+
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
@@ -75,7 +80,7 @@ def run(arguments: argparse.Namespace) -> str:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"two recordings of one name: {', '.join(twice)}; rename a folder, or compare them one by one")
     lineup = Lineup({r.modality for r in recordings}, str(usable_device(arguments.device)), arguments.set)
-    experiments = {modality: getattr(arguments, f"{modality}_config") for modality in SHIPPED}
+    experiments = {modality: getattr(arguments, f"{modality}_config") for modality in MODALITIES}
     lineup.add_shipped([COLUMNS[column] for column in arguments.only], experiments)
     for named, *overrides in arguments.ours:
         name, equals, config = named.partition("=")

@@ -21,12 +21,9 @@ import numpy as np
 
 from lib import datasets
 from lib.datasets.missing import STREAMS, random_mask, write_masks
-from lib.distributed import usable_device
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Curve, Evaluation
-from lib.inference.runner import Weights, track_dataset
 from patrack import config as configs
-from patrack.build import weights_beside
 from patrack.files import atomic_write
 
 logger = logging.getLogger("missing_modality")
@@ -62,6 +59,11 @@ def run(args: argparse.Namespace) -> tuple[Evaluation, dict[str, dict[float, str
     Raises:
         ValueError, OSError, RuntimeError: something can't be used, or a sequence can't be tracked.
     """
+    # here, so that --help answers at once
+    from lib.distributed import usable_device
+    from lib.inference.runner import Weights, track_dataset
+    from patrack.build import weights_beside
+
     config = configs.load(args.config)
     weights = Weights(args.checkpoint or weights_beside(args.config), str(usable_device(args.device)))
     places = datasets.resolve_data_root(args.data_root, config.data.root)
