@@ -24,7 +24,7 @@ from lib.datasets.recordings import find_recordings
 from lib.distributed import usable_device
 from lib.inference.comparison import OUR_COLUMNS, SHIPPED, Lineup, compare
 from lib.report.recordings import write_comparison
-from patrack.modality import MODALITIES
+from patrack.modality import modalities
 
 logger = logging.getLogger("compare_recordings")
 
@@ -38,7 +38,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("folders", nargs="+", type=Path, metavar="RECORDINGS", help="a recording, or a folder that holds some")
     add("--output", type=Path, required=True, help="folder for tables and strips")
     add("--nano", type=Path, metavar="FOLDER", help="NanoTrack's two ONNX files (default: without NanoTrack)")
-    add("--modality", choices=MODALITIES, help="what X frames are (default: as their folder's name says)")
+    add("--modality", choices=modalities(), help="what X frames are (default: as their folder's name says)")
     add("--box-step", type=int, metavar="N", help="line k of a box file belongs to frame k * N")
     for modality, shipped in SHIPPED.items():
         what = "experiment or run folder for RGB only" if modality == "rgb" else f"the same for {modality}"

@@ -264,7 +264,7 @@ def track_recording(
         model = config.model.model_copy(update={"streams": "rgb"})
         config = config.model_copy(update={"modality": "rgb", "model": model})
     elif config.modality == "rgb":
-        raise ValueError(f"{config.name} tracks RGB alone: give --x none, or an rgbt, rgbd or rgbe --config")
+        raise ValueError(f"{config.name} tracks RGB alone: give --x none, or a --config for {', '.join(PAIRS)}")
     recording = load_pair(rgb, x, config.modality, truth, box_step=truth_step)
     if box_xywh is None:
         if truth is None:

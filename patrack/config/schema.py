@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -16,8 +17,9 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
-from patrack.modality import MODALITIES
+from patrack.modality import modalities
 
 __all__ = [
     "Config",
@@ -34,10 +36,16 @@ __all__ = [
     "TrainConfig",
 ]
 
-if TYPE_CHECKING:
-    Modality = str
-else:
-    Modality = Literal[MODALITIES]
+
+def _known_modality(value: object) -> object:
+    """Check against the table of `patrack.modality` as it is now, and say what a `Literal` would."""
+    *others, last = map(repr, modalities())
+    if value not in modalities():
+        raise PydanticCustomError("literal_error", f"Input should be {', '.join(others)} or {last}")
+    return value
+
+
+Modality = Annotated[str, BeforeValidator(_known_modality)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
