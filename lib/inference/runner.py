@@ -40,6 +40,7 @@ from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
+from patrack.modality import PAIRS
 from patrack.tracker import Tracker
 
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
