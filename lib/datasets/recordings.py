@@ -136,7 +136,10 @@ def folder_data_set(root: Path, split: str) -> DataSet:
     except yaml.YAMLError as error:
         raise DatasetError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        wrong = [
+            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "), e["input"]) for e in error.errors()
+        ]
+        said = "; ".join(f"{key}: {rule}, got {value!r}" for key, rule, value in wrong)
         raise DatasetError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
     if not (root / f"{split}.txt").is_file() and split not in sub_folders(root):
         raise DatasetError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")

@@ -200,7 +200,7 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
 
     values = {}
     for name, measure in MEASURES.items():
-        better = np.fmax if measure.high else np.fmin  # of several annotations
+        better = np.fmax if measure.high else np.fmin  # of several annotations the best counts
         values[name] = reduce(better, [measure.of(boxes, annotated) for annotated in truth.boxes])
     if protocol.edge_frames == "split":
         edge = (reference <= 0).any(axis=1) | np.isnan(reference).any(axis=1)

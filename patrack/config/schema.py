@@ -17,7 +17,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from patrack.modality import modalities
 
@@ -38,10 +37,10 @@ __all__ = [
 
 
 def _known_modality(value: object) -> object:
-    """Check against the table of `patrack.modality` as it is now, and say what a `Literal` would."""
+    """Check against the table of `patrack.modality` as it is now: a `Literal` would be the table of import time."""
     *others, last = map(repr, modalities())
     if value not in modalities():
-        raise PydanticCustomError("literal_error", f"Input should be {', '.join(others)} or {last}")
+        raise ValueError(f"must be {', '.join(others)} or {last}")
     return value
 
 
