@@ -16,12 +16,11 @@ import numpy as np
 __all__ = [
     "DEPTH",
     "EVENT",
-    "KINDS",
-    "MODALITIES",
     "PAIRS",
     "THERMAL",
     "Pair",
     "events_to_image",
+    "modalities",
     "prepare_x",
     "x_to_three_channels",
 ]
@@ -87,8 +86,11 @@ PAIRS: dict[str, Pair] = {  # a new modality: a row here, and a function as abov
     "rgbe": Pair(EVENT, _eight_bit, ("event_imgs", "event", "events", "dvs")),
 }
 """By modality: how experiments (`rgbt_small`) and data sets call the pair."""
-MODALITIES: tuple[str, ...] = (*PAIRS, "rgb")
-KINDS: tuple[str, ...] = tuple(pair.kind for pair in PAIRS.values())
+
+
+def modalities() -> tuple[str, ...]:
+    """List what an experiment or a recording can be: the pairs, then "rgb" alone."""
+    return (*PAIRS, "rgb")
 
 
 def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -> np.ndarray:
@@ -102,7 +104,7 @@ def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -
 
     Args:
         image: (H, W), (H, W, 1) or (H, W, 3), uint8; for depth with one channel also uint16.
-        kind: one of `KINDS`.
+        kind: of X, as in `PAIRS`.
         clip_depth: limit depth to min(3 * median, 10000) before scaling.
 
     Returns:
@@ -126,14 +128,14 @@ def prepare_x(image: np.ndarray, kind: str, clip_depth: bool = True) -> tuple[np
     Raises:
         ValueError: as `x_to_three_channels`.
     """
-    if kind not in KINDS:
-        raise ValueError(f"modality kind must be one of {KINDS}, got {kind!r}")
+    prepare_of = {pair.kind: pair.prepare for pair in PAIRS.values()}
+    if kind not in prepare_of:
+        raise ValueError(f"modality kind must be one of {tuple(prepare_of)}, got {kind!r}")
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
     if image.size == 0 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ValueError(f"{kind} image must be (H, W), (H, W, 1) or (H, W, 3), got shape {image.shape}")
-    (prepare,) = (pair.prepare for pair in PAIRS.values() if pair.kind == kind)
-    return prepare(image, kind, clip_depth)
+    return prepare_of[kind](image, kind, clip_depth)
 
 
 def events_to_image(

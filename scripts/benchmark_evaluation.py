@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.evaluation.ground_truth import INSTALL_RGBT, load_ground_truth
-from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.protocols import protocols_of
 from lib.evaluation.results import write_boxes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def write_trackers(folder: Path, count: int, seed: int) -> list[Path]:
     """Write result files of made-up trackers: the true boxes with noise, from the second frame on."""
-    truth, _ = load_ground_truth("lasher", PROTOCOLS["lasher"]["official"])
+    truth, _ = load_ground_truth("lasher", protocols_of("lasher")["official"])
     rng = np.random.default_rng(seed)
     folders = [folder / f"tracker{number}" for number in range(count)]
     for number, place in enumerate(folders):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lib.datasets import DATA_SETS, NAMES, DatasetError, resolve_data_root
+from lib.datasets import DATA_SETS, DatasetError, data_set_names, resolve_data_root
 from lib.datasets.catalog import SYNTHETIC, DataSet
 from lib.datasets.check import IMAGE_CHOICES, SequenceReport, check_overlap, check_split, unlisted_folders
 from lib.datasets.coco import COCO_SPLITS, check_coco
@@ -29,7 +29,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", required=True, choices=NAMES)
+    parser.add_argument("--dataset", required=True, choices=data_set_names())
     parser.add_argument("--data-root", help="folder that holds the data sets; default: PATRACK_DATA")
     parser.add_argument("--root", type=Path, help="folder of this data set; default: its usual name in the data root")
     parser.add_argument("--split", default="all", help="train, val, test, ... or all (default)")

@@ -20,7 +20,7 @@ import cv2
 from tqdm import tqdm
 
 from lib.datasets.recordings import find_recordings
-from patrack.modality import MODALITIES
+from patrack.modality import modalities
 
 logger = logging.getLogger("compare_recordings")
 
@@ -34,9 +34,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("folders", nargs="+", type=Path, metavar="RECORDINGS", help="a recording, or a folder that holds some")
     add("--output", type=Path, required=True, help="folder for tables and strips")
     add("--nano", type=Path, metavar="FOLDER", help="NanoTrack's two ONNX files (default: without NanoTrack)")
-    add("--modality", choices=MODALITIES, help="what X frames are (default: as their folder's name says)")
+    add("--modality", choices=modalities(), help="what X frames are (default: as their folder's name says)")
     add("--box-step", type=int, metavar="N", help="line k of a box file belongs to frame k * N")
-    for modality in MODALITIES:
+    for modality in modalities():
         what = "experiment or run folder for RGB only" if modality == "rgb" else f"the same for {modality}"
         add(
             f"--{modality}-config", default=f"{modality}_small", metavar="CONFIG", help=f"{what} (default: %(default)s)"
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> str:
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"two recordings of one name: {', '.join(twice)}; rename a folder, or compare them one by one")
     lineup = Lineup({r.modality for r in recordings}, str(usable_device(arguments.device)), arguments.set)
-    experiments = {modality: getattr(arguments, f"{modality}_config") for modality in MODALITIES}
+    experiments = {modality: getattr(arguments, f"{modality}_config") for modality in modalities()}
     lineup.add_shipped([COLUMNS[column] for column in arguments.only], experiments)
     for named, *overrides in arguments.ours:
         name, equals, config = named.partition("=")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs as a file of its own, outside the test suite
 
-from lib.evaluation import PROTOCOLS
 from lib.evaluation import evaluate as evaluate_results
+from lib.evaluation import protocols_of
 
 FORMATS = {"ltwh": "xywh", "ltrb": "corners", "corner8": "corners"}
 
@@ -29,7 +29,7 @@ def evaluate(
 ) -> dict:
     """Score one tracker; raises NotImplementedError for a benchmark or mode that we do not have."""
     dataset = benchmark.lower().replace("-", "")
-    if mode not in PROTOCOLS.get(dataset, {}):
+    if mode not in protocols_of(dataset):
         raise NotImplementedError(f"{benchmark} {mode}")
     names = Path(list_file).read_text(encoding="utf-8-sig").split() if list_file else None
     evaluation = evaluate_results(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lib.datasets.catalog import DATA_SETS, NAMES, resolve_data_root
+from lib.datasets.catalog import DATA_SETS, data_set_names, resolve_data_root
 from lib.datasets.sequence import DatasetError, Sequence
 
 if TYPE_CHECKING:
     from lib.datasets.loading import load
 
-__all__ = ["DATA_SETS", "NAMES", "DatasetError", "Sequence", "load", "resolve_data_root"]
+__all__ = ["DATA_SETS", "DatasetError", "Sequence", "data_set_names", "load", "resolve_data_root"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,13 +18,13 @@ __all__ = [
     "DATA_SETS",
     "ENVIRONMENT",
     "FOLDER",
-    "NAMES",
     "PACKAGED_LISTS",
     "SYNTHETIC",
     "AnnotationFiles",
     "DataSet",
     "FlagFile",
     "Split",
+    "data_set_names",
     "resolve_data_root",
 ]
 
@@ -531,7 +531,11 @@ FOLDER = DataSet(
 )
 
 COLLECTIONS = {"coco": "COCO", "synthrgb": "SynthRGBX"}  # sets that are no row, and their usual folders
-NAMES: tuple[str, ...] = (*DATA_SETS, *COLLECTIONS, "folder")
+
+
+def data_set_names() -> tuple[str, ...]:
+    """List all that `lib.datasets.load` reads: the rows, the collections of others, and "folder"."""
+    return (*DATA_SETS, *COLLECTIONS, "folder")
 
 
 def resolve_data_root(cli: str | None = None, config_root: str | None = None) -> Path | None:

@@ -9,7 +9,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from lib.datasets.catalog import COLLECTIONS, DATA_SETS, ENVIRONMENT, NAMES, PACKAGED_LISTS, SYNTHETIC, DataSet, Split
+from lib.datasets.catalog import (
+    COLLECTIONS,
+    DATA_SETS,
+    ENVIRONMENT,
+    PACKAGED_LISTS,
+    SYNTHETIC,
+    DataSet,
+    Split,
+    data_set_names,
+)
 from lib.datasets.coco import load_coco
 from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
@@ -32,7 +41,7 @@ def load(
     """Index the sequences of a split, in the order of its list. No image is opened.
 
     Args:
-        name: one of `NAMES`.
+        name: one of `data_set_names()`.
         split: of the data set, e.g. "train", "val", "test".
         root: folder of this data set; None: its usual name in `data_root`.
         data_root: folder that holds the data sets; see `resolve_data_root`.
@@ -92,8 +101,9 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
     Raises:
         DatasetError: unknown name, no folder given, or none there.
     """
-    if name not in NAMES:
-        raise DatasetError(f"unknown data set {unknown(name, NAMES)}; known are {', '.join(NAMES)}")
+    known_names = data_set_names()
+    if name not in known_names:
+        raise DatasetError(f"unknown data set {unknown(name, known_names)}; known are {', '.join(known_names)}")
     usual = DATA_SETS[name].usual_folder if name in DATA_SETS else COLLECTIONS.get(name)
     if root is not None:
         if not root.is_dir():

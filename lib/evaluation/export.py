@@ -22,7 +22,7 @@ import numpy as np
 from lib.evaluation.boxes import corners_to_xywh
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.ground_truth import load_ground_truth
-from lib.evaluation.protocols import PROTOCOLS, LongTerm, OnePass
+from lib.evaluation.protocols import LongTerm, OnePass, protocols_of
 from lib.evaluation.results import BoxFormat, ResultFiles, read_results
 from lib.evaluation.scores import EvaluationError
 from lib.evaluation.vot import read_long_term
@@ -109,7 +109,7 @@ def export_results(
     if not TRACKER_NAME.fullmatch(tracker):
         raise ValueError(f"a tracker's name may have letters, digits and . _ + - for a toolkit, got {tracker!r}")
     kind = LongTerm if toolkit is _VOT else OnePass
-    protocol = next(rules for rules in PROTOCOLS[dataset].values() if isinstance(rules, kind))
+    protocol = next(rules for rules in protocols_of(dataset).values() if isinstance(rules, kind))
     truth, _ = load_ground_truth(
         dataset,
         protocol,

@@ -6,9 +6,10 @@ sequences, a mean over the sequences of an attribute and a mean over all frames 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,9 +24,11 @@ __all__ = [
     "CENTER_GRID",
     "FINE_OVERLAP_GRID",
     "GTOT_CENTER_GRID",
+    "MEASURES",
     "NORMALIZED_GRID",
     "OVERLAP_GRID",
     "CurveMetric",
+    "Measure",
     "average",
     "frame_values",
     "hits",
@@ -40,10 +43,28 @@ OVERLAP_GRID: tuple[float, ...] = tuple(k / 20 for k in range(21))
 FINE_OVERLAP_GRID: tuple[float, ...] = tuple(k / 50 for k in range(51))
 GTOT_CENTER_GRID: tuple[float, ...] = tuple(k / 2 for k in range(51))  # pixels
 
-AXES = {
-    "center": ("centre error threshold (pixels)", "precision"),
-    "normalized": ("normalised centre error threshold", "normalised precision"),
-    "overlap": ("overlap threshold", "success rate"),
+
+@dataclass(frozen=True)
+class Measure:
+    """A quantity of a frame that thresholds are put on.
+
+    Attributes:
+        of: boxes and true boxes, both (N, 4) xywh in pixels, to (N,) values; NaN: none, a miss.
+        high: a high value is a good one, which passes above a threshold; else a low one is, at or below it.
+        threshold: what to call a threshold on it, on the axis of a plot.
+        rate: what to call the share of frames that pass.
+    """
+
+    of: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    high: bool
+    threshold: str
+    rate: str
+
+
+MEASURES = {
+    "center": Measure(center_error, False, "centre error threshold (pixels)", "precision"),
+    "normalized": Measure(normalized_center_error, False, "normalised centre error threshold", "normalised precision"),
+    "overlap": Measure(iou, True, "overlap threshold", "success rate"),
 }
 
 
@@ -53,7 +74,7 @@ class CurveMetric:
 
     Attributes:
         name: as printed, e.g. "PR".
-        measure: the quantity of a frame; distances pass at or below a threshold, overlaps above it (always strictly).
+        measure: a key of `MEASURES`; distances pass at or below a threshold, overlaps above it (always strictly).
         thresholds: ascending; pixels for "center", fractions for the others.
         at: threshold at which the curve is read; None: its whole course counts.
         strict: distances must be below the threshold rather than at or below it.
@@ -61,7 +82,7 @@ class CurveMetric:
     """
 
     name: str
-    measure: Literal["center", "normalized", "overlap"]
+    measure: str
     thresholds: tuple[float, ...]
     at: float | None = None
     strict: bool = False
@@ -83,7 +104,7 @@ def hits(metric: CurveMetric, values: np.ndarray) -> np.ndarray:
         [1.0, 2.0]
     """
     ordered = np.sort(values[~np.isnan(values)])
-    if metric.measure == "overlap":
+    if MEASURES[metric.measure].high:
         return (len(ordered) - np.searchsorted(ordered, metric.thresholds, side="right")).astype(np.float64)
     return np.searchsorted(ordered, metric.thresholds, side="left" if metric.strict else "right").astype(np.float64)
 
@@ -161,8 +182,8 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
         boxes: (N, 4) xywh, pixels, one row per annotation row.
 
     Returns:
-        (N,) arrays "center" (pixels), "normalized" and "overlap"; NaN counts as a miss everywhere, and -1 as a hit in a
-        distance and a miss in an overlap.
+        (N,) by the names of `MEASURES`: "center" (pixels), "normalized" and "overlap"; NaN counts as a miss everywhere,
+        and -1 as a hit in a distance and a miss in an overlap.
     """
     reference = truth.boxes[0]
     boxes = boxes.copy()
@@ -177,15 +198,10 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
     if protocol.first_row == "after":
         boxes[0] = reference[0]
 
-    values = {
-        "center": center_error(boxes, reference),
-        "normalized": normalized_center_error(boxes, reference),
-        "overlap": iou(boxes, reference),
-    }
-    for other in truth.boxes[1:]:  # the better of several annotations counts
-        values["center"] = np.fmin(values["center"], center_error(boxes, other))
-        values["normalized"] = np.fmin(values["normalized"], normalized_center_error(boxes, other))
-        values["overlap"] = np.fmax(values["overlap"], iou(boxes, other))
+    values = {}
+    for name, measure in MEASURES.items():
+        better = np.fmax if measure.high else np.fmin  # of several annotations the best counts
+        values[name] = reduce(better, [measure.of(boxes, annotated) for annotated in truth.boxes])
     if protocol.edge_frames == "split":
         edge = (reference <= 0).any(axis=1) | np.isnan(reference).any(axis=1)
         values = {measure: np.where(edge, -1.0, value) for measure, value in values.items()}
@@ -236,7 +252,12 @@ def score_one_pass(
         carries = np.array([attribute in annotation.attributes for annotation in compared.values()])
         attributes[attribute] = means(mean_curves(carries)) | {"sequences": int(carries.sum())}
     curves = {
-        metric.name: Curve(metric.thresholds, tuple(overall[metric.name].tolist()), *AXES[metric.measure])
+        metric.name: Curve(
+            metric.thresholds,
+            tuple(overall[metric.name].tolist()),
+            MEASURES[metric.measure].threshold,
+            MEASURES[metric.measure].rate,
+        )
         for metric in metrics
     }
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet
+from lib.datasets.catalog import DATA_SETS, FOLDER
 from lib.evaluation.onepass import (
     CENTER_GRID,
     FINE_OVERLAP_GRID,
@@ -25,7 +25,7 @@ from lib.evaluation.onepass import (
     CurveMetric,
 )
 
-__all__ = ["PROTOCOLS", "RULES", "LongTerm", "MultiStart", "OnePass", "Protocol", "get_protocol"]
+__all__ = ["RULES", "LongTerm", "MultiStart", "OnePass", "Protocol", "get_protocol", "protocols_of", "scored_data_sets"]
 
 
 @dataclass(frozen=True)
@@ -159,31 +159,36 @@ RULES: dict[str, Protocol] = {
 """The rules by the names that the table of data sets calls them by."""
 
 
-def _protocols(data_set: DataSet) -> dict[str, Protocol]:
-    """Rules of a data set by variant; a one-pass rule is told how often frames are annotated, and who borrows it."""
+def scored_data_sets() -> list[str]:
+    """List the data sets with rules to score by, sorted."""
+    return sorted(name for name, row in {**DATA_SETS, "folder": FOLDER}.items() if row.protocols)
+
+
+def protocols_of(dataset: str) -> dict[str, Protocol]:
+    """Look up all rules of a data set, by variant, the default first; none for one that isn't scored.
+
+    A one-pass rule is told how often frames are annotated, and who borrows it.
+    """
+    if dataset not in scored_data_sets():
+        return {}
+    row = DATA_SETS.get(dataset, FOLDER)
     protocols: dict[str, Protocol] = {}
-    for variant, name in data_set.protocols.items():
+    for variant, name in row.protocols.items():
         rule = RULES[name]
         if isinstance(rule, OnePass):
-            rule = replace(rule, stride=data_set.box_step)
-            if data_set.borrower:
-                rule = replace(rule, title=f"the {rule.title}'s rule, for {data_set.borrower}")
+            rule = replace(rule, stride=row.box_step)
+            if row.borrower:
+                rule = replace(rule, title=f"the {rule.title}'s rule, for {row.borrower}")
         protocols[variant] = rule
     return protocols
-
-
-PROTOCOLS: dict[str, dict[str, Protocol]] = {
-    name: _protocols(data_set) for name, data_set in {**DATA_SETS, "folder": FOLDER}.items() if data_set.protocols
-}
-"""By data set and variant, the default variant first."""
 
 
 def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protocol]:
     """Look up the rules of a benchmark.
 
     Args:
-        dataset: a key of `PROTOCOLS`.
-        variant: a key of `PROTOCOLS[dataset]`; None: the first, which is "official" where the benchmark has its own
+        dataset: one of `scored_data_sets()`.
+        variant: a key of `protocols_of(dataset)`; None: the first, which is "official" where the benchmark has its own
             toolkit, the newest VOT toolkit for its kind, and else the benchmark's whose rule is borrowed.
 
     Returns:
@@ -192,9 +197,9 @@ def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protoco
     Raises:
         ValueError: for an unknown data set or variant; the message lists the known ones.
     """
-    if dataset not in PROTOCOLS:
-        raise ValueError(f"no evaluation protocol for data set {dataset!r}; known: {', '.join(sorted(PROTOCOLS))}")
-    variants = PROTOCOLS[dataset]
+    variants = protocols_of(dataset)
+    if not variants:
+        raise ValueError(f"no evaluation protocol for data set {dataset!r}; known: {', '.join(scored_data_sets())}")
     if variant is None:
         variant = next(iter(variants))
     if variant not in variants:

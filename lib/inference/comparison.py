@@ -25,6 +25,7 @@ from lib.evaluation.recordings import RecordingScores, measure
 from lib.inference.sequence import FrameTracker, track_frames
 from patrack import config as configs
 from patrack.build import build_tracker, weights_beside
+from patrack.modality import PAIRS
 from patrack.tracker import Tracker
 from patrack.weights import model_hash
 
@@ -46,7 +47,7 @@ RGB, X, BOTH = "RGB", "X", "RGB + X"
 OUR_COLUMNS = (RGB, X, BOTH)
 """Names of ours: the foundation on either stream alone, and the whole tracker."""
 NANO, CSRT = "NanoTrack", "CSRT"
-SHIPPED = {modality: f"{modality}_small" for modality in ("rgb", "rgbt", "rgbd", "rgbe")}
+SHIPPED = {modality: f"{modality}_small" for modality in ("rgb", *PAIRS)}
 """Experiment by modality that is compared unless another is named."""
 NANO_FILES = (
     ("nanotrackv2_nanotrack_backbone_sim.onnx", "nanotrackv2_nanotrack_head_sim.onnx"),

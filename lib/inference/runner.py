@@ -40,6 +40,7 @@ from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
+from patrack.modality import PAIRS
 from patrack.tracker import Tracker
 
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
@@ -264,7 +265,7 @@ def track_recording(
         model = config.model.model_copy(update={"streams": "rgb"})
         config = config.model_copy(update={"modality": "rgb", "model": model})
     elif config.modality == "rgb":
-        raise ValueError(f"{config.name} tracks RGB alone: give --x none, or an rgbt, rgbd or rgbe --config")
+        raise ValueError(f"{config.name} tracks RGB alone: give --x none, or a --config for {', '.join(PAIRS)}")
     recording = load_pair(rgb, x, config.modality, truth, box_step=truth_step)
     if box_xywh is None:
         if truth is None:

@@ -25,7 +25,7 @@ from patrack.files import atomic_write
 
 __all__ = ["COLORS", "PLOTS", "Chart", "Look", "curve_chart", "looks", "plot_curves", "radar", "write_plots"]
 
-# File, title and ranking metric by the name of a curve.
+# File, title and ranking metric by the name of a curve; any other curve goes by its own name.
 PLOTS = {
     "SR": ("success", "Success", "SR"),
     "MSR": ("success", "Maximum success", "MSR"),
@@ -112,7 +112,7 @@ def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     trackers = evaluation.trackers
     written = []
     for name in next(iter(trackers.values())).curves:
-        stem, title, metric = PLOTS[name]
+        stem, title, metric = PLOTS.get(name, (name, name, name))
         ranked = sorted(trackers, key=lambda tracker: -trackers[tracker].metrics[metric])
         labels = {tracker: f"{tracker} [{trackers[tracker].metrics[metric]:.3f}]" for tracker in ranked}
         figure = plot_curves(

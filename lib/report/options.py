@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from lib.evaluation import PROTOCOLS, Evaluation, evaluate, parse_results
+from lib.evaluation import Evaluation, evaluate, parse_results, scored_data_sets
 
 __all__ = ["add_scoring_options", "evaluate_options"]
 
@@ -13,7 +13,8 @@ __all__ = ["add_scoring_options", "evaluate_options"]
 def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that say what is scored, and by which rules."""
     add = parser.add_argument
-    add("--dataset", required=True, choices=sorted(PROTOCOLS), metavar="NAME", help=", ".join(sorted(PROTOCOLS)))
+    names = scored_data_sets()
+    add("--dataset", required=True, choices=names, metavar="NAME", help=", ".join(names))
     add("--results", required=True, nargs="+", metavar="NAME=PATH", help="folder or zip archive of result files")
     add("--ground-truth", type=Path, metavar="PATH", help="folder or zip archive of annotations")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")

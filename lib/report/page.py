@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lib.datasets import NAMES, Sequence, load, resolve_data_root
+from lib.datasets import Sequence, data_set_names, load, resolve_data_root
 from lib.evaluation import Evaluation, write_json
 from lib.report.analysis import AGAIN, GRACE, LOST, Losses, find_losses, overlaps, read_speed
 from lib.report.figures import PLOTS, curve_chart, looks, radar
@@ -68,7 +68,7 @@ def find_images(dataset: str, split: str, data_root: str | None) -> tuple[LoadSe
     root = resolve_data_root(data_root)
     if root is None:
         return None, "the images need --data-root or PATRACK_DATA"
-    if dataset not in NAMES:
+    if dataset not in data_set_names():
         return None, f"the images of {dataset} cannot be read"
     return lambda name: load(dataset, split, None, root, [name])[0], ""
 
@@ -122,8 +122,9 @@ def write_report(
 
     # A chart for every curve, and the radar of the attributes that every tracker has; fewer than three make no polygon.
     charts = []
-    for curve, (_, title, metric) in PLOTS.items():
+    for curve in {**PLOTS, **trackers[0].curves}:
         if curve in trackers[0].curves:
+            _, title, metric = PLOTS.get(curve, (curve, curve, curve))
             values = [float(np.nan_to_num(tracker.metrics[metric])) for tracker in trackers]
             charts.append(curve_chart(title, metric, [tracker.curves[curve] for tracker in trackers], values))
     attributes = [name for name in trackers[0].attributes if all(name in tracker.attributes for tracker in trackers)]

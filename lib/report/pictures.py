@@ -19,6 +19,7 @@ from lib.datasets import Sequence
 from lib.datasets.frames import read_frame
 from lib.evaluation.ground_truth import GroundTruth
 from patrack.files import atomic_write
+from patrack.modality import PAIRS
 
 __all__ = ["OverlayVideo", "Picture", "Strip", "clear_pictures", "draw_frame", "film_strip", "panels"]
 
@@ -31,10 +32,11 @@ STRIP_FRAMES, STRIP_WIDTH, STRIP_QUALITY = 6, 320, 82  # pictures of a strip: pi
 def panels(frame: np.ndarray, modality: str) -> list[np.ndarray]:
     """Split a frame (H, W, 3 or 6) into its RGB and, if it is there, X as pictures (H, W, 3) in R, G, B order.
 
-    The colors of "rgbd" depth come in B, G, R order.
+    The colors of X come in B, G, R order where the table of modalities says so.
     """
     parts = [frame[:, :, start : start + 3] for start in range(0, frame.shape[2], 3)]
-    return [part[:, :, ::-1] if k == 1 and modality == "rgbd" else part for k, part in enumerate(parts)]
+    backwards = modality in PAIRS and PAIRS[modality].bgr
+    return [part[:, :, ::-1] if k == 1 and backwards else part for k, part in enumerate(parts)]
 
 
 def draw_frame(
@@ -51,7 +53,7 @@ def draw_frame(
         box_xywh: (4,), pixels: drawn green.
         caption: written into the top left corner.
         true_box_xywh: (4,), pixels: drawn magenta; NaN: none.
-        modality: "rgbd" has its depth colors in B, G, R order.
+        modality: says in which order the colors of X are.
 
     Returns:
         (h, w, 3) uint8 in B, G, R order, h and w even, w <= 1280.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import datasets
+from lib.datasets.catalog import SYNTHETIC
 from lib.evaluation import Evaluation, EvaluationError, evaluate, write_json
 from lib.report.tables import compare, render
 from patrack.config import load as load_config
@@ -16,17 +17,8 @@ from patrack.files import atomic_write
 
 __all__ = ["TABLES", "Reproduction", "Request", "reproduce"]
 
-# Benchmark by table: the modality pair whose experiments belong in it.
-TABLES = {
-    "lasher": "rgbt",
-    "rgbt234": "rgbt",
-    "gtot": "rgbt",
-    "depthtrack": "rgbd",
-    "visevent": "rgbe",
-    "synthrgbt": "rgbt",
-    "synthrgbd": "rgbd",
-    "synthrgbe": "rgbe",
-}
+TABLES = ("lasher", "rgbt234", "gtot", "depthtrack", "visevent", *SYNTHETIC)
+"""Benchmarks whose tables are made; the experiments of a benchmark's modality belong in it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +26,7 @@ class Request:
     """A table to reproduce, and the weights, results and data to do it with.
 
     Attributes:
-        table: a key of `TABLES`.
+        table: one of `TABLES`.
         output: folder for the results of every row, `table.md` and `scores.json`.
         checkpoints: weights file by experiment (e.g. "rgbt_base"), or by any other name for a further row, which the
             full-size experiment of the table's modality then reads.
@@ -104,7 +96,7 @@ def reproduce(request: Request) -> Reproduction:
     done = Reproduction()
 
     # Experiment and weights of every row of ours; a further checkpoint is read by the full-size experiment.
-    modality = TABLES[request.table]
+    modality = datasets.DATA_SETS[request.table].modality
     ours = [f"{kind}_{size}" for size in ("base", "tiny") for kind in (modality, "rgb")]
     ready = {}
     for name in [*ours, *(name for name in request.checkpoints if name not in ours)]:

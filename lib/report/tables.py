@@ -154,8 +154,8 @@ class Comparison:
 
 
 def primary_metric(metrics: Mapping[str, object] | tuple[str, ...]) -> str:
-    """Name the metric that a benchmark ranks by."""
-    return next(metric for metric in PRIMARY if metric in metrics)
+    """Name the metric that a benchmark ranks by: the one of `PRIMARY` that it has, else its first."""
+    return next((metric for metric in PRIMARY if metric in metrics), next(iter(metrics)))
 
 
 def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:

@@ -24,7 +24,7 @@ from lib.training.augment import InvalidCrop, Look, ModalityDropout, PairAugment
 from lib.training.cache import FrameCache
 from lib.training.sampling import FramePair, PairSampler, Source, sample_generator
 from patrack.config.schema import Config, SourceConfig
-from patrack.modality import MODALITIES
+from patrack.modality import modalities
 from patrack.network import normalize
 
 __all__ = [
@@ -64,7 +64,7 @@ class Batch:
         search: (B, C, Hx, Hx) uint8.
         boxes: (B, 4) float32, xywh normalized to the search crop.
         frames: (B, 4) int64: source, sequence, template frame, search frame.
-        modality: (B,) int64, each sample's place in `patrack.modality.MODALITIES`; None: not known.
+        modality: (B,) int64, each sample's place in `patrack.modality.modalities()`; None: not known.
     """
 
     template: Tensor
@@ -291,7 +291,7 @@ def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
         search=_pixels([item.search_look for item in crops]),
         boxes=torch.from_numpy(np.stack([item.box for item in crops])),
         frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
-        modality=torch.tensor([MODALITIES.index(p.modality) for p in pairs]) if pairs[0].modality else None,
+        modality=torch.tensor([modalities().index(p.modality) for p in pairs]) if pairs[0].modality else None,
     )
 
 

@@ -273,7 +273,7 @@ def _explain(file: YamlFile, path: Path) -> list[Mistake]:
             items = _entries(error)
         unknown = False
         for key, item in items:
-            kind = item["type"]
+            kind, said = item["type"], item["msg"].removeprefix("Value error, ")
             field = fields.get(_without_places(key))
             about = f" ({field.description})" if field is not None and field.description else ""
             broken: list[tuple[KeyPath, object, str]]
@@ -292,8 +292,8 @@ def _explain(file: YamlFile, path: Path) -> list[Mistake]:
             elif kind in ("bool_type", "bool_parsing"):
                 broken = [(key, item["input"], f"must be true or false{about}")]
             else:
-                broken = [(key, item["input"], item["msg"].replace("Input should be", "must be") + about)]
-            if not complete and (impossible is not None or kind == "missing"):
+                broken = [(key, item["input"], said.replace("Input should be", "must be") + about)]
+            if not complete and (isinstance(impossible, Impossible) or kind == "missing"):
                 continue
 
             for place, value, rule in broken:

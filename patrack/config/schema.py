@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -17,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from patrack.modality import MODALITIES
+from patrack.modality import modalities
 
 __all__ = [
     "Config",
@@ -34,10 +35,16 @@ __all__ = [
     "TrainConfig",
 ]
 
-if TYPE_CHECKING:
-    Modality = str
-else:
-    Modality = Literal[MODALITIES]
+
+def _known_modality(value: object) -> object:
+    """Check against the table of `patrack.modality` as it is now: a `Literal` would be the table of import time."""
+    *others, last = map(repr, modalities())
+    if value not in modalities():
+        raise ValueError(f"must be {', '.join(others)} or {last}")
+    return value
+
+
+Modality = Annotated[str, BeforeValidator(_known_modality)]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 

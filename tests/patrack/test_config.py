@@ -83,7 +83,7 @@ def test_sources_of_an_experiment_are_known_data_sets_with_that_split(name):
     data = load(name).data
     assert data.train
     for source in (*data.train, *data.val):
-        assert source.name in datasets.NAMES
+        assert source.name in datasets.data_set_names()
         if source.name in datasets.DATA_SETS:
             assert source.split in datasets.DATA_SETS[source.name].splits
             assert datasets.DATA_SETS[source.name].modality == name.split("_")[0]

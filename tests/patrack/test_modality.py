@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from patrack.modality import DEPTH, EVENT, KINDS, THERMAL, events_to_image, x_to_three_channels
+from patrack.modality import DEPTH, EVENT, PAIRS, THERMAL, events_to_image, x_to_three_channels
 
 JET = {  # gray value -> B, G, R
     0: (128, 0, 0),
@@ -119,7 +119,7 @@ def test_one_channel_becomes_three_equal_ones(kind, shape):
     assert x_to_three_channels(gray, kind).tolist() == [[[7, 7, 7], [250, 250, 250]]]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [pair.kind for pair in PAIRS.values()])
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3)], ids=str)
 def test_the_input_is_not_changed_and_the_output_is_uint8(kind, shape):
     image = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lib.datasets import DATA_SETS
 from lib.report import reproduce as rows
 from patrack import build_model
 from patrack.weights import save_foundation
@@ -53,7 +54,7 @@ def project(tmp_path, monkeypatch):
 def test_without_anything_it_states_what_is_missing_and_where_it_looked(command, project, capsys, table):
     assert command(["--table", table]) == 3
     printed = capsys.readouterr().out
-    modality = rows.TABLES[table]
+    modality = DATA_SETS[table].modality
     assert f"Table {table}: nothing could be measured here." in printed
     assert "- data set: images of" in printed
     assert "give --data-root, set PATRACK_DATA" in printed

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.datasets.catalog import DATA_SETS, FOLDER, NAMES, PACKAGED_LISTS
-from lib.evaluation.protocols import PROTOCOLS, RULES
+from lib.datasets.catalog import DATA_SETS, FOLDER, PACKAGED_LISTS, data_set_names
+from lib.evaluation.protocols import RULES, protocols_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -34,7 +34,7 @@ def test_every_packaged_file_belongs_to_a_row():
 def test_protocols_are_rules_that_exist(name):
     row = DATA_SETS.get(name, FOLDER)
     assert set(row.protocols.values()) <= set(RULES)
-    assert list(PROTOCOLS.get(name, {})) == list(row.protocols)
+    assert list(protocols_of(name)) == list(row.protocols)
     assert not row.annotations or row.protocols, "annotations without a rule to score by"
 
 
@@ -46,7 +46,7 @@ def test_annotation_forms_name_as_many_modalities_as_the_row():
 
 
 def test_names_are_unique_and_folders_differ():
-    assert len(set(NAMES)) == len(NAMES)
+    assert len(set(data_set_names())) == len(data_set_names())
     assert len({row.usual_folder for row in DATA_SETS.values()}) == len(DATA_SETS)
 
 

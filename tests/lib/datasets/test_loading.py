@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lib.datasets import DATA_SETS, NAMES, DatasetError, load, resolve_data_root
+from lib.datasets import DATA_SETS, DatasetError, data_set_names, load, resolve_data_root
 from lib.datasets.catalog import PACKAGED_LISTS
 from lib.datasets.parsing import read_names
 
@@ -69,10 +69,10 @@ def test_data_root_comes_from_flag_then_environment_then_config(monkeypatch, cli
 def test_unknown_name_lists_names_and_the_nearest():
     with pytest.raises(DatasetError, match=r"'lashr' \(nearest: 'lasher'\)") as error:
         load("lashr", "train")
-    assert all(name in str(error.value) for name in NAMES)
+    assert all(name in str(error.value) for name in data_set_names())
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "folder"])
+@pytest.mark.parametrize("name", [name for name in data_set_names() if name != "folder"])
 def test_without_a_data_root_the_error_says_how_to_give_one(name):
     with pytest.raises(DatasetError, match=r"--data-root, set PATRACK_DATA or data\.root"):
         load(name, "train")

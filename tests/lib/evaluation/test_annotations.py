@@ -7,7 +7,7 @@ from lib.datasets import DATA_SETS
 from lib.evaluation import evaluate
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.ground_truth import load_ground_truth, read_annotations
-from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.protocols import protocols_of
 
 
 def put(root, **files):
@@ -127,15 +127,15 @@ def test_only_named_sequences_are_read(tmp_path):
 def test_a_set_without_ground_truth_says_how_to_give_it(monkeypatch):
     monkeypatch.delenv("PATRACK_DATA", raising=False)
     with pytest.raises(ValueError, match=r"no ground truth for vtuav, split test; give one of: --ground-truth"):
-        load_ground_truth("vtuav", PROTOCOLS["vtuav"]["official"])
+        load_ground_truth("vtuav", protocols_of("vtuav")["official"])
     with pytest.raises(ValueError, match="--data-root"):
-        load_ground_truth("visevent", PROTOCOLS["visevent"]["official"])
+        load_ground_truth("visevent", protocols_of("visevent")["official"])
 
 
 def test_the_package_of_test_annotations_does_not_stand_in_for_another_split(monkeypatch):
     monkeypatch.delenv("PATRACK_DATA", raising=False)
     with pytest.raises(ValueError, match="split train"):
-        load_ground_truth("lasher", PROTOCOLS["lasher"]["official"], split="train")
+        load_ground_truth("lasher", protocols_of("lasher")["official"], split="train")
 
 
 def test_ground_truth_that_does_not_exist(tmp_path):

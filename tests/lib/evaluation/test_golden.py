@@ -8,7 +8,7 @@ import pytest
 
 from lib.evaluation import evaluate
 from lib.evaluation.ground_truth import GroundTruth
-from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.protocols import protocols_of
 from lib.evaluation.vot import score_multi_start
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "evaluation_golden.json").read_text())
@@ -90,5 +90,5 @@ def test_multi_start(variant):
     for file, text in golden["results"].items():
         name, anchor = file.split("/")[0], int(Path(file).stem[-8:])
         runs[name][anchor] = np.concatenate([np.full((1, 4), np.nan), decoded(text)])
-    scores = score_multi_start(PROTOCOLS["votrgbd2022"][variant], truth, runs)
+    scores = score_multi_start(protocols_of("votrgbd2022")[variant], truth, runs)
     assert scores.metrics == pytest.approx(golden["expected"][variant], abs=TOLERANCE)

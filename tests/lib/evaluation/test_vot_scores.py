@@ -7,7 +7,7 @@ import pytest
 
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.ground_truth import GroundTruth
-from lib.evaluation.protocols import PROTOCOLS
+from lib.evaluation.protocols import protocols_of
 from lib.evaluation.rows import decode_trajectory
 from lib.evaluation.vot import (
     Run,
@@ -20,8 +20,8 @@ from lib.evaluation.vot import (
     score_multi_start,
 )
 
-NEW, OLD = PROTOCOLS["depthtrack"]["vot-0.9.0"], PROTOCOLS["depthtrack"]["vot-0.5.3"]
-ST_NEW, ST_OLD = PROTOCOLS["votrgbd2022"]["vot-0.9.0"], PROTOCOLS["votrgbd2022"]["vot-0.5.3"]
+NEW, OLD = protocols_of("depthtrack")["vot-0.9.0"], protocols_of("depthtrack")["vot-0.5.3"]
+ST_NEW, ST_OLD = protocols_of("votrgbd2022")["vot-0.9.0"], protocols_of("votrgbd2022")["vot-0.5.3"]
 BOX, HALF, FAR, NONE = (10, 10, 20, 20), (10, 10, 20, 10), (70, 30, 10, 10), (np.nan,) * 4
 
 

@@ -13,7 +13,7 @@ from lib.datasets.frames import FrameError
 from lib.datasets.sequence import Sequence
 from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, PairDataset, SampleError, make_loader
 from patrack.crop import MEAN, STD
-from patrack.modality import MODALITIES
+from patrack.modality import modalities
 
 
 def batches_of(dataset: PairDataset, workers: int, epoch: int = 1, first: int = 0) -> list[Batch]:
@@ -148,6 +148,6 @@ def test_epoch_smaller_than_a_batch_is_an_error() -> None:
 
 def test_a_batch_says_the_modality_of_each_sample(make_dataset: Callable) -> None:
     (first, *_) = batches_of(make_dataset(), 0)
-    assert [MODALITIES[number] for number in first.modality.tolist()] == ["rgbt"] * 4
+    assert [modalities()[number] for number in first.modality.tolist()] == ["rgbt"] * 4
     batch = replace(first, modality=torch.tensor([0, 2, 1, 0]))
     assert batch.part(1, 3).modality.tolist() == [2, 1]
