@@ -70,23 +70,15 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         contents: Any = load_torch_file(path)
     except ValueError as error:
         raise WeightsError(str(error)) from error
-    tensors = _tensors_in(contents)
+    held: Any = contents if isinstance(contents, Mapping) else {}
+    held = next((held[key] for key in _WRAPPERS if isinstance(held.get(key), Mapping)), held)
+    tensors = {name: value for name, value in held.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors, neither at the top nor under {', '.join(_WRAPPERS)}")
     metadata = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, str)}
     if isinstance(contents.get("config"), Mapping):
         metadata["config"] = json.dumps(contents["config"], default=str, skipkeys=True)
     return tensors, metadata
-
-
-def _tensors_in(contents: Any) -> dict[str, Tensor]:
-    if not isinstance(contents, Mapping):
-        return {}
-    for key in _WRAPPERS:
-        if isinstance(contents.get(key), Mapping):
-            contents = contents[key]
-            break
-    return {name: value for name, value in contents.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
@@ -100,17 +92,14 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str
     if broken:
         raise WeightsError(_message(f"{path} not written", [_listed("not finite (NaN, or too large)", broken)]))
     contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    data = _sorted_header(safetensors.torch.save(contents, dict(header)))
+    data = safetensors.torch.save(contents, dict(header))
+    # with the keys of the header in order: the library's order of texts differs from run to run
+    end = 8 + int.from_bytes(data[:8], "little")
+    head = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # tensors start at a multiple of 8
+    data = len(head).to_bytes(8, "little") + head + data[end:]
     with atomic_write(path, "wb") as file:
         file.write(data)
-
-
-def _sorted_header(data: bytes) -> bytes:
-    """A safetensors file with the keys of its header in order: the library's order of texts differs from run to run."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # tensors start at a multiple of 8
-    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def fill(
@@ -274,14 +263,6 @@ class _RestrictedUnpickler(pickle.Unpickler):
         return Inert
 
 
-def _pickle_module() -> types.ModuleType:
-    module = types.ModuleType("restricted_pickle")
-    vars(module).update(
-        Unpickler=_RestrictedUnpickler, load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load()
-    )
-    return module
-
-
 def load_torch_file(path: Path) -> Any:
     """Contents of a file written by `torch.save`, on the CPU, without executing any of it.
 
@@ -301,8 +282,12 @@ def load_torch_file(path: Path) -> Any:
         pass  # foreign classes, or not a pickle at all
     except _FAILURES as error:
         raise _unreadable(path, error) from error
+    restricted = types.ModuleType("restricted_pickle")
+    vars(restricted).update(
+        Unpickler=_RestrictedUnpickler, load=lambda file, **kwargs: _RestrictedUnpickler(file, **kwargs).load()
+    )
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=_pickle_module())
+        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=restricted)
     except (pickle.UnpicklingError, *_FAILURES) as error:
         raise _unreadable(path, error) from error
 

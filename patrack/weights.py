@@ -378,15 +378,14 @@ def stated_reading(metadata: Mapping[str, str], model: Network) -> Reading:
     """List the settings that a header states, by itself or in the configuration of its training; may be empty."""
     if "reading" in metadata:
         return dict(json.loads(metadata["reading"]))
-    config = json.loads(metadata.get("config", "{}"))
-    found = {key: _at(config, key) for key in reading_of(model)}
-    return {key: value for key, value in found.items() if isinstance(value, str)}
-
-
-def _at(config: Any, key: str) -> Any:
-    for word in key.split("."):
-        config = config.get(word) if isinstance(config, Mapping) else None
-    return config
+    stated: Reading = {}
+    for key in reading_of(model):
+        value: Any = json.loads(metadata.get("config", "{}"))
+        for word in key.split("."):
+            value = value.get(word) if isinstance(value, Mapping) else None
+        if isinstance(value, str):
+            stated[key] = value
+    return stated
 
 
 def refuse_other_reading(model: Network, stated: Mapping[str, str], source: str) -> None:
