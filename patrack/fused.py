@@ -4,7 +4,7 @@ Nothing is approximated; only the rounding differs (tests: 1e-10 in fp64). What 
 
 - the norms' scale and shift into the layers behind them, so that a block normalizes each half once for all of them;
 - LoRA's updates into their layers, BAT's three layers into two;
-- convolutions and pools of the modality-dependent adapters into two small products (`patrack.fused_adapters`);
+- convolutions and pools of the modality-dependent adapters into two small products (`patrack.fused_layers`);
 - the projections of a modality-entangled adapter into one batched product for both streams;
 - task adapter and BatchNorm into the head's first convolutions, of which there is one for all three branches;
 - (v / 255 - mean) / std into the patch embedding, which thus takes the crops' bytes.
@@ -25,13 +25,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from patrack.crop import MEAN, STD
-from patrack.fused_adapters import Branch, FusedBottleneck, FusedCEA, FusedMDA, Neighbors, NeighborTables
+from patrack.fused_layers import Affine, Branch, FusedBottleneck, FusedCEA, FusedMDA, Neighbors, NeighborTables
 from patrack.head import CenterHead, ConvBlock, fold_batchnorm, maps_and_boxes
 from patrack.methods.bat import BAT, BATBlock
 from patrack.methods.lora import LoRA, LoRALinear
 from patrack.methods.patrack import PATrack, PATrackBlock, TaskAdapter
 from patrack.network import Network, TrackingNetwork, normalize
-from patrack.packed import Affine
 from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
 __all__ = ["FusedNetwork", "unfoldable"]

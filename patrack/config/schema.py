@@ -109,7 +109,7 @@ class ModelConfig(Section):
     )
     elimination: EliminationConfig = EliminationConfig()
     foundation: str | None = Field(
-        None, description="weights file of the frozen foundation; relative to the project root"
+        None, description="weights of the frozen foundation: a file, relative to the project root, or timm:MODEL"
     )
     resize_position_embeddings: bool = Field(
         False, description="weights of another token grid: interpolate their position embeddings instead of refusing"

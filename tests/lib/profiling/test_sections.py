@@ -51,7 +51,7 @@ def test_flops_without_adapters_are_those_counted_by_hand(case):
 def test_flops_are_counted_of_packed_weights_too(case, monkeypatch):
     folded = case.folded("fp32")
     expected = network.count_flops(case, folded)
-    monkeypatch.setattr("patrack.packed.LEAST_WIDTH", 1)
+    monkeypatch.setattr("patrack.fused_layers.LEAST_WIDTH", 1)
     folded.pack()
     with torch.inference_mode():
         folded(*case.inputs(folded))

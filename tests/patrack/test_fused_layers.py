@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from patrack.packed import LEAST_WIDTH, Affine, packing_library
+from patrack.fused_layers import LEAST_WIDTH, Affine, packing_library
 
 WIDE = LEAST_WIDTH + 8
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float64: 1e-12}  # of values around 1
