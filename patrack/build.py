@@ -15,7 +15,7 @@ from patrack.config import SAVED_NAME, experiment_path, load, project_path
 from patrack.config.schema import Config
 from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
-from patrack.weights import WeightsError, checkpoint_kind, load_checkpoint, load_foundation, model_hash
+from patrack.weights import WeightsError, checkpoint_kind, foundation_path, load_checkpoint, load_foundation, model_hash
 
 __all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "load_tracker", "tracker_of", "weights_beside"]
 
@@ -79,11 +79,7 @@ def build_tracker(
         if name is None:
             logger.warning("no model.foundation: the foundation keeps its initial values")
         else:
-            foundation = project_path(name)
-            if not foundation.is_file():
-                raise WeightsError(
-                    f"model.foundation: {foundation} not found (key set to {name!r}); set model.foundation=FILE"
-                )
+            foundation = foundation_path(name)
             load_foundation(model, foundation, resize)
             logger.info("foundation from %s", foundation)
     if path is not None:

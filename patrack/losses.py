@@ -5,36 +5,18 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import box_convert, box_iou, generalized_box_iou_loss
 
 __all__ = [
     "count_positives",
-    "cxcywh_to_xyxy",
     "dense_box_losses",
     "focal_loss",
     "gaussian_target",
-    "generalized_iou",
     "tracking_loss",
 ]
 
 MIN_OVERLAP = 0.7
 FOCAL_ALPHA, FOCAL_BETA = 2.0, 4.0
-
-
-def cxcywh_to_xyxy(boxes: Tensor) -> Tensor:
-    """(..., 4) centre and size -> (..., 4) corners, same unit."""
-    center, size = boxes[..., :2], boxes[..., 2:]
-    return torch.cat((center - size / 2, center + size / 2), dim=-1)
-
-
-def generalized_iou(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """GIoU and IoU of paired boxes, (N, 4) xyxy each -> two tensors (N,); in [-1, 1] and [0, 1]."""
-    area_a = (a[:, 2:] - a[:, :2]).prod(dim=1)
-    area_b = (b[:, 2:] - b[:, :2]).prod(dim=1)
-    inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
-    outer = (torch.maximum(a[:, 2:], b[:, 2:]) - torch.minimum(a[:, :2], b[:, :2])).clamp(min=0).prod(dim=1)
-    union = area_a + area_b - inner
-    iou = inner / union
-    return iou - (outer - union) / outer, iou
 
 
 def _gaussian_radius(width: Tensor, height: Tensor) -> Tensor:
@@ -114,13 +96,13 @@ def dense_box_losses(size_map: Tensor, offset_map: Tensor, gt_xywh: Tensor, radi
     row, y, x = near.nonzero(as_tuple=True)
     offset = offset_map[row, :, y, x]  # (n, 2)
     boxes = torch.cat((torch.stack((x + offset[:, 0], y + offset[:, 1]), dim=1) / grid, size_map[row, :, y, x]), dim=1)
-    truth = torch.cat((gt_xywh[:, :2], gt_xywh[:, :2] + gt_xywh[:, 2:]), dim=1).clamp(0.0, 1.0)[row]
-    boxes = cxcywh_to_xyxy(boxes)
-    giou, _ = generalized_iou(boxes, truth)
+    truth = box_convert(gt_xywh, "xywh", "xyxy").clamp(0.0, 1.0)[row]
+    boxes = box_convert(boxes, "cxcywh", "xyxy")
+    giou = generalized_box_iou_loss(boxes, truth, eps=0.0)  # as published; nothing is added to a union
     count = near.sum(dim=(1, 2)).clamp(min=1)
     zeros = boxes.new_zeros(len(gt_xywh))
     return (
-        zeros.index_add(0, row, 1 - giou) / count,
+        zeros.index_add(0, row, giou) / count,
         zeros.index_add(0, row, (boxes - truth).abs().mean(dim=1)) / count,
     )
 
@@ -154,12 +136,12 @@ def tracking_loss(
     """
     score_map, boxes = output["score_map"], output["pred_boxes"]
     gt_xywh = gt_xywh.to(boxes.dtype)
-    gt_xyxy = torch.cat((gt_xywh[:, :2], gt_xywh[:, :2] + gt_xywh[:, 2:]), dim=1).clamp(0.0, 1.0)
-    pred_xyxy = cxcywh_to_xyxy(boxes)
-    giou, iou = generalized_iou(pred_xyxy, gt_xyxy)
+    gt_xyxy = box_convert(gt_xywh, "xywh", "xyxy").clamp(0.0, 1.0)
+    pred_xyxy = box_convert(boxes, "cxcywh", "xyxy")
+    iou = box_iou(pred_xyxy.detach(), gt_xyxy).diagonal()
     share = 1.0 if batch_size is None else len(boxes) / batch_size
     parts = {
-        "giou": (1 - giou).mean() * share,
+        "giou": generalized_box_iou_loss(pred_xyxy, gt_xyxy, "mean", eps=0.0) * share,
         "l1": F.l1_loss(pred_xyxy, gt_xyxy) * share,
         "focal": focal_loss(score_map, gaussian_target(gt_xywh, score_map.shape[-1]), positives),
     }

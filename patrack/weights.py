@@ -7,7 +7,7 @@
 | model, .safetensors | both | `save_model` | `load_checkpoint` |
 | training checkpoint | under "model": what trains (adapters or everything) | the trainer | `load_checkpoint` |
 | OSTrack, .pth.tar | foundation under "net", beside pickled classes of that project | - | `load_foundation` |
-| timm or MAE ViT | backbone without head | - | `load_foundation(..., backbone_only=True)` |
+| timm or MAE ViT | backbone without head | `foundation_path("timm:NAME")` | `load_foundation(..., backbone_only=True)` |
 | published PATrack | foundation, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
 
 Reading never executes code from a file, and is all or nothing: a model is changed only if every tensor fits.
@@ -22,11 +22,12 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from torch import Tensor, nn
 
+from patrack.config import project_path
 from patrack.methods.patrack import PATrackBlock
 from patrack.network import Network, adapter_names, adapter_parameters, foundation_names
 from patrack.tensorfiles import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
@@ -35,6 +36,7 @@ __all__ = [
     "WeightsError",
     "checkpoint_kind",
     "foundation_hash",
+    "foundation_path",
     "load_adapters",
     "load_checkpoint",
     "load_foundation",
@@ -92,6 +94,8 @@ _BLOCK = re.compile(r"(?:backbone\.)?blocks\.(\d+)\.")
 _UNUSED_OSTRACK = (r"backbone\.cls_token", r"backbone\.pos_embed", r"(backbone\.)?norm1\.(weight|bias)")
 _UNUSED_PUBLISHED = (*_UNUSED_OSTRACK, r"backbone\.blocks\.\d+\.highfuseadapter[12]\.obj_fuse\.gamma[12]")
 _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
+_LAYER_SCALE = {"ls1": "attn.proj", "ls2": "mlp.fc2"}  # timm's name: the layer before it
+TIMM = "timm:"
 
 
 def load_published(
@@ -133,6 +137,40 @@ def _to_published(name: str) -> str:
     return _HEAD_BLOCK.sub(
         lambda m: f"box_head.conv{int(m[2]) + 1}_{m[1]}.{0 if m[3] == 'conv' else 1}.", name, count=1
     )
+
+
+def foundation_path(name: str) -> Path:
+    """Find the file that `model.foundation` names; a ViT of timm's is fetched when it is asked for the first time.
+
+    Args:
+        name: a path, relative to the project, or `timm:` and a model with weights, such as
+            `timm:vit_base_patch16_224.mae`; it is kept as `weights/timm/vit_base_patch16_224.mae.safetensors`.
+
+    Raises:
+        WeightsError: there is no such file; timm has no such weights, or can't reach them.
+    """
+    if not name.startswith(TIMM):
+        path = project_path(name)
+        if not path.is_file():
+            raise WeightsError(
+                f"model.foundation: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
+                "model.foundation=FILE, e.g. an OSTrack checkpoint, or timm:MODEL"
+            )
+        return path
+    model = name.removeprefix(TIMM)
+    path = project_path(f"weights/timm/{PurePath(model).name}.safetensors")
+    if not path.is_file():
+        import timm  # here, because it is needed once and takes a while to start
+
+        try:
+            vit = timm.create_model(model, pretrained=True, num_classes=0)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise WeightsError(
+                f"model.foundation={name}: timm can't give these weights ({error}). Choose one of "
+                f"timm.list_models('vit_*', pretrained=True), or put its file at {path}"
+            ) from error
+        write_tensors(vit.state_dict(), path, {"source": name})
+    return path
 
 
 def load_foundation(
@@ -183,13 +221,23 @@ def load_foundation(
 
 
 def _from_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One position embedding with a class token -> one each for template and search, without it."""
-    position = tensors.get("pos_embed")
+    """Bring a plain ViT into the form of a tracker's backbone.
+
+    One position embedding with a class token becomes one each for template and search, without it; LayerScale is
+    folded into the linear layer before it.
+    """
+    tensors = dict(tensors)
+    for name in [name for name in tensors if name.endswith((".ls1.gamma", ".ls2.gamma"))]:
+        block, scale, _ = name.rsplit(".", 2)
+        gamma = tensors.pop(name)
+        for part, factor in (("weight", gamma.unsqueeze(1)), ("bias", gamma)):
+            layer = f"{block}.{_LAYER_SCALE[scale]}.{part}"
+            tensors[layer] = factor * tensors[layer]
+    position = tensors.pop("pos_embed", None)
     if position is None or position.ndim != 3:
         return tensors
     extra = position.shape[1] - math.isqrt(position.shape[1]) ** 2 if "cls_token" in tensors else 0
-    rest = {name: tensor for name, tensor in tensors.items() if name != "pos_embed"}
-    return {**rest, "pos_embed_z": position[:, extra:], "pos_embed_x": position[:, extra:]}
+    return tensors | {"pos_embed_z": position[:, extra:], "pos_embed_x": position[:, extra:]}
 
 
 def save_foundation(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from patrack.head import CenterHead, decode_boxes
-from patrack.losses import dense_box_losses, focal_loss, gaussian_target, generalized_iou, tracking_loss
+from patrack.losses import dense_box_losses, focal_loss, gaussian_target, tracking_loss
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,16 @@ from patrack.losses import dense_box_losses, focal_loss, gaussian_target, genera
     ],
     ids=["equal", "touching edges", "two apart", "overlapping"],
 )
-def test_generalized_iou(a: list[float], b: list[float], giou: float, iou: float) -> None:
-    got = generalized_iou(torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64))
-    assert [value.item() for value in got] == pytest.approx([giou, iou])
+def test_giou_loss_and_iou_of_the_box(a: list[float], b: list[float], giou: float, iou: float) -> None:
+    corners = torch.tensor([a, b], dtype=torch.float64) / 4  # of a crop with side 4
+    start, size = corners[:, :2], corners[:, 2:] - corners[:, :2]
+    output = {
+        "score_map": torch.full((1, 1, 4, 4), 0.3, dtype=torch.float64),
+        "pred_boxes": torch.cat((start + size / 2, size), dim=1)[:1],
+    }
+    parts = tracking_loss(output, torch.cat((start, size), dim=1)[1:])[1]
+    assert parts["giou"].item() == pytest.approx(1 - giou)
+    assert parts["iou"].item() == pytest.approx(iou)
 
 
 def test_target_peaks_at_the_rounded_centre() -> None:

@@ -8,10 +8,12 @@ import zipfile
 from collections import OrderedDict
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
 from patrack import weights as w
+from patrack.vit import TokenLayout
 from patrack.weights import WeightsError
 from weights_files import foundation_names, make, ostrack, same, state
 
@@ -116,6 +118,37 @@ def test_a_deeper_vit_starts_a_backbone_with_its_first_blocks(tmp_path):
     assert same(state(model), state(source), ["backbone.norm.bias", "backbone.blocks.1.mlp.fc1.weight"])
     with pytest.raises(WeightsError, match=r"unexpected:\n.*blocks\.2\."):
         w.load_foundation(model, tmp_path / "vit.safetensors", resize_position_embeddings=True)
+
+
+def test_a_vit_named_to_timm_is_fetched_once_and_computes_the_same_here(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 8, "depth": 2, "num_heads": 2, "patch_size": 8, "img_size": 32, "init_values": 0.5}
+    vit = timm.models.VisionTransformer(**sizes, num_classes=0).eval()
+    with torch.no_grad():
+        for parameter in vit.parameters():
+            parameter.uniform_(-0.5, 0.5)
+    asked = []
+    monkeypatch.setattr(timm, "create_model", lambda name, **options: asked.append((name, options)) or vit)
+    monkeypatch.setattr(w, "project_path", lambda path: tmp_path / path)
+    paths = [w.foundation_path("timm:vit_tiny.sampled"), w.foundation_path("timm:vit_tiny.sampled")]
+    assert paths == [tmp_path / "weights" / "timm" / "vit_tiny.sampled.safetensors"] * 2
+    assert asked == [("vit_tiny.sampled", {"pretrained": True, "num_classes": 0})]
+
+    model = make(1, streams="rgb", elimination={"layers": []}).eval()
+    w.load_foundation(model, paths[0], resize_position_embeddings=True, backbone_only=True)
+    assert same({"x": vit.pos_embed[:, 1:]}, {"x": model.backbone.pos_embed_x})
+    tokens, layout = torch.rand(3, 20, 8), TokenLayout(2, 4, streams=1)
+    with torch.no_grad():
+        for ours, theirs in zip(model.backbone.blocks, vit.blocks, strict=True):
+            torch.testing.assert_close(ours(tokens, layout)[0], theirs(tokens))
+
+
+@pytest.mark.parametrize("name", ["vit_unheard_of", "vit_base_patch16_224.unheard_of", "../../escaped"])
+def test_weights_that_timm_does_not_have_are_refused_with_a_way_out(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(w, "project_path", lambda path: tmp_path / path)
+    with pytest.raises(WeightsError, match=rf"timm:{name}(.|\n)*list_models"):
+        w.foundation_path(f"timm:{name}")
+    assert not list(tmp_path.rglob("*"))
 
 
 def test_plain_vit_is_no_foundation_for_tracking(tmp_path):
