@@ -7,7 +7,7 @@
 | model, .safetensors | both | `save_model` | `load_checkpoint` |
 | training checkpoint | under "model": what trains (adapters or everything) | the trainer | `load_checkpoint` |
 | OSTrack, .pth.tar | foundation under "net", beside pickled classes of that project | - | `load_foundation` |
-| timm or MAE ViT | backbone without head | `foundation_path("timm:NAME")` | `load_foundation(..., backbone_only=True)` |
+| timm or MAE ViT | backbone without head | `foundation_path` | `load_foundation(..., backbone_only=True)` |
 | published PATrack | foundation, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
 
 Reading never executes code from a file, and is all or nothing: a model is changed only if every tensor fits.
