@@ -11,8 +11,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.synthetic.objects import SHAPES, make_sprite
-from lib.synthetic.textures import color_map, fractal, overlap, paint_polygon, palette, shade, texture
+from lib.synthetic.objects import (
+    SHAPES,
+    color_map,
+    fractal,
+    make_sprite,
+    overlap,
+    paint_polygon,
+    palette,
+    shade,
+    texture,
+)
 
 
 def look_up(table: np.ndarray, color: np.ndarray) -> np.ndarray:

@@ -22,8 +22,7 @@ import numpy as np
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
 from lib.synthetic.pictures import Pictures, SyntheticError
-from lib.synthetic.render import View, render
-from lib.synthetic.scene import MODALITIES, Scene
+from lib.synthetic.scene import MODALITIES, Scene, View, render
 from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
 from patrack.files import atomic_write
 

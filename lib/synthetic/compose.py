@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from lib.synthetic.backgrounds import Background, make_background
-from lib.synthetic.objects import ARTICULATED, SHAPES, Sprite, make_sprite
+from lib.synthetic.objects import ARTICULATED, SHAPES, Sprite, make_sprite, palette
 from lib.synthetic.scene import Actor, Camera, Pose, Scene, bump, make_plan, make_schedules, make_wave
-from lib.synthetic.textures import palette
 
 _CANVAS = 1.5  # background size / view size
 

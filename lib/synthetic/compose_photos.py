@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 
 from lib.synthetic.compose import Builder
-from lib.synthetic.objects import SHAPES, Sprite, make_sprite
-from lib.synthetic.photos import (
+from lib.synthetic.objects import SHAPES, Sprite, make_sprite, palette
+from lib.synthetic.pictures import (
+    Cutout,
+    Pictures,
     adapted,
     cutout_sprite,
     film_sprite,
@@ -23,9 +25,7 @@ from lib.synthetic.photos import (
     photo_sprite,
     region_sprite,
 )
-from lib.synthetic.pictures import Cutout, Pictures
 from lib.synthetic.scene import Actor, Camera, Pose, Scene, make_schedules, make_wave, pick
-from lib.synthetic.textures import palette
 
 _CANVAS = 1.9  # background size / view size
 _GENTLE = 0.5  # share of the RGB failures that are left out: real pictures are hard enough

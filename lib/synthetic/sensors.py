@@ -12,9 +12,8 @@ from typing import cast
 import cv2
 import numpy as np
 
-from lib.synthetic.render import View
-from lib.synthetic.scene import Outage, Scene, make_wave
-from lib.synthetic.textures import fractal, overlap
+from lib.synthetic.objects import fractal, overlap
+from lib.synthetic.scene import Outage, Scene, View, make_wave
 from patrack.modality import DEPTH_LIMIT, OFF_COLOR, ON_COLOR
 
 _TILE = 640
