@@ -19,11 +19,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
+from matplotlib.text import Text
 
 from lib.evaluation import Curve, Evaluation
 from patrack.files import atomic_write
 
-__all__ = ["COLORS", "PLOTS", "Chart", "Look", "curve_chart", "looks", "plot_curves", "radar", "write_plots"]
+__all__ = [
+    "COLORS",
+    "PLOTS",
+    "Chart",
+    "Look",
+    "curve_chart",
+    "looks",
+    "plot_curves",
+    "radar",
+    "save_png",
+    "show_literally",
+    "style_axes",
+    "write_plots",
+]
 
 # File, title and ranking metric by the name of a curve; any other curve goes by its own name.
 PLOTS = {
@@ -54,7 +68,6 @@ PAGE: dict[Any, Any] = {
     "axes.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "patrack",
-    "text.parse_math": False,
 }
 
 
@@ -152,6 +165,7 @@ def plot_curves(
     if legend:
         handles = axes.get_lines()[::-1]
         axes.legend(handles=handles, title=legend, loc="best", fontsize="small", framealpha=0.9, edgecolor="0.8")
+    show_literally(figure)
     return figure
 
 
@@ -213,6 +227,7 @@ def radar(scores: Sequence[Sequence[float]], labels: Sequence[str], size: tuple[
         axes.spines["polar"].set_color("0.88")
         for k in reversed(range(values.shape[1])):
             axes.plot([*angles, angles[0]], [*values[:, k], values[0, k]], **_style(k))
+        show_literally(figure)
         return _inline_svg(figure)
 
 
@@ -223,14 +238,21 @@ def style_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save_png(figure: Figure, path: Path) -> Path:
+def show_literally(figure: Figure) -> None:
+    """Show the texts of a figure as they are: a `$` in somebody's name does not begin a formula."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
+
+
+def save_png(figure: Figure, path: Path, dpi: float = 150) -> Path:
     """Write a figure, whole or not at all, and return its path.
 
     Raises:
         OSError: the file cannot be written.
     """
     with atomic_write(path, mode="wb") as file:
-        figure.savefig(file, format="png", dpi=150)
+        figure.savefig(file, format="png", dpi=dpi)
     return path
 
 

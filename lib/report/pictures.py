@@ -6,7 +6,6 @@ A film strip is a few small frames of a sequence in both modalities, and the box
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from lib.evaluation.ground_truth import GroundTruth
 from patrack.files import atomic_write
 from patrack.modality import PAIRS
 
-__all__ = ["OverlayVideo", "Picture", "Strip", "clear_pictures", "draw_frame", "film_strip", "panels"]
+__all__ = ["OverlayVideo", "Picture", "Strip", "draw_frame", "film_strip", "panels"]
 
 CODEC = cv2.VideoWriter.fourcc(*"mp4v")
 MAX_WIDTH, MIN_WIDTH = 1280, 640  # of a picture of the video, pixels
@@ -161,13 +160,6 @@ class Strip:
     width: int
     height: int
     pictures: list[Picture]
-
-
-def clear_pictures(folder: Path) -> None:
-    """Delete the pictures that an earlier report left in `folder`; anything else stays."""
-    for path in (folder / "images").glob("*.jpg"):
-        if re.fullmatch(r"\d+-\d+-(rgb|x)\.jpg", path.name):
-            path.unlink()
 
 
 def film_strip(

@@ -18,7 +18,7 @@ from lib.datasets import Sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import shows_target
 from lib.evaluation.recordings import RecordingScores, mean_scores
-from lib.report.figures import COLORS
+from lib.report.figures import COLORS, save_png, show_literally
 from lib.report.pictures import panels
 from patrack.files import atomic_write
 
@@ -76,10 +76,7 @@ def write_comparison(
 def markdown(recordings: Iterable[Sequence], scores: Scores, origins: Mapping[str, Iterable[str]]) -> str:
     """Write a table per measure: a row per recording, then means; the best overlap of a row is bold.
 
-    Args:
-        recordings: that were compared.
-        scores: by recording and tracker.
-        origins: what each tracker is, by name.
+    Arguments are those of `write_comparison`.
     """
 
     def row(first: list[str], values: Mapping[str, float], form: Callable[[float], str], notes: dict[str, str]) -> str:
@@ -224,5 +221,5 @@ def write_strip(
     handles += [Line2D([], [], color=colors[name], linewidth=3) for name in scores]
     labels = [f"true box, {recording.name}", *(f"{name}  {score.mean_iou:.3f}" for name, score in scores.items())]
     figure.legend(handles, labels, loc="lower center", ncol=entries, frameon=False, labelcolor=TRUTH, fontsize=11)
-    with atomic_write(path, mode="wb") as file:
-        figure.savefig(file, format="png")
+    show_literally(figure)
+    save_png(figure, path, dpi=figure.dpi)

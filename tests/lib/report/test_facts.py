@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation.ground_truth import GroundTruth
-from lib.report.analysis import find_losses, overlaps, read_speed
+from lib.report.page import find_losses, overlaps, read_speed
 
 A = np.nan
 
