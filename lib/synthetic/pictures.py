@@ -80,8 +80,30 @@ class Pictures:
             raise SyntheticError(f"{path} must be a mapping in which {', '.join(groups)} are lists")
         self.photographs = tuple(name for (name,) in self._names(index["photographs"], "photographs", "file"))
         self.clips = tuple(self._names(index["clips"], "clips", "files"))
-        files = self._names(index["cutouts"], "cutouts", "files")
-        self.cutouts = tuple(self._cutout(names, entry) for names, entry in zip(files, index["cutouts"], strict=True))
+        cutouts = []
+        for names, entry in zip(self._names(index["cutouts"], "cutouts", "files"), index["cutouts"], strict=True):
+            kind, clip = entry.get("kind"), entry.get("clip")
+            if kind not in KINDS:
+                raise SyntheticError(f"{path}: kind must be one of {KINDS}, got {kind!r} for {names[0]!r}")
+            if clip is None:
+                cutouts.append(Cutout(names, kind))
+                continue
+            # An object that moves in a clip: a frame of the clip and a box in it for every picture.
+            frames: list[int] = entry.get("frames") or []
+            boxes: list[list[int]] = entry.get("boxes") or []
+            try:
+                length = len(self.clips[clip]) if clip >= 0 else 0
+                right = len(frames) == len(boxes) == len(names) and all(0 <= k < length for k in frames)
+                right = right and all(len(box) == 4 and min(box[2:]) > 0 for box in boxes)
+            except (TypeError, IndexError):
+                right = False
+            if not right:
+                raise SyntheticError(
+                    f"{path}: {names[0]!r} must have a clip (0 to {len(self.clips) - 1}), and a frame of it and a box "
+                    f"(x, y, w, h) per picture; got clip {clip!r}"
+                )
+            cutouts.append(Cutout(names, kind, clip, tuple(frames), tuple((x, y, w, h) for x, y, w, h in boxes)))
+        self.cutouts = tuple(cutouts)
         self.films = tuple(c for c in self.cutouts if c.clip is not None)
         if not self.photographs or not self.cutouts:
             raise SyntheticError(
@@ -107,27 +129,6 @@ class Pictures:
                     raise SyntheticError(f"{path} lists {name!r}, which is not there")
             listed.append(tuple(names))
         return listed
-
-    def _cutout(self, names: tuple[str, ...], entry: dict[str, Any]) -> Cutout:
-        path, kind, clip = self.folder / INDEX_NAME, entry.get("kind"), entry.get("clip")
-        if kind not in KINDS:
-            raise SyntheticError(f"{path}: kind must be one of {KINDS}, got {kind!r} for {names[0]!r}")
-        if clip is None:
-            return Cutout(names, kind)
-        frames: list[int] = entry.get("frames") or []
-        boxes: list[list[int]] = entry.get("boxes") or []
-        try:
-            length = len(self.clips[clip]) if clip >= 0 else 0
-            right = len(frames) == len(boxes) == len(names) and all(0 <= k < length for k in frames)
-            right = right and all(len(box) == 4 and min(box[2:]) > 0 for box in boxes)
-        except (TypeError, IndexError):
-            right = False
-        if not right:
-            raise SyntheticError(
-                f"{path}: {names[0]!r} must have a clip (0 to {len(self.clips) - 1}), and a frame of it and a box "
-                f"(x, y, w, h) per picture; got clip {clip!r}"
-            )
-        return Cutout(names, kind, clip, tuple(frames), tuple((x, y, w, h) for x, y, w, h in boxes))
 
     def fingerprint(self) -> str:
         """Compute the SHA-256 of the index's groups and of the bytes of every listed file."""

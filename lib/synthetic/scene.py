@@ -365,24 +365,20 @@ class View:
         return self.visible < _VISIBLE_SHARE
 
 
-@dataclass(frozen=True)
-class _Stamp:
-    """An actor's warped sprite at one time: color (h, w, 4) and heat (h, w), uint8, and where they lie in the image."""
-
-    color: np.ndarray
-    heat: np.ndarray | None
-    left: int
-    top: int
-
-
-def _stamp(actor: Actor, camera: Camera, t: int, warm: bool, shape: tuple[int, int] | None) -> _Stamp | None:
-    """Warp an actor's sprite.
+def warp_sprite(
+    actor: Actor, camera: Camera, t: int, warm: bool, shape: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray | None, int, int] | None:
+    """Warp an actor's sprite as the camera sees it at time index `t`.
 
     Args:
         actor, camera, t: what is seen, how and when.
         warm: whether its heat is wanted.
         shape: height and width of the image, to skip an actor outside of it; None: it is never skipped.
+
+    Returns:
+        Color (h, w, 4) and heat (h, w) or None, uint8, and the left and top of both in the image; None if skipped.
     """
+    # Where it lies: turned, sheared and scaled about its center, then leant by the camera's shutter.
     pose = actor.pose
     color = actor.sprite.color[pose.phase[t]]
     h, w = color.shape[:2]
@@ -413,7 +409,7 @@ def _stamp(actor: Actor, camera: Camera, t: int, warm: bool, shape: tuple[int, i
         color = cv2.remap(color, mx, my, cv2.INTER_LINEAR)
         if heat is not None:
             heat = cv2.remap(heat, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _Stamp(color, heat, int(left), int(top))
+    return color, heat, int(left), int(top)
 
 
 def render(scene: Scene, t: int) -> View:
@@ -448,26 +444,27 @@ def render(scene: Scene, t: int) -> View:
     area, contrast, box = 1, 0.0, np.zeros(4)
     for actor in sorted(scene.actors, key=lambda a: -float(a.distance[t])):
         target = actor is scene.actors[0]
-        stamp = _stamp(actor, camera, t, temperature is not None, None if target else shape)
-        if stamp is None:
+        warped = warp_sprite(actor, camera, t, temperature is not None, None if target else shape)
+        if warped is None:
             continue
+        sprite, heat, left, top = warped
         if target:
-            area = max(int((stamp.color[..., 3] > 127).sum()), 1)
-        windows = overlap(stamp.left, stamp.top, stamp.color.shape, shape)
+            area = max(int((sprite[..., 3] > 127).sum()), 1)
+        windows = overlap(left, top, sprite.shape, shape)
         if windows is None:
             continue
         image, part = windows
-        paint = stamp.color[part]
+        paint = sprite[part]
         solid = paint[..., 3] > 127
         before = color[image].copy()
         if actor.painted:  # colors are multiplied by alpha already
             keep = cv2.cvtColor(255 - paint[..., 3], cv2.COLOR_GRAY2BGR)
             color[image] = cv2.add(cv2.multiply(before, keep, scale=1 / 255), np.ascontiguousarray(paint[..., :3]))
-        if actor.sensed and temperature is not None and stamp.heat is not None:
+        if actor.sensed and temperature is not None and heat is not None:
             alpha = paint[..., 3].astype(np.float32) * (1 / 255)
             if target:
                 alpha *= 1 - scene.schedules.crossover[t]
-            warm = actor.temperature + actor.heat_gain * (stamp.heat[part].astype(np.float32) - 128)
+            warm = actor.temperature + actor.heat_gain * (heat[part].astype(np.float32) - 128)
             base = temperature[image].astype(np.float32)
             temperature[image] = np.clip(base + alpha * (warm - base), 0, 255).astype(np.uint8)
         if actor.sensed and distance is not None and reflective is not None:
@@ -477,6 +474,8 @@ def render(scene: Scene, t: int) -> View:
         if not target:
             hidden[image] |= solid & silhouette[image]
             continue
+
+        # The truth: the target's silhouette, box, and contrast with what it covers.
         silhouette[image] = solid
         x, y, w, h = cv2.boundingRect(solid.astype(np.uint8))
         if w and h:
