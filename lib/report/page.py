@@ -252,8 +252,7 @@ def write_report(
     Args:
         evaluation: of at least one tracker.
         folder: made if it is not there; files of an earlier report are replaced.
-        images: gives a sequence with its images, for the film strips.
-        no_images: why there are none.
+        images: gives a sequence with its images, for the film strips; None: there are none, and `no_images` says why.
         shown: number of worst and of best sequences with film strips.
         published: set published numbers beside the measured ones.
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -49,9 +49,8 @@ def draw_frame(
 
     Args:
         frame: (H, W, 6) or (H, W, 3) uint8, RGB then X.
-        box_xywh: (4,), pixels: drawn green.
+        box_xywh, true_box_xywh: (4,), pixels, drawn green and magenta; NaN: none.
         caption: written into the top left corner.
-        true_box_xywh: (4,), pixels: drawn magenta; NaN: none.
         modality: says in which order the colors of X are.
 
     Returns:
@@ -86,10 +85,7 @@ def draw_frame(
 class OverlayVideo:
     """Context manager that writes an MP4 file; it appears under its name when the block ends without an exception.
 
-    Args:
-        path: the .mp4 file; its folder is made.
-        modality: see `draw_frame`.
-        fps: frames per second of the video.
+    The folder of `path` is made; `modality` is as for `draw_frame`.
     """
 
     def __init__(self, path: Path, modality: str, fps: float = 25.0) -> None:
@@ -149,7 +145,7 @@ class Picture:
     files: list[str]
     truth: list[float] | None
     boxes: list[tuple[int, list[float]]]
-    overlaps: dict[int, float] = field(default_factory=dict)
+    overlaps: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -173,8 +169,7 @@ def film_strip(
     """Write the pictures of a sequence and return what to draw over them.
 
     Args:
-        sequence: with its images.
-        truth: its annotation, row by row.
+        sequence, truth: its images, and its annotation row by row.
         boxes: (N, 4) xywh by number of the tracker.
         overlaps: (N,) by number of the tracker, NaN where there is no target.
         folder: of the report; pictures go to `images/` in it.
@@ -205,9 +200,8 @@ def film_strip(
         absent = truth.absent is not None and bool(truth.absent[row])
         placed = [(k, box) for k, its in boxes.items() if (box := _drawable(its[row])) is not None]
         measured = {k: float(values[row]) for k, values in overlaps.items() if not np.isnan(values[row])}
-        pictures.append(
-            Picture(row * step, files, None if absent else _drawable(truth.boxes[0][row]), placed, measured)
-        )
+        true_box = None if absent else _drawable(truth.boxes[0][row])
+        pictures.append(Picture(row * step, files, true_box, placed, measured))
     return Strip(sequence.name, width, height, pictures)
 
 

@@ -46,12 +46,11 @@ def write_comparison(
     origins: Mapping[str, Iterable[str]],
     strips: bool = True,
 ) -> str:
-    """Write `comparison.md`, `comparison.json` and a strip `<recording>.png` each, every file whole or not at all.
+    """Write `comparison.md`, `comparison.json` and, if asked for, a strip `<recording>.png` each.
 
     Args:
-        folder: made if it isn't there.
-        recordings: that were compared.
-        scores: by recording and tracker.
+        folder: made if it isn't there; every file is written whole or not at all.
+        recordings, scores: what was compared, and the scores by recording and tracker.
         origins: what each tracker is, by name.
         strips: draw them.
 
@@ -148,11 +147,7 @@ def to_dict(recordings: Iterable[Sequence], scores: Scores, origins: Mapping[str
 def _means(
     recordings: list[Sequence], scores: Scores, trackers: Iterable[str]
 ) -> list[tuple[str, list[Sequence], dict[str, dict[str, float]]]]:
-    """Average over all recordings; before that over each modality that has several, if there is more than one.
-
-    Returns:
-        Title, recordings, and means by tracker.
-    """
+    """Average over each modality that has several recordings, if there are more, then all: title, recordings, means."""
     kinds = {kind: [r for r in recordings if r.modality == kind] for kind in sorted({r.modality for r in recordings})}
     groups = [(f"mean, {kind}", group) for kind, group in kinds.items() if 1 < len(group) < len(recordings)]
     means = []
@@ -167,13 +162,8 @@ def write_strip(
 ) -> None:
     """Draw some frames of a recording with every tracker's box and the true one, RGB above X, as a PNG file.
 
-    All panels show the same part of the image: the boxes in these frames and some room around them.
-
-    Args:
-        path: the file.
-        recording: its images are read.
-        scores: by tracker.
-        trackers: names in the order of the table, which gives each its color.
+    All panels show the same part of the image: the boxes in these frames and some room around them. The order of
+    `trackers`, that of the table, gives each its color.
 
     Raises:
         FrameError: an image can't be read.

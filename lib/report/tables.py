@@ -54,7 +54,6 @@ class Row:
     """One tracker in the table.
 
     Attributes:
-        tracker: name.
         origin: "measured here", "quoted" or, for a tracker without any known value, "not known".
         values: percent by metric; None: missing. Never NaN.
         venue: where a quoted tracker was published.
@@ -138,8 +137,7 @@ class Comparison:
 
     Attributes:
         dataset: its name.
-        protocol: variant of the rules that the measured rows follow.
-        title: whose rules those are.
+        protocol, title: variant of the rules that the measured rows follow, and whose rules those are.
         metrics: columns.
         rows: best first by the benchmark's main metric.
         sources: description of every source that a row names.
@@ -171,16 +169,14 @@ def primary_metric(metrics: Mapping[str, object] | tuple[str, ...]) -> str:
 
 
 def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
-    """Make the table of an evaluation.
-
-    Args:
-        evaluation: of at least one tracker.
-        published: add the published numbers of the benchmark.
+    """Make the table of an evaluation of at least one tracker; `published` adds the published numbers.
 
     Returns:
         Rows ordered by the main metric, missing values last.
     """
     metrics = tuple(next(iter(evaluation.trackers.values())).metrics)
+
+    # Measured rows, with those that could not be scored, then published ones.
     measured, rows = "measured here", []
     for scores in evaluation.trackers.values():
         found = {metric: scores.metrics.get(metric, math.nan) for metric in metrics}
@@ -207,6 +203,8 @@ def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
+
+    # What stands below the table. Sources are those of the rows, and those that a note on a published row names.
     named = {name for row in rows for name in row.sources}
     named |= {name for name in library.sources for row in rows if row.origin != measured and name in row.note}
     notes = [f"ground truth of the measured rows: {evaluation.ground_truth}"]
@@ -222,11 +220,7 @@ def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
 
 
 def render(comparison: Comparison, form: str) -> str:
-    """Write the table as text.
-
-    Args:
-        comparison: what to write.
-        form: a key of `FORMATS`.
+    """Write the table as text in one of the `FORMATS`.
 
     Raises:
         ValueError: for another form.
@@ -361,12 +355,7 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str:
     """Write all that a reader needs to quote the numbers: rules, data, scores, formats, and what was left out.
 
-    Args:
-        evaluation: of at least one tracker.
-        attributes: add a table per tracker.
-
-    Returns:
-        Text of several lines.
+    `attributes` adds a table per tracker, of which there is at least one.
     """
     trackers, total = list(evaluation.trackers.values()), len(evaluation.frames)
     metrics = list(trackers[0].metrics)
@@ -409,22 +398,11 @@ def attribute_table(scores: TrackerScores) -> str:
 
 
 def format_table(rows: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
-    r"""Align columns: those named to the left, the others to the right.
-
-    Args:
-        rows: the header first; all of the same length.
-        left: numbers of the columns with words.
-
-    Returns:
-        Lines joined by `\n`, without blanks at their ends.
-    """
+    """Align the columns of rows of one length, those of the numbers in `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(width) if k in left else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = [cell.ljust(widths[k]) if k in left else cell.rjust(widths[k]) for k, cell in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
 
@@ -450,11 +428,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
 
 
 def evaluate_options(args: argparse.Namespace) -> Evaluation:
-    """Score what the options name.
-
-    Raises:
-        EvaluationError, ValueError, OSError: see `lib.evaluation.evaluate`.
-    """
+    """Score what the options name, as `lib.evaluation.evaluate` does."""
     return evaluate(
         args.dataset,
         parse_results(args.results),
