@@ -199,7 +199,7 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
 
 
 def sequence_names(args: argparse.Namespace, config: Config, dataset: str) -> list[str]:
-    """Lists the sequences that are scored."""
+    """The sequences that are scored."""
     root = datasets.resolve_data_root(args.data_root, config.data.root)
     return [sequence.name for sequence in datasets.load(dataset, args.split, None, root)[: args.sequences]]
 

@@ -269,7 +269,7 @@ class Gathering:
                       "frames": [k for _, _, k in film], "boxes": boxes}  # fmt: skip
 
     def finish(self) -> None:
-        """Write the index: the folder is complete."""
+        """Write the index, with which the folder is complete."""
         with atomic_write(self.folder / INDEX_NAME) as file:
             file.write(json.dumps({"version": 1, **self.index}, indent=1) + "\n")
 
