@@ -74,7 +74,7 @@ class Run:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parses the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
@@ -110,11 +110,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def read_plan(args: argparse.Namespace) -> Plan:
-    """Puts the YAML file and the command line together, which goes first.
+    """Put the YAML file and the command line together, which goes first.
 
     Raises:
         ValueError: a key that is unknown, or a variant that is not there or can't be the name of a folder.
     """
+    # What is varied, and what it is scored on.
     content: dict[str, Any] = {}
     if args.variants:
         content = yaml.safe_load(args.variants.read_text(encoding="utf-8"))
@@ -128,6 +129,8 @@ def read_plan(args: argparse.Namespace) -> Plan:
         raise ValueError("no experiment to vary: give --experiment NAME, e.g. rgbt_tiny")
     if args.dataset:
         experiments = dict.fromkeys(experiments, args.dataset)
+
+    # The variants; their names become folders.
     variants = {**(content.get("variants") or {}), **{name: settings for name, *settings in args.variant}}
     if unknown := [name for name in args.only if name not in variants]:
         raise ValueError(f"unknown variants {', '.join(unknown)}; there are {', '.join(variants)}")
@@ -144,7 +147,7 @@ def read_plan(args: argparse.Namespace) -> Plan:
 
 
 def runs_of(plan: Plan, experiment: str, output: Path) -> list[Run]:
-    """Lists the runs of one experiment; untrained variants have one, whatever the seeds.
+    """List the runs of one experiment; untrained variants have one, whatever the seeds.
 
     Raises:
         ConfigError: a setting that can't be used.
@@ -162,17 +165,20 @@ def runs_of(plan: Plan, experiment: str, output: Path) -> list[Run]:
 
 
 def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | None, run: Run) -> None:
-    """Trains a run, if it is not finished, and tracks the data set with it; its log lies in OUTPUT/logs.
+    """Train a run, if it is not finished, and track the data set with it; its log lies in OUTPUT/logs.
 
     Raises:
         ValueError: the folder holds a run with other settings.
         subprocess.CalledProcessError: a command failed.
     """
+    # A run that is there must be the one that is asked for.
     manifest = read_manifest(run.folder)
     if "config" in manifest:
         before = Config.model_validate(manifest["config"]).model_dump(mode="json")
         if lines := config_differences(before, run.config.model_dump(mode="json")).values():
             raise ValueError(f"{run.folder} holds a run with other settings:\n  " + "\n  ".join(lines))
+
+    # The commands: training, if it isn't finished, and tracking, which goes on by itself.
     common = ["--config", experiment, "--seed", str(run.seed)]
     for option, value in (("--data-root", args.data_root), ("--device", args.device)):
         common += [option, value] if value else []
@@ -190,6 +196,7 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
         places = ["--dataset", dataset, "--split", args.split, "--output", str(run.results), *checkpoint]
         names = ["--sequences", *sequence_names(args, run.config, dataset)] if args.sequences else []
         commands.append(["test.py", *common, *places, *run.overrides, *names])
+
     log = args.output / "logs" / f"{run.config.name}-{run.variant}-{run.seed}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
@@ -205,7 +212,7 @@ def sequence_names(args: argparse.Namespace, config: Config, dataset: str) -> li
 
 
 def collect(args: argparse.Namespace, dataset: str | None, runs: list[Run]) -> tuple[Values, Evaluation | None]:
-    """Collects what finished runs of one experiment have reached: value by variant, metric and seed; scores results.
+    """Collect what finished runs of one experiment have reached: value by variant, metric and seed; score results.
 
     Raises:
         ValueError: result files that can't be scored, such as those of a sequence that is not finished.
@@ -232,13 +239,13 @@ def collect(args: argparse.Namespace, dataset: str | None, runs: list[Run]) -> t
 
 
 def average(values: dict[int, float]) -> dict[str, Any]:
-    """Returns mean, sample standard deviation (None for one seed) and values of the seeds."""
+    """Compute mean, sample standard deviation (None for one seed) and values of the seeds."""
     spread = statistics.stdev(values.values()) if len(values) > 1 else None
     return {"mean": statistics.fmean(values.values()), "sd": spread, "values": values}
 
 
 def table(experiment: str, values: Values, evaluation: Evaluation | None) -> tuple[str, dict[str, Any]]:
-    """Makes the table of one experiment.
+    """Make the table of one experiment.
 
     Returns:
         Markdown, a row per variant and a column per metric; the same numbers by variant, for JSON.
@@ -271,7 +278,7 @@ def table(experiment: str, values: Values, evaluation: Evaluation | None) -> tup
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what is missing, then scores and writes the tables; returns the number of runs that failed.
+    """Run what is missing, then score and write the tables; return the number of runs that failed.
 
     Raises:
         ValueError, OSError: something can't be used, or the results can't be scored.

@@ -123,12 +123,13 @@ def solid_parts(mask: np.ndarray, low: float, high: float) -> list[np.ndarray]:
 
 def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
     """Find compact parts of a photograph of about one color: masks (H, W) bool, at most `most`, largest first."""
+    # Flatten a small copy, then flood it from the points of a grid.
     height, width = image.shape[:2]
     scale = 360 / max(height, width)
     small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     flat = cv2.pyrMeanShiftFiltering(small, 8, 22)
     area = small.shape[0] * small.shape[1]
-    done = np.zeros((small.shape[0] + 2, small.shape[1] + 2), np.uint8)
+    done = np.zeros((small.shape[0] + 2, small.shape[1] + 2), np.uint8)  # with the border that floodFill wants
     masks = []
     rows, columns = np.meshgrid(np.linspace(0.08, 0.92, 12), np.linspace(0.08, 0.92, 12), indexing="ij")
     for v, u in zip(rows.ravel(), columns.ravel(), strict=True):
@@ -141,10 +142,12 @@ def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
         done = np.maximum(done, (flood != done).astype(np.uint8))
         mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-        for part in solid_parts(mask, 0.004 * area, 0.25 * area)[:1]:
+        for part in solid_parts(mask, 0.004 * area, 0.25 * area)[:1]:  # kept if it fills most of its convex hull
             contour = cv2.findContours(part.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0][0]
             if part.sum() > 0.62 * cv2.contourArea(cv2.convexHull(contour)):
                 masks.append(part)
+
+    # The largest ones in full size, with a smooth edge.
     masks.sort(key=lambda m: -int(m.sum()))
     smooth = (cv2.GaussianBlur(cv2.resize(m.astype(np.float32), (width, height)), (0, 0), 3) for m in masks[:most])
     return [m > 0.5 for m in smooth]
@@ -168,6 +171,7 @@ def moving_things(
     height, width = still.shape[:2]
     tracks: list[list[tuple[int, np.ndarray]]] = []
     for k, frame in enumerate(frames):
+        # What differs from the empty picture, as solid parts that don't touch the border.
         change = cv2.GaussianBlur(cv2.absdiff(frame, still), (0, 0), 1).max(axis=2) > 26
         change = cv2.morphologyEx(change.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         change = cv2.morphologyEx(change, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
@@ -175,6 +179,7 @@ def moving_things(
             x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
             if x <= 2 or y <= 2 or x + w >= width - 2 or y + h >= height - 2:
                 continue
+            # It goes on with the track whose last mask, in the frame before, has about this place and size.
             near = cv2.dilate(mask.astype(np.uint8), np.ones((GROWTH, GROWTH), np.uint8)).astype(bool)
             for track in tracks:
                 last, before = track[-1]
@@ -262,6 +267,8 @@ class Gathering:
         names = [self.write(f"cutouts/{stem}/{n:03d}.png", picture) for n, (picture, _, _) in enumerate(kept)]
         entry: dict[str, Any] = {"files": names, "source": source, "kind": kind}
         self.index["cutouts"].append(entry)
+
+        # An object that is long enough in its clip can be shown as it was filmed, at the clip's size.
         film = [(name, box, k) for name, (_, box, k) in zip(names, kept, strict=True) if 0 <= k < CLIP_FRAMES]
         if len(film) >= 12:
             boxes = [[max(round(v * CLIP_WIDTH / width), 1) for v in box] for _, box, _ in film]
@@ -357,6 +364,7 @@ def add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
         frames = read_video(path, step)
         for k in range(0, len(frames), max(1, len(frames) // 3)):
             g.photograph("opencv-doc", f"{name}_{k}", frames[k], 0)
+        # Parts of it as clips; `still` is what the camera sees when nothing moves.
         still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
         for start in range(0, len(frames) - CLIP_FRAMES, 2 * CLIP_FRAMES):
             part, stem = frames[start : start + CLIP_FRAMES], f"{name}_{start}"

@@ -49,7 +49,7 @@ VARIANTS = (RGB, RECORDED, *(f"x-{kind}" for kind in SUBSTITUTES), RGB_BLACK)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parses the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")
@@ -88,7 +88,7 @@ def mask_name(stream: str, share: float) -> str:
 
 
 def track_masks(args: argparse.Namespace, config: Config, sequences: list[datasets.Sequence]) -> dict[str, Path]:
-    """Writes masks and tracks with them; returns the folder of results by the name of the mask."""
+    """Write masks and track with them; return the folder of results by the name of the mask."""
     # here, so that --help answers at once
     from lib.distributed import usable_device
     from lib.inference.runner import Weights, track_dataset
@@ -124,7 +124,7 @@ def track_masks(args: argparse.Namespace, config: Config, sequences: list[datase
 
 
 def missing_table(evaluation: Evaluation, streams: list[str], shares: list[float]) -> str:
-    """Makes Markdown: a row per stream and share, a column per metric."""
+    """Make Markdown: a row per stream and share, a column per metric."""
     metrics = list(next(iter(evaluation.trackers.values())).metrics)
     lines = [f"| missing | share | {' | '.join(metrics)} |", "| --- |" + " --: |" * (len(metrics) + 1)]
     for stream in streams:
@@ -182,7 +182,7 @@ class Changed:
 
 
 def track_variants(args: argparse.Namespace, config: Config, sequences: list[datasets.Sequence]) -> dict[str, Path]:
-    """Tracks with every variant; returns the folder of results by its name."""
+    """Track with every variant; return the folder of results by its name."""
     # here, so that --help answers at once
     from lib.distributed import usable_device
     from lib.inference.results import claim
@@ -219,7 +219,7 @@ def track_variants(args: argparse.Namespace, config: Config, sequences: list[dat
 
 
 def fusion_table(evaluation: Evaluation) -> str:
-    """Makes Markdown: a row per variant, a column per metric, and the main one's difference to RGB alone."""
+    """Make Markdown: a row per variant, a column per metric, and the main one's difference to RGB alone."""
     metrics, main = list(evaluation.trackers[RGB].metrics), main_metric(evaluation)
     lines = [f"| streams | {' | '.join(metrics)} | {main} - RGB alone |", "| --- |" + " --: |" * (len(metrics) + 1)]
     for variant in VARIANTS:
@@ -240,7 +240,7 @@ def main_metric(evaluation: Evaluation) -> str:
 
 
 def run(args: argparse.Namespace) -> str:
-    """Tracks, scores and writes everything; returns the table.
+    """Track, score and write everything; return the table.
 
     Raises:
         ValueError, OSError, RuntimeError: something can't be used, or a sequence can't be tracked.

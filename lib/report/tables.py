@@ -103,6 +103,7 @@ def parse_published(text: str) -> Published:
     for dataset, table in content["tables"].items():
         metrics, rows = table["metrics"], []
         for row in table["rows"]:
+            # every value a percentage of a known metric, from a known source
             where = f"published numbers, {dataset}, {row.get('tracker')}"
             values = {key: value for key, value in row.items() if key not in words}
             others = row.get("also", [])

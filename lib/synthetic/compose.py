@@ -216,6 +216,8 @@ class _DrawnScene(Builder):
         scale = np.stack([relative * self.squeeze(0.4, 40), relative], -1)
         # from within arm's reach to across a hall, near as often as far
         distance = float(np.exp(rng.uniform(np.log(450), np.log(4500)))) / np.exp(log_scale - log_scale.mean())
+
+        # Mostly warmer than the place, now and then colder.
         self.warm = float(np.median(self.background.temperature))
         difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
         temperature = float(np.clip(self.warm + difference, 8, 240))
