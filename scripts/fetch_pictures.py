@@ -154,13 +154,13 @@ def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
 
 
 def moving_things(
-    frames: Sequence[np.ndarray], smallest: float = 0.0012, largest: float = 0.2, still: np.ndarray | None = None
+    frames: Sequence[np.ndarray], smallest: float = 0.0012, still: np.ndarray | None = None
 ) -> list[list[tuple[int, np.ndarray]]]:
     """Follow things that move before a camera that stands still.
 
     Args:
         frames: (H, W, 3) uint8 pictures in order.
-        smallest, largest: area of a thing as a share of the picture.
+        smallest: area of a thing as a share of the picture; the largest is 0.2.
         still: the picture without them (H, W, 3) uint8; None: the median of the frames.
 
     Returns:
@@ -175,7 +175,7 @@ def moving_things(
         change = cv2.GaussianBlur(cv2.absdiff(frame, still), (0, 0), 1).max(axis=2) > 26
         change = cv2.morphologyEx(change.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         change = cv2.morphologyEx(change, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-        for mask in solid_parts(change, smallest * height * width, largest * height * width):
+        for mask in solid_parts(change, smallest * height * width, 0.2 * height * width):
             x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
             if x <= 2 or y <= 2 or x + w >= width - 2 or y + h >= height - 2:
                 continue

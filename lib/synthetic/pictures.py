@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +159,7 @@ def _decode(path: Path, flags: int) -> np.ndarray:
     return image
 
 
-@lru_cache(maxsize=96)
-def _color(path: Path) -> np.ndarray:
-    return _decode(path, cv2.IMREAD_COLOR)
+_color = lru_cache(maxsize=96)(partial(_decode, flags=cv2.IMREAD_COLOR))
 
 
 @lru_cache(maxsize=256)
@@ -385,27 +383,28 @@ def photograph(pictures: Pictures, rng: np.random.Generator, height: int, width:
     return _place(rng, cv2.LUT(albedo, _tone_table(rng)))
 
 
-def _playing(rng: np.random.Generator, length: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Play `length` frames, at their own pace or slower, at `count` times: the frames used, and an index into them."""
-    pace, start = rng.choice([1.0, 1.0, 0.5]), int(rng.integers(length))
-    return np.unique(forth_and_back(start + np.floor(pace * np.arange(count)), length), return_inverse=True)
+def _play(
+    pictures: Pictures, rng: np.random.Generator, files: Sequence[str], count: int, mirror: bool = False
+) -> tuple[Background, list[int]]:
+    """A place that plays its pictures, at their own pace or slower, over `count` times; and which of them it uses."""
+    pace, start = rng.choice([1.0, 1.0, 0.5]), int(rng.integers(len(files)))
+    order = forth_and_back(start + np.floor(pace * np.arange(count)), len(files))
+    used, playing = np.unique(order, return_inverse=True)
+    tones, mirrored = _tone_table(rng, 0.7), mirror and rng.random() < 0.5
+    frames = [cv2.LUT(pictures.photograph(files[k]), tones) for k in used]
+    if mirrored:
+        frames = [np.ascontiguousarray(frame[:, ::-1]) for frame in frames]
+    b = _place(rng, frames[0])
+    b.frames, b.playing = tuple(frames), playing
+    return b, used.tolist()
 
 
 def clip(pictures: Pictures, rng: np.random.Generator, height: int, width: int, count: int) -> Background:
     """A clip that plays."""
     if not pictures.clips:
         return photograph(pictures, rng, height, width, count)
-    files = pictures.clips[rng.integers(len(pictures.clips))]
-    used, playing = _playing(rng, len(files), count)
-    table, mirrored = _tone_table(rng, 0.7), rng.random() < 0.5
-    frames = []
-    for k in used:
-        frame = cv2.LUT(pictures.photograph(files[k]), table)
-        frames.append(np.ascontiguousarray(frame[:, ::-1]) if mirrored else frame)
-    h, w = frames[0].shape[:2]
-    b = _place(rng, frames[0])
-    b.frames, b.playing = tuple(frames), playing
-    b.scale = max(width / w, height / h) * float(rng.uniform(0.7, 1.1))
+    b, _ = _play(pictures, rng, pictures.clips[rng.integers(len(pictures.clips))], count, mirror=True)
+    b.scale = max(width / b.shape[1], height / b.shape[0]) * float(rng.uniform(0.7, 1.1))
     return b
 
 
@@ -415,13 +414,8 @@ def make_film(pictures: Pictures, rng: np.random.Generator, film: Cutout, count:
     Returns:
         The place, and which of the thing's pictures belongs to each of the place's `frames`.
     """
-    used, playing = _playing(rng, len(film.frames), count)
     assert film.clip is not None
-    files, table = pictures.clips[film.clip], _tone_table(rng, 0.7)
-    frames = [cv2.LUT(pictures.photograph(files[film.frames[k]]), table) for k in used]
-    b = _place(rng, frames[0])
-    b.frames, b.playing = tuple(frames), playing
-    return b, [int(k) for k in used]
+    return _play(pictures, rng, [pictures.clips[film.clip][k] for k in film.frames], count)
 
 
 def table(pictures: Pictures, rng: np.random.Generator, height: int, width: int, count: int) -> Background:
