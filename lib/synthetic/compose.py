@@ -136,9 +136,7 @@ class Builder:
     def growth(self, probability: float, largest: float) -> tuple[np.ndarray, np.ndarray]:
         """Draw how the target comes nearer and goes away.
 
-        Args:
-            probability: of a change of scale worth an attribute.
-            largest: change of the scale's logarithm.
+        With the given probability its scale changes enough for an attribute, its logarithm by `largest` at most.
 
         Returns:
             (T,) the scale's logarithm, at most 0, and the scale in the image, at most 1: the camera zooms, too.
@@ -302,14 +300,7 @@ class _DrawnScene(Builder):
 
 
 def make_scene(rng: np.random.Generator, modality: str, length: int, width: int, height: int) -> Scene:
-    """Draw one scene.
-
-    Args:
-        rng: decides everything.
-        modality: rgbt, rgbd or rgbe; which failures can occur.
-        length: frames.
-        width, height: of the view, pixels.
-    """
+    """Draw one scene of `length` frames; the view is width x height pixels, the modality says what can fail."""
     scene = _DrawnScene(rng, modality, length, width, height)
     scene.background = make_background(rng, int(height * _CANVAS), int(width * _CANVAS))
     scene.add_target()

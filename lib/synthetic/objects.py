@@ -62,12 +62,7 @@ def shade(image: np.ndarray, light: np.ndarray) -> np.ndarray:
 
 
 def paint_polygon(image: np.ndarray, points: np.ndarray, fill: np.ndarray) -> tuple[Window, np.ndarray]:
-    """Fill a polygon in place.
-
-    Args:
-        image: (H, W, 3) uint8.
-        points: (n, 2) pixels.
-        fill: a color (3,), or a texture (h, w, 3) that is stretched over the polygon.
+    """Fill a polygon (n, 2), pixels, of an image (H, W, 3) in place with a color (3,) or a texture (h, w, 3).
 
     Returns:
         The polygon's bounding window in the image and which of its pixels were painted, for other layers.
@@ -496,10 +491,10 @@ def aircraft(p: _Painter, phase: float) -> None:
 
 
 def make_sprite(seed: int, kind: str, size: float, colors: np.ndarray, still: bool = False) -> Sprite:
-    """Draw one object.
+    """Draw one object; two calls with the same arguments give the same one.
 
     Args:
-        seed: decides every detail; two calls with the same arguments give the same object.
+        seed: decides every detail.
         kind: a name of `SHAPES`.
         size: sqrt(width * height) of the drawing, pixels.
         colors: (n, 3) uint8 palette.

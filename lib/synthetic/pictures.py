@@ -223,12 +223,10 @@ def _resized(image: np.ndarray, width: float, height: float) -> np.ndarray:
 def cutout_sprite(
     pictures: Pictures, rng: np.random.Generator, cutout: Cutout, size: float, stretch: float = 1.0, most: int = 24
 ) -> Sprite:
-    """A cut-out object, mirrored or not.
+    """A cut-out object, mirrored or not, in some light.
 
     Args:
-        pictures: where it comes from.
-        rng: decides which of its pictures are played, and in what light.
-        cutout: the object.
+        pictures, rng, cutout: where it comes from, chance, and the object.
         size: sqrt(width * height) of its first picture in the sprite, pixels.
         stretch: width / height is multiplied by this.
         most: no more than so many of its pictures, consecutive ones.

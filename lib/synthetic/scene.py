@@ -43,16 +43,10 @@ def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
 
 
 def make_wave(rng: np.random.Generator, period: float, time: np.ndarray, count: int = 3) -> np.ndarray:
-    """Draw a random smooth motion, a sum of sines.
-
-    Args:
-        rng: decides the sines.
-        period: of the slowest sine, about, frames.
-        time: (T,) frames at which the values are wanted.
-        count: how many sines.
+    """Draw a random smooth motion, a sum of `count` sines, the slowest with about the given period (frames).
 
     Returns:
-        (T,) float64 in [-1, 1].
+        Values in [-1, 1] at the given times, (T,) float64.
     """
     weight = rng.uniform(0.5, 1, count) * 0.55 ** np.arange(count)
     periods = period * rng.uniform(0.7, 1.3, count) / (1 + 0.9 * np.arange(count))
