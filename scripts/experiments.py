@@ -45,19 +45,12 @@ Values = dict[str, dict[str, dict[int, float]]]  # by variant, metric and seed
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs that are asked for.
+    """The runs that are asked for."""
 
-    Attributes:
-        experiments: name -> data set that it is scored on, or None: by the validation IoU alone.
-        seeds: of every trained variant.
-        settings: of all variants.
-        variants: name -> its settings, maybe with the word "untrained".
-    """
-
-    experiments: dict[str, str | None]
-    seeds: list[int]
-    settings: list[str]
-    variants: dict[str, list[str]]
+    experiments: dict[str, str | None]  # name -> data set that it is scored on, or None: by the validation IoU alone
+    seeds: list[int]  # of every trained variant
+    settings: list[str]  # of all variants
+    variants: dict[str, list[str]]  # name -> its settings, maybe with the word "untrained"
 
 
 @dataclass(frozen=True)

@@ -81,24 +81,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves for a page.
-
-    Attributes:
-        title, metric: of the chart, and that ranks the trackers.
-        svg: the drawing.
-        area: left, right, top and bottom of the axes in percent of the drawing.
-        end: greatest x.
-        ranking: number of each tracker and its score in percent, as text, best first.
-        data: what the reading under the pointer needs: x values, and y values by tracker number; empty if the curves
-            don't share their x values.
-    """
+    """Curves for a page."""
 
     title: str
-    metric: str
-    svg: str
-    area: tuple[float, ...]
-    end: float
-    ranking: list[tuple[int, str]]
+    metric: str  # that ranks the trackers
+    svg: str  # the drawing
+    area: tuple[float, ...]  # left, right, top and bottom of the axes in percent of the drawing
+    end: float  # greatest x
+    ranking: list[tuple[int, str]]  # number of each tracker and its score in percent, as text, best first
+    # what the reading under the pointer needs: x values, and y values by tracker number; empty if the curves don't
+    # share their x values
     data: dict[str, Any]
 
 

@@ -53,27 +53,16 @@ TIME_FILES = {"ours": "{seq}_times.txt", "VOT": "{seq}/{seq}_time.value"}
 
 @dataclass
 class Losses:
-    """Failures of one tracker, on one sequence or summed over many.
+    """Failures of one tracker, on one sequence or summed over many."""
 
-    Attributes:
-        frames: with a target, the first left out.
-        lost_frames: of those, between the start of a failure and finding the target again.
-        failures: runs of `GRACE` frames or more with overlap <= `LOST`.
-        found_again: failures after which an overlap >= `AGAIN` was reached.
-        delays: frames from the start of each such failure until then.
-        returns: times that the target comes back after having been absent.
-        caught: returns after which an overlap >= `AGAIN` was reached within `GRACE` frames.
-        failed_sequences: sequences with a failure.
-    """
-
-    frames: int = 0
-    lost_frames: int = 0
-    failures: int = 0
-    found_again: int = 0
-    delays: list[int] = field(default_factory=list)
-    returns: int = 0
-    caught: int = 0
-    failed_sequences: int = 0
+    frames: int = 0  # with a target, the first left out
+    lost_frames: int = 0  # of those, between the start of a failure and finding the target again
+    failures: int = 0  # runs of `GRACE` frames or more with overlap <= `LOST`
+    found_again: int = 0  # failures after which an overlap >= `AGAIN` was reached
+    delays: list[int] = field(default_factory=list)  # frames from the start of each such failure until then
+    returns: int = 0  # times that the target comes back after having been absent
+    caught: int = 0  # returns after which an overlap >= `AGAIN` was reached within `GRACE` frames
+    failed_sequences: int = 0  # sequences with a failure
 
     @property
     def delay(self) -> float | None:
@@ -140,23 +129,14 @@ def find_losses(overlap: np.ndarray) -> Losses:
 
 @dataclass(frozen=True)
 class Speed:
-    """Time in the tracker, without reading images.
+    """Time in the tracker, without reading images."""
 
-    Attributes:
-        fps: frames per second over all frames but the first of each sequence.
-        median: of the time per frame, milliseconds.
-        slowest: 95 % of the frames take at most this, milliseconds.
-        sequences: number of sequences with times.
-        device: what it ran on, as `run.json` says; empty if unknown.
-        note: what is wrong with the files; empty if nothing is.
-    """
-
-    fps: float | None = None
-    median: float | None = None
-    slowest: float | None = None
-    sequences: int = 0
-    device: str = ""
-    note: str = ""
+    fps: float | None = None  # frames per second over all frames but the first of each sequence
+    median: float | None = None  # of the time per frame, milliseconds
+    slowest: float | None = None  # 95 % of the frames take at most this, milliseconds
+    sequences: int = 0  # number of sequences with times
+    device: str = ""  # what it ran on, as `run.json` says; empty if unknown
+    note: str = ""  # what is wrong with the files; empty if nothing is
 
 
 def read_speed(source: str, truth: Mapping[str, GroundTruth]) -> Speed:

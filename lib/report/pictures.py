@@ -131,21 +131,13 @@ class OverlayVideo:
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame of a strip.
+    """One frame of a strip."""
 
-    Attributes:
-        frame: number in the sequence, from 0.
-        files: name of the picture per modality, relative to the report.
-        truth: true box x, y, w, h in pixels of the full image; None: no target.
-        boxes: number of the tracker and its box; trackers without one are left out.
-        overlaps: number of the tracker and its overlap with the true box; empty without a target.
-    """
-
-    frame: int
-    files: list[str]
-    truth: list[float] | None
-    boxes: list[tuple[int, list[float]]]
-    overlaps: dict[int, float]
+    frame: int  # number in the sequence, from 0
+    files: list[str]  # name of the picture per modality, relative to the report
+    truth: list[float] | None  # true box x, y, w, h in pixels of the full image; None: no target
+    boxes: list[tuple[int, list[float]]]  # number of the tracker and its box; trackers without one are left out
+    overlaps: dict[int, float]  # number of the tracker and its overlap with the true box; empty without a target
 
 
 @dataclass(frozen=True)

@@ -42,16 +42,11 @@ _X_SENSORS: dict[str, type[ThermalSensor] | type[DepthSensor] | type[EventSensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders and file names of one modality pair.
+    """Folders and file names of one modality pair."""
 
-    Attributes:
-        folders: split -> folder of its sequences, below the root.
-        lists: split -> list file, below the root.
-        rgb, x: image path in a sequence, with the zero-based frame number `k`.
-    """
-
-    folders: dict[str, str]
-    lists: dict[str, str]
+    folders: dict[str, str]  # split -> folder of its sequences, below the root
+    lists: dict[str, str]  # split -> list file, below the root
+    # image paths in a sequence, with the frame number from 0, `k`, or from 1, `n`
     rgb: str
     x: str
 

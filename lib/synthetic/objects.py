@@ -233,14 +233,10 @@ _PHASES = 6
 
 @dataclass(frozen=True)
 class Sprite:
-    """One object at every phase of its movement.
+    """One object at every phase of its movement."""
 
-    Attributes:
-        color: per phase (h, w, 4) uint8, B,G,R multiplied by alpha, and alpha.
-        heat: per phase (h, w) uint8, warmth of the parts, 128 = the object's own temperature; not multiplied by alpha.
-    """
-
-    color: tuple[np.ndarray, ...]
+    color: tuple[np.ndarray, ...]  # per phase (h, w, 4) uint8, B,G,R multiplied by alpha, and alpha
+    # per phase (h, w) uint8, warmth of the parts, 128 = the object's own temperature; not multiplied by alpha
     heat: tuple[np.ndarray, ...]
 
     @property

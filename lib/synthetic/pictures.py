@@ -32,21 +32,13 @@ class SyntheticError(ValueError):
 
 @dataclass(frozen=True)
 class Cutout:
-    """An object with transparent surroundings: its pictures in order (one, if it was photographed once).
+    """An object with transparent surroundings: its pictures in order (one, if it was photographed once)."""
 
-    Attributes:
-        files: file names, in order.
-        kind: of `KINDS`.
-        clip: index of the clip that it was cut out of, or None.
-        frames: per picture, the clip's frame that shows it.
-        boxes: per picture, where in that frame it is, xywh in whole pixels.
-    """
-
-    files: tuple[str, ...]
-    kind: str
-    clip: int | None = None
-    frames: tuple[int, ...] = ()
-    boxes: tuple[Box, ...] = ()
+    files: tuple[str, ...]  # file names, in order
+    kind: str  # of `KINDS`
+    clip: int | None = None  # index of the clip that it was cut out of, or None
+    frames: tuple[int, ...] = ()  # per picture, the clip's frame that shows it
+    boxes: tuple[Box, ...] = ()  # per picture, where in that frame it is, xywh in whole pixels
 
 
 class Pictures:

@@ -67,39 +67,25 @@ def bump(time: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Outage:
-    """A stretch of frames in which one stream delivers no picture.
+    """A stretch of frames in which one stream delivers no picture."""
 
-    Attributes:
-        stream: "rgb" or "x".
-        kind: black, frozen (the last picture again) or noise.
-        start, end: first frame of it and first frame after it, from 0.
-    """
-
-    stream: str
-    kind: str
-    start: int
-    end: int
+    stream: str  # "rgb" or "x"
+    kind: str  # black, frozen (the last picture again) or noise
+    start: int  # its first frame, from 0
+    end: int  # the first frame after it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The failures of a sequence.
+    """The failures of a sequence."""
 
-    Attributes:
-        rgb_failure, x_failure: a key of `RGB_FAILURES` or `X_FAILURES`, or None.
-        rgb_window, x_window: when they happen: first frame, last frame and length of the edges, frames.
-        outages: when a stream delivers nothing; never both streams.
-        time_shift: frames that X lags behind RGB; negative if RGB lags behind X.
-        poor_x: whether the X sensor may be so poor that it tells little of the target, throughout.
-    """
-
-    rgb_failure: str | None
-    rgb_window: tuple[float, float, float]
-    x_failure: str | None
+    rgb_failure: str | None  # a key of `RGB_FAILURES`
+    rgb_window: tuple[float, float, float]  # when it happens: first frame, last frame and length of the edges, frames
+    x_failure: str | None  # a key of `X_FAILURES`
     x_window: tuple[float, float, float]
-    outages: tuple[Outage, ...] = ()
-    time_shift: int = 0
-    poor_x: bool = False
+    outages: tuple[Outage, ...] = ()  # when a stream delivers nothing; never both streams
+    time_shift: int = 0  # frames that X lags behind RGB; negative if RGB lags behind X
+    poor_x: bool = False  # whether the X sensor may be so poor that it tells little of the target, throughout
 
     @property
     def attributes(self) -> set[str]:
@@ -154,23 +140,14 @@ def make_plan(rng: np.random.Generator, modality: str, length: int) -> Plan:
 
 @dataclass(frozen=True)
 class Schedules:
-    """Strength of every effect at every time; arrays (T,) float64.
+    """Strength of every effect at every time; arrays (T,) float64."""
 
-    Attributes:
-        gain: light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure.
-        glare: 0…1, brightness of a lamp over the target in RGB.
-        fog: 0…1, share of airlight in RGB.
-        crossover: 0…1, how far the target takes the temperature of what lies behind it.
-        holes: 0…1, share of lost depth pixels near the target.
-        range_noise: depth noise as a multiple of its usual size.
-    """
-
-    gain: np.ndarray
-    glare: np.ndarray
-    fog: np.ndarray
-    crossover: np.ndarray
-    holes: np.ndarray
-    range_noise: np.ndarray
+    gain: np.ndarray  # light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure
+    glare: np.ndarray  # 0…1, brightness of a lamp over the target in RGB
+    fog: np.ndarray  # 0…1, share of airlight in RGB
+    crossover: np.ndarray  # 0…1, how far the target takes the temperature of what lies behind it
+    holes: np.ndarray  # 0…1, share of lost depth pixels near the target
+    range_noise: np.ndarray  # depth noise as a multiple of its usual size
 
 
 def make_schedules(rng: np.random.Generator, plan: Plan, time: np.ndarray) -> Schedules:
@@ -195,20 +172,14 @@ def make_schedules(rng: np.random.Generator, plan: Plan, time: np.ndarray) -> Sc
 
 @dataclass(frozen=True)
 class Camera:
-    """Maps world points w (pixels from the background's center) to the image: zoom * R(angle) w + center + pan.
+    """Maps world points w (pixels from the background's center) to the image: zoom * R(angle) w + center + pan."""
 
-    Attributes:
-        zoom, angle: (T,) float64; radians.
-        pan: (T, 2) pixels.
-        center: (2,) of the image, pixels.
-        skew: (T, 2, 2) distortion of the finished picture about its center by a rolling shutter; None: all rows are
-            exposed at once.
-    """
-
-    zoom: np.ndarray
-    angle: np.ndarray
-    pan: np.ndarray
-    center: np.ndarray
+    zoom: np.ndarray  # (T,) float64
+    angle: np.ndarray  # (T,) float64, radians
+    pan: np.ndarray  # (T, 2) pixels
+    center: np.ndarray  # (2,) of the image, pixels
+    # (T, 2, 2) distortion of the finished picture about its center by a rolling shutter; None: all rows are exposed at
+    # once
     skew: np.ndarray | None = None
 
     def linear(self) -> np.ndarray:
@@ -237,80 +208,52 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """Orientation and shape of an object over time; arrays (T,).
+    """Orientation and shape of an object over time; arrays (T,)."""
 
-    Attributes:
-        angle: radians.
-        shear: of x by y.
-        phase: index of the sprite's phase.
-        warp: phase of a wave-like deformation, radians.
-        warp_amount: its amplitude as a share of the size.
-    """
-
-    angle: np.ndarray
-    shear: np.ndarray
-    phase: np.ndarray
-    warp: np.ndarray
-    warp_amount: float
+    angle: np.ndarray  # radians
+    shear: np.ndarray  # of x by y
+    phase: np.ndarray  # index of the sprite's phase
+    warp: np.ndarray  # phase of a wave-like deformation, radians
+    warp_amount: float  # its amplitude as a share of the size
 
 
 @dataclass(frozen=True)
 class Actor:
-    """An object over time.
+    """An object over time."""
 
-    Attributes:
-        role: target, twin, x_twin, relative, equal, whole, bystander or occluder.
-        position: (T, 2) center in the image, pixels.
-        scale: (T, 2) image pixels per pixel of the sprite in x and y.
-        distance: (T,) millimeters.
-        temperature: sensor level.
-        heat_gain: sensor levels per level of the sprite's heat.
-        reflective: a depth sensor gets no answer from it.
-        painted: False for an object that is in the place's picture already; its silhouette counts all the same.
-        sensed: False if it has no temperature and distance of its own either.
-    """
-
-    role: str
+    role: str  # target, twin, x_twin, relative, equal, whole, bystander or occluder
     sprite: Sprite
-    position: np.ndarray
-    scale: np.ndarray
+    position: np.ndarray  # (T, 2) center in the image, pixels
+    scale: np.ndarray  # (T, 2) image pixels per pixel of the sprite in x and y
     pose: Pose
-    distance: np.ndarray
-    temperature: float
-    heat_gain: float
-    reflective: bool = False
+    distance: np.ndarray  # (T,) millimeters
+    temperature: float  # sensor level
+    heat_gain: float  # sensor levels per level of the sprite's heat
+    reflective: bool = False  # a depth sensor gets no answer from it
+    # False for an object that is in the place's picture already; its silhouette counts all the same
     painted: bool = True
-    sensed: bool = True
+    sensed: bool = True  # False if it has no temperature and distance of its own either
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything the renderer and the sensors need.
+    """Everything the renderer and the sensors need."""
 
-    Attributes:
-        modality: rgbt, rgbd or rgbe.
-        width, height, length: pixels; frames.
-        distance: of the background's plane, millimeters.
-        actors: everyone in it, the target first.
-        attributes: names of what can be seen or goes wrong.
-        relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where
-            its own distance says.
-        natural: whether it is made of real pictures.
-    """
-
-    modality: str
-    width: int
+    modality: str  # rgbt, rgbd or rgbe
+    width: int  # pixels
     height: int
-    length: int
+    length: int  # frames
     background: Background
     camera: Camera
-    distance: float
-    actors: tuple[Actor, ...]
+    distance: float  # of the background's plane, millimeters
+    actors: tuple[Actor, ...]  # everyone in it, the target first
     plan: Plan
     schedules: Schedules
-    attributes: set[str] = field(default_factory=set)
+    attributes: set[str] = field(default_factory=set)  # names of what can be seen or goes wrong
+    # how far the target stands out from what is behind it, as a share of that distance; None: it stands where its own
+    # distance says
     relief: float | None = None
-    natural: bool = False
+    natural: bool = False  # whether it is made of real pictures
 
     def note(self, **present: bool) -> None:
         """Add those of the named attributes that are present."""
@@ -322,31 +265,21 @@ class Scene:
 
 @dataclass(frozen=True)
 class View:
-    """A scene at one time, before any sensor looks.
+    """A scene at one time, before any sensor looks."""
 
-    Attributes:
-        color: (H, W, 3) uint8, B,G,R, evenly lit, sharp.
-        temperature: (H, W) uint8, or None if the modality has no use for it.
-        distance: (H, W) float32, millimeters, or None.
-        reflective: (H, W) bool where a depth sensor gets no answer, or None.
-        box: (4,) float64 xywh pixels, tight around the target's silhouette as if nothing stood in front of it,
-            clipped to the image; all 0 when no silhouette pixel is inside the image.
-        inside: share of the whole silhouette that is inside the image, 0…1.
-        occluded: share of the silhouette inside the image that something nearer hides, 0…1.
-        contrast: mean difference the target makes to color, 0…255, over its silhouette; for a target that is a part of
-            what is there, the standard deviation of color over it.
-        silhouette: (H, W) bool, un-occluded.
-    """
-
-    color: np.ndarray
-    temperature: np.ndarray | None
-    distance: np.ndarray | None
-    reflective: np.ndarray | None
+    color: np.ndarray  # (H, W, 3) uint8, B,G,R, evenly lit, sharp
+    temperature: np.ndarray | None  # (H, W) uint8, or None if the modality has no use for it
+    distance: np.ndarray | None  # (H, W) float32, millimeters, or None
+    reflective: np.ndarray | None  # (H, W) bool where a depth sensor gets no answer, or None
+    # (4,) float64 xywh pixels, tight around the target's silhouette as if nothing stood in front of it, clipped to the
+    # image; all 0 when no silhouette pixel is inside the image
     box: np.ndarray
-    inside: float
-    occluded: float
+    inside: float  # share of the whole silhouette that is inside the image, 0…1
+    occluded: float  # share of the silhouette inside the image that something nearer hides, 0…1
+    # mean difference the target makes to color, 0…255, over its silhouette; for a target that is a part of what is
+    # there, the standard deviation of color over it
     contrast: float
-    silhouette: np.ndarray
+    silhouette: np.ndarray  # (H, W) bool, un-occluded
 
     @property
     def visible(self) -> float:
