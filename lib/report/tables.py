@@ -51,26 +51,16 @@ LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Row:
-    """One tracker in the table.
-
-    Attributes:
-        origin: "measured here", "quoted" or, for a tracker without any known value, "not known".
-        values: percent by metric; None: missing. Never NaN.
-        venue: where a quoted tracker was published.
-        sources: identifiers of the sources of a quoted row.
-        scored: for a measured row, sequences that count, e.g. "245 of 245".
-        complete: False if sequences were left out; such a row is not ranked.
-        note: to be printed below the table.
-    """
+    """One tracker in the table."""
 
     tracker: str
-    origin: str
-    values: Mapping[str, float | None]
-    venue: str = ""
-    sources: tuple[str, ...] = ()
-    scored: str = ""
-    complete: bool = True
-    note: str = ""
+    origin: str  # "measured here", "quoted" or, for a tracker without any known value, "not known"
+    values: Mapping[str, float | None]  # percent by metric; None: missing. Never NaN
+    venue: str = ""  # where a quoted tracker was published
+    sources: tuple[str, ...] = ()  # identifiers of the sources of a quoted row
+    scored: str = ""  # for a measured row, sequences that count, e.g. "245 of 245"
+    complete: bool = True  # False if sequences were left out; such a row is not ranked
+    note: str = ""  # to be printed below the table
 
 
 # ---- Published numbers
@@ -134,24 +124,15 @@ def parse_published(text: str) -> Published:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table for one benchmark.
+    """A table for one benchmark."""
 
-    Attributes:
-        dataset: its name.
-        protocol, title: variant of the rules that the measured rows follow, and whose rules those are.
-        metrics: columns.
-        rows: best first by the benchmark's main metric.
-        sources: description of every source that a row names.
-        notes: to be printed below the table.
-    """
-
-    dataset: str
-    protocol: str
-    title: str
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
-    sources: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    dataset: str  # its name
+    protocol: str  # variant of the rules that the measured rows follow
+    title: str  # whose rules those are
+    metrics: tuple[str, ...]  # columns
+    rows: tuple[Row, ...]  # best first by the benchmark's main metric
+    sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
+    notes: tuple[str, ...] = ()  # to be printed below the table
 
     def mark(self, row: Row, metric: str) -> str:
         """Rank a value: "best", "second" or "", among the complete rows; equal printed values share a mark."""
