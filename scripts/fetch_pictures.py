@@ -77,6 +77,12 @@ WHEELS = (
 PACKAGES = (*DEBIAN, STAMPS[0], *(requirement.partition("==")[0] for requirement, _, _ in WHEELS))
 
 
+def shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink a picture whose longer side has more than `longest` pixels."""
+    scale = longest / max(image.shape[:2])
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+
+
 def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> tuple[np.ndarray, Box] | None:
     """Cut out the masked part of a picture, its edge moved inwards by about a pixel and softened.
 
@@ -96,13 +102,11 @@ def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> tuple[np
     left, top = max(0, x - 1), max(0, y - 1)
     window = np.s_[top : y + h + 1, left : x + w + 1]
     cut = np.dstack([image, cv2.GaussianBlur(solid, (0, 0), 0.8, borderType=cv2.BORDER_CONSTANT)])[window]
-    box = (left, top, cut.shape[1], cut.shape[0])
-    scale = longest / max(cut.shape[:2])
-    return cv2.resize(cut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else cut, box
+    return shrunk(cut, longest), (left, top, cut.shape[1], cut.shape[0])
 
 
 def is_photograph(cut: np.ndarray) -> bool:
-    """Tell a photograph (h, w, 4) uint8 B,G,R,A by its grain from a drawing, which has flat areas."""
+    """Tell a photograph (h, w, 4) uint8 B,G,R,A from a drawing, which has flat areas and few colors, by its grain."""
     same = (np.abs(np.diff(cut[..., :3].astype(np.int16), axis=1)).max(axis=2) == 0) & (cut[:, 1:, 3] > 200)
     solid = int((cut[:, 1:, 3] > 200).sum())
     colors = len(np.unique((cut[cut[..., 3] > 200][:, :3] >> 3) @ np.array([1, 32, 1024])))
@@ -153,6 +157,11 @@ def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
     return [m > 0.5 for m in smooth]
 
 
+def still_picture(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """What a camera sees when nothing moves, (H, W, 3) uint8: the median of some frames."""
+    return np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+
+
 def moving_things(
     frames: Sequence[np.ndarray], smallest: float = 0.0012, still: np.ndarray | None = None
 ) -> list[list[tuple[int, np.ndarray]]]:
@@ -161,13 +170,12 @@ def moving_things(
     Args:
         frames: (H, W, 3) uint8 pictures in order.
         smallest: area of a thing as a share of the picture; the largest is 0.2.
-        still: the picture without them (H, W, 3) uint8; None: the median of the frames.
+        still: the picture without them (H, W, 3) uint8; None: that of the frames.
 
     Returns:
         Per thing, its consecutive (frame index, mask (H, W) bool); things at the picture's border are left out.
     """
-    if still is None:
-        still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+    still = still_picture(frames) if still is None else still
     height, width = still.shape[:2]
     tracks: list[list[tuple[int, np.ndarray]]] = []
     for k, frame in enumerate(frames):
@@ -217,9 +225,7 @@ class Gathering:
 
     def photograph(self, source: str, stem: str, image: np.ndarray, regions: int = 6) -> None:
         """Add a photograph and the regions cut out of it."""
-        scale = LONGEST / max(image.shape[:2])
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        stem = f"{source}_{stem}"
+        image, stem = shrunk(image, LONGEST), f"{source}_{stem}"
         self.index["photographs"].append({"file": self.write(f"photographs/{stem}.jpg", image), "source": source})
         for k, mask in enumerate(photo_regions(image, regions) if regions else []):
             self.cutout(source, f"{stem}_{k}", [cut_out(image, mask)], "region")
@@ -364,8 +370,7 @@ def add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
         frames = read_video(path, step)
         for k in range(0, len(frames), max(1, len(frames) // 3)):
             g.photograph("opencv-doc", f"{name}_{k}", frames[k], 0)
-        # Parts of it as clips; `still` is what the camera sees when nothing moves.
-        still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+        still = still_picture(frames)
         for start in range(0, len(frames) - CLIP_FRAMES, 2 * CLIP_FRAMES):
             part, stem = frames[start : start + CLIP_FRAMES], f"{name}_{start}"
             g.clip("opencv-doc", stem, part)
@@ -386,10 +391,7 @@ def add_stamps(g: Gathering, work: Path) -> None:
         picture = read(path, cv2.IMREAD_UNCHANGED)
         if picture.ndim == 3 and picture.shape[2] == 4 and picture.dtype == np.uint8 and is_photograph(picture):
             x, y, w, h = cv2.boundingRect((picture[..., 3] > 100).astype(np.uint8))
-            picture = picture[y : y + h, x : x + w]
-            scale = 320 / max(w, h)
-            if scale < 1:
-                picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            picture = shrunk(picture[y : y + h, x : x + w], 320)
             kind = "person" if relative.parts[0] == "people" and "body_parts" not in relative.parts else "thing"
             stem = f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}"
             g.cutout(package, stem, [(picture, (x, y, w, h))], kind)
