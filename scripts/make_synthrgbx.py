@@ -82,6 +82,8 @@ def draw_sheet(args: argparse.Namespace, modality: str) -> None:
     recordings = [] if args.beside is None else [o for o in find_recordings(args.beside) if o.modality == modality]
     if args.beside is not None and not recordings:
         print(f"{modality}: no recording of this pair in {args.beside}")
+
+    # Our sequences, each with a few frames over its length and what can be seen or goes wrong in it.
     rows, columns = [], min(_COLUMNS, args.length)
     for index in range(min(_ROWS, args.sequences)):
         job = Job(modality, args.split[0], index, args.length, args.size, args.seed, args.pictures)
@@ -90,6 +92,8 @@ def draw_sheet(args: argparse.Namespace, modality: str) -> None:
         shown = (frame for k, frame in enumerate(frames(scene, rng)) if k in wanted)
         tiles = [_tile(f.rgb, f.x, f.view.box, f.view.absent) for f in shown]
         rows.append(_row(f"{index}: {', '.join(sorted(scene.attributes))}", tiles))
+
+    # Recordings below, at frames with a true box.
     for recording in recordings:
         known = np.flatnonzero(shows_target(recording))
         numbers = known[np.linspace(0, len(known) - 1, columns).round().astype(int)].tolist()

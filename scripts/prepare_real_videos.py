@@ -52,21 +52,13 @@ DAVIS_LICENSE = "BSD-3-Clause (DAVIS 2016, https://davischallenge.org); boxes ar
 
 
 class FirstBox(NamedTuple):
-    """A row of `real_video_boxes.csv`.
+    """A row of `real_video_boxes.csv`."""
 
-    Attributes:
-        video: file name without suffix.
-        target: name of the target, unique in its video.
-        start: first frame, from 0.
-        end: last frame that may be used; None: no limit.
-        box: x, y, w, h in `start`, pixels of the scaled frame.
-    """
-
-    video: str
-    target: str
-    start: int
-    end: int | None
-    box: tuple[int, int, int, int]
+    video: str  # file name without suffix
+    target: str  # unique in its video
+    start: int  # first frame, from 0
+    end: int | None  # last frame that may be used
+    box: tuple[int, int, int, int]  # x, y, w, h in `start`, pixels of the scaled frame
 
 
 def read_first_boxes(path: Path) -> list[FirstBox]:
@@ -144,8 +136,7 @@ def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable
     frames if that passes the same check, else before them.
 
     Args:
-        frames: (H, W, 3) uint8 BGR; the first shows the target at `box`.
-        box: x, y, w, h, pixels.
+        frames: (H, W, 3) uint8 BGR; the first shows the target at `box` (x, y, w, h, pixels).
         new_tracker: makes a tracker like `cv2.TrackerNano`.
 
     Returns:
@@ -174,6 +165,7 @@ def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable
             if not found or forwards.getTrackingScore() < LEAST_SCORE or min(place[2:]) < 4:
                 break
             chunk.append(tuple(int(value) for value in place))
+        # how much of it the way back confirms
         lengths = [length for length in (wanted, CHUNK // 2, CHUNK // 5) if length < len(chunk)]
         checked = next((n for n in lengths if agree(frames[first : first + n + 1], chunk[: n + 1])), 0)
         boxes += chunk[1 : checked + 1]
@@ -183,11 +175,7 @@ def follow(frames: list[np.ndarray], box: tuple[int, ...], new_tracker: Callable
 
 
 def nano_tracker(folder: Path) -> Callable[[], Any]:
-    """Return a function that makes NanoTrack v2 trackers with the ONNX files in `folder`.
-
-    Raises:
-        FileNotFoundError: a file is not there.
-    """
+    """Return a function that makes NanoTrack v2 trackers with the ONNX files in `folder`."""
     for name in NANO_FILES:
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder / name}: not there; --nano needs {' and '.join(NANO_FILES)}")
@@ -197,27 +185,10 @@ def nano_tracker(folder: Path) -> Callable[[], Any]:
     return lambda: opencv.TrackerNano_create(parameters)
 
 
-def find_video(name: str, folders: dict[Path, str]) -> tuple[Path, str] | None:
-    """Find a video in one of the folders: its file and license, or None."""
-    for folder, license_text in folders.items():
-        for suffix in (".mp4", ".avi", ".mp4.gz"):
-            if (folder / (name + suffix)).is_file():
-                return folder / (name + suffix), license_text
-    return None
-
-
 def write_frame(path: Path, image: np.ndarray) -> None:
     """Write a JPEG file of quality 95."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
     path.write_bytes(data.tobytes())
-
-
-def link(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy where links cannot be made."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def write_boxes(folder: Path, boxes: np.ndarray | list[tuple[int, ...]]) -> None:
@@ -293,7 +264,10 @@ def add_video(
             file = stored / f"{k:06d}.jpg"
             if not file.exists():
                 write_frame(file, frames[k])
-            link(file, folder / "img" / file.name)
+            try:
+                os.link(file, folder / "img" / file.name)
+            except OSError:  # where links can't be made
+                shutil.copyfile(file, folder / "img" / file.name)
         write_boxes(folder, boxes)
         logger.info("%s: %d frames from %d on", name, len(boxes), first.start)
         entries.append(
@@ -347,12 +321,14 @@ def main(argv: list[str] | None = None) -> int:
             entries += add_davis(arguments.davis, read_names(arguments.held_out), making)
         first_boxes = read_first_boxes(arguments.boxes) if folders else []
         for video in dict.fromkeys(first.video for first in first_boxes):
-            place = find_video(video, folders)
-            if place is None:
+            names = [video + suffix for suffix in (".mp4", ".avi", ".mp4.gz")]
+            files = [(folder / name, text) for folder, text in folders.items() for name in names]
+            present = [(path, license_text) for path, license_text in files if path.is_file()]
+            if not present:
                 logger.info("%s: not in %s, left out", video, ", ".join(map(str, folders)))
                 continue
             own = [first for first in first_boxes if first.video == video]
-            entries += add_video(*place, own, nano_tracker(arguments.nano), making)
+            entries += add_video(*present[0], own, nano_tracker(arguments.nano), making)
         if not entries:
             raise ValueError(f"no sequence found in {', '.join(map(str, folders))}")
         for split in ("train", "val"):

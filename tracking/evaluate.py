@@ -16,8 +16,7 @@ import sys
 from pathlib import Path
 
 from lib.evaluation import write_json
-from lib.report.options import add_scoring_options, evaluate_options
-from lib.report.tables import FORMATS, compare, evaluation_table, render
+from lib.report.tables import FORMATS, add_scoring_options, compare, evaluate_options, evaluation_table, render
 
 logger = logging.getLogger("evaluate")
 

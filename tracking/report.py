@@ -14,7 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.report.options import add_scoring_options, evaluate_options
+from lib.report.tables import add_scoring_options, evaluate_options
 
 logger = logging.getLogger("report")
 

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from lib.evaluation import parse_results
-from lib.report.reproduce import TABLES, Request, reproduce
+from lib.report.reproduce import TABLES, reproduce
 
 logger = logging.getLogger("reproduce")
 
@@ -45,17 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     try:
         done = reproduce(
-            Request(
-                args.table,
-                args.output or Path("results", "reproduce", args.table),
-                parse_results(args.checkpoint, "--checkpoint"),
-                parse_results(args.results),
-                args.data_root,
-                args.ground_truth,
-                args.workers,
-                args.device,
-                args.overwrite,
-            )
+            args.table,
+            args.output or Path("results", "reproduce", args.table),
+            checkpoints=parse_results(args.checkpoint, "--checkpoint"),
+            results=parse_results(args.results),
+            data_root=args.data_root,
+            ground_truth=args.ground_truth,
+            workers=args.workers,
+            device=args.device,
+            overwrite=args.overwrite,
         )
     except KeyboardInterrupt:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")

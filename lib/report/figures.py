@@ -19,11 +19,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
+from matplotlib.text import Text
 
 from lib.evaluation import Curve, Evaluation
 from patrack.files import atomic_write
 
-__all__ = ["COLORS", "PLOTS", "Chart", "Look", "curve_chart", "looks", "plot_curves", "radar", "write_plots"]
+__all__ = [
+    "COLORS",
+    "PLOTS",
+    "Chart",
+    "Look",
+    "curve_chart",
+    "looks",
+    "plot_curves",
+    "radar",
+    "save_png",
+    "show_literally",
+    "style_axes",
+    "write_plots",
+]
 
 # File, title and ranking metric by the name of a curve; any other curve goes by its own name.
 PLOTS = {
@@ -54,7 +68,6 @@ PAGE: dict[Any, Any] = {
     "axes.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "patrack",
-    "text.parse_math": False,
 }
 
 
@@ -68,25 +81,16 @@ class Look:
 
 @dataclass(frozen=True)
 class Chart:
-    """Curves for a page.
-
-    Attributes:
-        title: of the chart.
-        metric: that ranks the trackers.
-        svg: the drawing.
-        area: left, right, top and bottom of the axes in percent of the drawing.
-        end: greatest x.
-        ranking: number of each tracker and its score in percent, as text, best first.
-        data: what the reading under the pointer needs: x values, and y values by tracker number; empty if the curves
-            don't share their x values.
-    """
+    """Curves for a page."""
 
     title: str
-    metric: str
-    svg: str
-    area: tuple[float, ...]
-    end: float
-    ranking: list[tuple[int, str]]
+    metric: str  # that ranks the trackers
+    svg: str  # the drawing
+    area: tuple[float, ...]  # left, right, top and bottom of the axes in percent of the drawing
+    end: float  # greatest x
+    ranking: list[tuple[int, str]]  # number of each tracker and its score in percent, as text, best first
+    # what the reading under the pointer needs: x values, and y values by tracker number; empty if the curves don't
+    # share their x values
     data: dict[str, Any]
 
 
@@ -97,17 +101,13 @@ def looks(count: int) -> list[Look]:
 
 
 def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
-    """Draw every curve that the evaluation has, all trackers in one picture each.
-
-    Args:
-        evaluation: of at least one tracker.
-        folder: where to write; made if it does not exist.
+    """Draw every curve that the evaluation has, all trackers in one picture each, into a folder that is made if needed.
 
     Returns:
         The files written: success.png, precision.png and normalized_precision.png for most benchmarks.
 
     Raises:
-        OSError: if a file cannot be written.
+        OSError: a file cannot be written.
     """
     trackers = evaluation.trackers
     written = []
@@ -136,9 +136,6 @@ def plot_curves(
         legend: title of the legend, usually the metric whose value it gives; empty: no legend.
         numbers: of the trackers, which decide color and dash pattern, so that a tracker looks the same in every
             picture; None: in order.
-
-    Returns:
-        A figure that belongs to no window.
     """
     figure = Figure(figsize=(6.4, 4.8), layout="constrained")
     axes = figure.add_subplot()
@@ -152,6 +149,7 @@ def plot_curves(
     if legend:
         handles = axes.get_lines()[::-1]
         axes.legend(handles=handles, title=legend, loc="best", fontsize="small", framealpha=0.9, edgecolor="0.8")
+    show_literally(figure)
     return figure
 
 
@@ -159,8 +157,7 @@ def curve_chart(title: str, metric: str, curves: Sequence[Curve], scores: Sequen
     """Draw curves for a page, the best tracker on top.
 
     Args:
-        title: of the chart.
-        metric: that the scores are of.
+        title, metric: of the chart, and that the scores are of.
         curves: one per tracker; rates from 0 to 1 over the same kind of threshold.
         scores: by which the trackers are ranked, one per tracker, fractions.
     """
@@ -183,15 +180,12 @@ def curve_chart(title: str, metric: str, curves: Sequence[Curve], scores: Sequen
 
 
 def radar(scores: Sequence[Sequence[float]], labels: Sequence[str], size: tuple[float, float]) -> str:
-    """Draw one score per attribute and tracker for a page: a spoke per attribute, a polygon per tracker.
+    """Draw one score per attribute and tracker for a page, as SVG: a spoke per attribute, a polygon per tracker.
 
     Args:
         scores: fractions by attribute, of which there are at least three, and tracker.
         labels: text of each attribute.
-        size: of the drawing, in units of 72 px before it is scaled: width and height.
-
-    Returns:
-        SVG.
+        size: width and height of the drawing, in units of 72 px before it is scaled.
     """
     values = np.array(scores)
     top = min(1.0, math.ceil(max(float(values.max()), 0.1) * 5 - 1e-9) / 5)  # the next 20 percent
@@ -213,6 +207,7 @@ def radar(scores: Sequence[Sequence[float]], labels: Sequence[str], size: tuple[
         axes.spines["polar"].set_color("0.88")
         for k in reversed(range(values.shape[1])):
             axes.plot([*angles, angles[0]], [*values[:, k], values[0, k]], **_style(k))
+        show_literally(figure)
         return _inline_svg(figure)
 
 
@@ -223,14 +218,17 @@ def style_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def save_png(figure: Figure, path: Path) -> Path:
-    """Write a figure, whole or not at all, and return its path.
+def show_literally(figure: Figure) -> None:
+    """Show the texts of a figure as they are: a `$` in somebody's name does not begin a formula."""
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(False)
 
-    Raises:
-        OSError: the file cannot be written.
-    """
+
+def save_png(figure: Figure, path: Path, dpi: float = 150) -> Path:
+    """Write a figure, whole or not at all, and return its path."""
     with atomic_write(path, mode="wb") as file:
-        figure.savefig(file, format="png", dpi=150)
+        figure.savefig(file, format="png", dpi=dpi)
     return path
 
 
@@ -240,21 +238,20 @@ def _style(number: int) -> dict[str, Any]:
 
 
 def _inline_svg(figure: Figure) -> str:
-    """Turn a figure into an SVG element for an HTML page, the group of each tracker with its class."""
+    """Turn a figure into an SVG element for an HTML page; the group of each tracker, by its `gid`, gets its class."""
     figure.patch.set_visible(False)
     for artist in figure.findobj():
         artist.set_clip_on(False)  # nothing lies outside the axes, and a clip path would need an id
     file = io.BytesIO()
     figure.savefig(file, format="svg", metadata={"Date": None})
     svg = ElementTree.fromstring(file.getvalue())
-    for parent in list(svg.iter()):
-        parent.tag = parent.tag.rpartition("}")[2]  # a page needs no name spaces
-        for name in ("width", "height", "version"):
-            if parent is svg:
-                parent.attrib.pop(name, None)
-        identity = parent.attrib.pop("id", "")
+    for name in ("width", "height", "version"):
+        svg.attrib.pop(name, None)
+    for element in svg.iter():
+        element.tag = element.tag.rpartition("}")[2]  # a page needs no name spaces
+        identity = element.attrib.pop("id", "")
         if identity[:1] == "t" and identity[1:].isdecimal():
-            parent.set("class", identity)
+            element.set("class", identity)
     for name in ("metadata", "defs"):  # `defs` holds a style sheet that would rule the whole page
         for element in svg.findall(name):
             svg.remove(element)

@@ -2,50 +2,196 @@
 
 The page holds its style, its script and its charts (inline SVG). Its content security policy allows that one script and
 pictures from its own folder, nothing else: a name with HTML in it stays text, and no request leaves the disk.
+
+It also has facts that the means hide: where a tracker loses its target, whether it finds it again, how fast it is.
+These are the same for every benchmark, not metrics of one: overlaps are taken between boxes as written and the true
+boxes, the best of both modalities, without the repairs of a protocol.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import logging
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lib.datasets import Sequence, data_set_names, load, resolve_data_root
 from lib.evaluation import Evaluation, write_json
-from lib.report.analysis import AGAIN, GRACE, LOST, Losses, find_losses, overlaps, read_speed
+from lib.evaluation.boxes import iou
+from lib.evaluation.filetree import FileTree
+from lib.evaluation.ground_truth import GroundTruth
+from lib.evaluation.results import find_folder
+from lib.evaluation.rows import parse_column
 from lib.report.figures import PLOTS, curve_chart, looks, radar
-from lib.report.pictures import Strip, clear_pictures, film_strip
+from lib.report.pictures import Strip, film_strip
 from lib.report.tables import compare, primary_metric
 from patrack.files import atomic_write
 
-__all__ = ["LoadSequence", "find_images", "write_report"]
+__all__ = ["LoadSequence", "find_images", "find_losses", "overlaps", "read_speed", "write_report"]
 
 logger = logging.getLogger(__name__)
 
 LoadSequence = Callable[[str], Sequence]
 """Gives a sequence with its image files by its name; raises ValueError or OSError if it cannot."""
 WIDE, NARROW = (9.2, 6.0), (5.2, 5.2)  # size of the radar: on a screen, and on a telephone with numbers for names
+LOST = 0.1  # overlap at or below which the target counts as missed
+GRACE = 10  # missed frames in a row that make a failure
+AGAIN = 0.5  # overlap from which the target counts as found again
+TIME_FILES = {"ours": "{seq}_times.txt", "VOT": "{seq}/{seq}_time.value"}
+
+
+# ---- Facts that the means hide
 
 
 @dataclass
-class SequenceRow:
-    """One sequence in the table: `scores` has, per tracker, its metrics in percent and its failures as text, or "-"."""
+class Losses:
+    """Failures of one tracker, on one sequence or summed over many."""
 
-    name: str
-    frames: int
-    attributes: tuple[str, ...]
-    scores: list[list[str]]
+    frames: int = 0  # with a target, the first left out
+    lost_frames: int = 0  # of those, between the start of a failure and finding the target again
+    failures: int = 0  # runs of `GRACE` frames or more with overlap <= `LOST`
+    found_again: int = 0  # failures after which an overlap >= `AGAIN` was reached
+    delays: list[int] = field(default_factory=list)  # frames from the start of each such failure until then
+    returns: int = 0  # times that the target comes back after having been absent
+    caught: int = 0  # returns after which an overlap >= `AGAIN` was reached within `GRACE` frames
+    failed_sequences: int = 0  # sequences with a failure
+
+    @property
+    def delay(self) -> float | None:
+        """Median of the delays; None if there are none."""
+        return float(np.median(self.delays)) if self.delays else None
+
+    def add(self, other: Losses) -> None:
+        """Add another sequence."""
+        for name in vars(self):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def overlaps(truth: GroundTruth, boxes: np.ndarray) -> np.ndarray:
+    """Compute the overlap in every annotated frame.
+
+    Args:
+        truth: of the sequence.
+        boxes: (N, 4) xywh, pixels; a row with NaN means that nothing was reported.
+
+    Returns:
+        (N,) in [0, 1]; NaN where there is no target.
+    """
+    values = np.zeros(truth.frames)
+    present = np.zeros(truth.frames, dtype=bool)
+    for reference in truth.boxes:
+        there = ~np.isnan(reference).any(axis=1) & (reference[:, 2:] > 0).all(axis=1)
+        sized = np.nan_to_num(boxes[: truth.frames], nan=-1.0)
+        overlap = np.where((sized[:, 2:] > 0).all(axis=1) & there, np.nan_to_num(iou(sized, reference)), 0.0)
+        values, present = np.maximum(values, overlap), present | there
+    if truth.absent is not None:
+        present &= ~truth.absent
+    return np.where(present, values, np.nan)
+
+
+def find_losses(overlap: np.ndarray) -> Losses:
+    """Count failures and recoveries in the overlaps (N,) of one sequence; frames without a target are passed over."""
+    present = np.flatnonzero(~np.isnan(overlap[1:])) + 1  # frame numbers
+    values = overlap[present]
+    found = Losses(frames=len(values))
+    again = np.flatnonzero(values >= AGAIN)
+    resume = 0
+
+    # Failures, by the starts and ends (exclusive) of runs of missed frames; each lasts until the target is found again.
+    missed = np.concatenate([[False], values <= LOST, [False]]).astype(np.int8)
+    edges = np.flatnonzero(np.diff(missed)).tolist()
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if start < resume or end - start < GRACE:
+            continue
+        found.failures += 1
+        later = again[again >= end]
+        resume = int(later[0]) if len(later) else len(values)
+        found.lost_frames += resume - start
+        if len(later):
+            found.found_again += 1
+            found.delays.append(resume - start)
+    found.failed_sequences = int(found.failures > 0)
+
+    # The target comes back where frame numbers leave a gap.
+    for position in np.flatnonzero(np.diff(present) > 1) + 1:
+        found.returns += 1
+        found.caught += int((values[position : position + GRACE] >= AGAIN).any())
+    return found
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Time in the tracker, without reading images."""
+
+    fps: float | None = None  # frames per second over all frames but the first of each sequence
+    median: float | None = None  # of the time per frame, milliseconds
+    slowest: float | None = None  # 95 % of the frames take at most this, milliseconds
+    sequences: int = 0  # number of sequences with times
+    device: str = ""  # what it ran on, as `run.json` says; empty if unknown
+    note: str = ""  # what is wrong with the files; empty if nothing is
+
+
+def read_speed(source: str, truth: Mapping[str, GroundTruth]) -> Speed:
+    """Read the speed from the files of seconds per frame in a folder or archive of results.
+
+    Args:
+        source: folder or archive.
+        truth: of the sequences wanted, by name.
+
+    Returns:
+        Values of None if there are no files; a bad file is left out and named in the note.
+    """
+    tree = FileTree(source)
+    place = find_folder(tree, TIME_FILES, list(truth))
+    if place is None:
+        return Speed(note="no files with times")
+    folder, form = place
+    times, problems = [], []
+    for name in truth:
+        file = folder + TIME_FILES[form].format(seq=name)
+        if not tree.has(file):
+            continue
+        try:
+            seconds = parse_column(tree.read(file).rstrip(), tree.describe(file))[1:]
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if not np.isfinite(seconds).all() or (seconds < 0).any() or not seconds.sum() > 0:
+            problems.append(f"{tree.describe(file)}: expected a time in seconds per frame, at least two")
+            continue
+        times.append(seconds)
+    note = f"{len(problems)} files of times left out: {problems[0]}" if problems else ""
+    if not times:
+        return Speed(note=note or "no files with times")
+    device = ""
+    if tree.has(folder + "run.json"):
+        try:
+            content = json.loads(tree.read(folder + "run.json"))
+            device, threads = str(content.get("device") or ""), content.get("threads")
+            if device == "cpu" and threads:
+                device += f", {threads} thread{'' if threads == 1 else 's'}"
+        except (ValueError, AttributeError):  # a file of somebody else's
+            device = ""
+
+    every = np.concatenate(times)
+    median, slowest = (1000.0 * float(value) for value in np.percentile(every, [50, 95]))
+    return Speed(len(every) / float(every.sum()), median, slowest, len(times), device, note)
+
+
+# ---- The page
 
 
 @dataclass
 class Shown:
-    """A sequence with pictures: `mean` is its score over all trackers; `why` if there are none."""
+    """A sequence with pictures, or the reason `why` it has none; `mean` is its score over all trackers."""
 
     name: str
     mean: float
@@ -58,8 +204,7 @@ def find_images(dataset: str, split: str, data_root: str | None) -> tuple[LoadSe
     """Find out how the sequences of a data set are loaded, one by one, when they are to be shown.
 
     Args:
-        dataset: name of the benchmark.
-        split: of the data set.
+        dataset, split: whose sequences.
         data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
 
     Returns:
@@ -87,8 +232,7 @@ def write_report(
     Args:
         evaluation: of at least one tracker.
         folder: made if it is not there; files of an earlier report are replaced.
-        images: gives a sequence with its images, for the film strips.
-        no_images: why there are none.
+        images: gives a sequence with its images, for the film strips; None: there are none, and `no_images` says why.
         shown: number of worst and of best sequences with film strips.
         published: set published numbers beside the measured ones.
 
@@ -112,13 +256,16 @@ def write_report(
     for (k, _), found in losses.items():
         total = totals[k] = totals[k] or Losses()
         total.add(found)
-    rows = []
+
+    # The table of sequences: per tracker, its metrics in percent and its number of failures, or "-".
+    rows: list[dict[str, Any]] = []
     for name, frames in evaluation.frames.items():
         scores = []
         for k, tracker in enumerate(trackers):
             texts = [_percent(tracker.sequences.get(name, {}).get(metric)) for metric in metrics]
             scores.append([*texts, str(losses[k, name].failures) if (k, name) in losses else "-"])
-        rows.append(SequenceRow(name, frames, evaluation.truth[name].attributes, scores))
+        attributes = evaluation.truth[name].attributes
+        rows.append({"name": name, "frames": frames, "attributes": attributes, "scores": scores})
 
     # A chart for every curve, and the radar of the attributes that every tracker has; fewer than three make no polygon.
     charts = []
@@ -127,11 +274,11 @@ def write_report(
             _, title, metric = PLOTS.get(curve, (curve, curve, curve))
             values = [float(np.nan_to_num(tracker.metrics[metric])) for tracker in trackers]
             charts.append(curve_chart(title, metric, [tracker.curves[curve] for tracker in trackers], values))
-    attributes = [name for name in trackers[0].attributes if all(name in tracker.attributes for tracker in trackers)]
+    common = [name for name in trackers[0].attributes if all(name in tracker.attributes for tracker in trackers)]
     radars = {}
-    if len(attributes) >= 3:
-        spokes = [[np.nan_to_num(tracker.attributes[name][main]) for tracker in trackers] for name in attributes]
-        names = [f"{name} ({trackers[0].attributes[name]['sequences']:.0f})" for name in attributes]
+    if len(common) >= 3:
+        spokes = [[np.nan_to_num(tracker.attributes[name][main]) for tracker in trackers] for name in common]
+        names = [f"{name} ({trackers[0].attributes[name]['sequences']:.0f})" for name in common]
         numbers = [str(number) for number in range(1, len(names) + 1)]
         radars = {"long": radar(spokes, names, WIDE), "short": radar(spokes, numbers, NARROW)}
 
@@ -148,7 +295,11 @@ def write_report(
     entries.sort(key=lambda entry: entry.mean)
     worst = entries[: min(shown, (len(entries) + 1) // 2)]
     best = entries[len(worst) :][::-1][:shown]
-    clear_pictures(folder)
+
+    # Their film strips; the pictures that an earlier report left go, anything else in the folder stays.
+    for path in (folder / "images").glob("*.jpg"):
+        if re.fullmatch(r"\d+-\d+-(rgb|x)\.jpg", path.name):
+            path.unlink()
     if images is not None:
         for number, entry in enumerate([*worst, *best]):
             boxes = {k: tracker.boxes[entry.name] for k, tracker in enumerate(trackers) if entry.name in tracker.boxes}
@@ -182,7 +333,7 @@ def write_report(
         venues=any(row.venue for row in table.rows),
         charts=charts,
         radars=radars,
-        attributes=attributes,
+        attributes=common,
         sequences=rows,
         worst=worst,
         best=best,

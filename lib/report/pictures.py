@@ -6,9 +6,8 @@ A film strip is a few small frames of a sequence in both modalities, and the box
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -21,7 +20,7 @@ from lib.evaluation.ground_truth import GroundTruth
 from patrack.files import atomic_write
 from patrack.modality import PAIRS
 
-__all__ = ["OverlayVideo", "Picture", "Strip", "clear_pictures", "draw_frame", "film_strip", "panels"]
+__all__ = ["OverlayVideo", "Picture", "Strip", "draw_frame", "film_strip", "panels"]
 
 CODEC = cv2.VideoWriter.fourcc(*"mp4v")
 MAX_WIDTH, MIN_WIDTH = 1280, 640  # of a picture of the video, pixels
@@ -50,9 +49,8 @@ def draw_frame(
 
     Args:
         frame: (H, W, 6) or (H, W, 3) uint8, RGB then X.
-        box_xywh: (4,), pixels: drawn green.
+        box_xywh, true_box_xywh: (4,), pixels, drawn green and magenta; NaN: none.
         caption: written into the top left corner.
-        true_box_xywh: (4,), pixels: drawn magenta; NaN: none.
         modality: says in which order the colors of X are.
 
     Returns:
@@ -87,10 +85,7 @@ def draw_frame(
 class OverlayVideo:
     """Context manager that writes an MP4 file; it appears under its name when the block ends without an exception.
 
-    Args:
-        path: the .mp4 file; its folder is made.
-        modality: see `draw_frame`.
-        fps: frames per second of the video.
+    The folder of `path` is made; `modality` is as for `draw_frame`.
     """
 
     def __init__(self, path: Path, modality: str, fps: float = 25.0) -> None:
@@ -136,21 +131,13 @@ class OverlayVideo:
 
 @dataclass(frozen=True)
 class Picture:
-    """One frame of a strip.
+    """One frame of a strip."""
 
-    Attributes:
-        frame: number in the sequence, from 0.
-        files: name of the picture per modality, relative to the report.
-        truth: true box x, y, w, h in pixels of the full image; None: no target.
-        boxes: number of the tracker and its box; trackers without one are left out.
-        overlaps: number of the tracker and its overlap with the true box; empty without a target.
-    """
-
-    frame: int
-    files: list[str]
-    truth: list[float] | None
-    boxes: list[tuple[int, list[float]]]
-    overlaps: dict[int, float] = field(default_factory=dict)
+    frame: int  # number in the sequence, from 0
+    files: list[str]  # name of the picture per modality, relative to the report
+    truth: list[float] | None  # true box x, y, w, h in pixels of the full image; None: no target
+    boxes: list[tuple[int, list[float]]]  # number of the tracker and its box; trackers without one are left out
+    overlaps: dict[int, float]  # number of the tracker and its overlap with the true box; empty without a target
 
 
 @dataclass(frozen=True)
@@ -161,13 +148,6 @@ class Strip:
     width: int
     height: int
     pictures: list[Picture]
-
-
-def clear_pictures(folder: Path) -> None:
-    """Delete the pictures that an earlier report left in `folder`; anything else stays."""
-    for path in (folder / "images").glob("*.jpg"):
-        if re.fullmatch(r"\d+-\d+-(rgb|x)\.jpg", path.name):
-            path.unlink()
 
 
 def film_strip(
@@ -181,8 +161,7 @@ def film_strip(
     """Write the pictures of a sequence and return what to draw over them.
 
     Args:
-        sequence: with its images.
-        truth: its annotation, row by row.
+        sequence, truth: its images, and its annotation row by row.
         boxes: (N, 4) xywh by number of the tracker.
         overlaps: (N,) by number of the tracker, NaN where there is no target.
         folder: of the report; pictures go to `images/` in it.
@@ -213,9 +192,8 @@ def film_strip(
         absent = truth.absent is not None and bool(truth.absent[row])
         placed = [(k, box) for k, its in boxes.items() if (box := _drawable(its[row])) is not None]
         measured = {k: float(values[row]) for k, values in overlaps.items() if not np.isnan(values[row])}
-        pictures.append(
-            Picture(row * step, files, None if absent else _drawable(truth.boxes[0][row]), placed, measured)
-        )
+        true_box = None if absent else _drawable(truth.boxes[0][row])
+        pictures.append(Picture(row * step, files, true_box, placed, measured))
     return Strip(sequence.name, width, height, pictures)
 
 

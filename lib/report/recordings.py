@@ -18,7 +18,7 @@ from lib.datasets import Sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import shows_target
 from lib.evaluation.recordings import RecordingScores, mean_scores
-from lib.report.figures import COLORS
+from lib.report.figures import COLORS, save_png, show_literally
 from lib.report.pictures import panels
 from patrack.files import atomic_write
 
@@ -46,12 +46,11 @@ def write_comparison(
     origins: Mapping[str, Iterable[str]],
     strips: bool = True,
 ) -> str:
-    """Write `comparison.md`, `comparison.json` and a strip `<recording>.png` each, every file whole or not at all.
+    """Write `comparison.md`, `comparison.json` and, if asked for, a strip `<recording>.png` each.
 
     Args:
-        folder: made if it isn't there.
-        recordings: that were compared.
-        scores: by recording and tracker.
+        folder: made if it isn't there; every file is written whole or not at all.
+        recordings, scores: what was compared, and the scores by recording and tracker.
         origins: what each tracker is, by name.
         strips: draw them.
 
@@ -76,10 +75,7 @@ def write_comparison(
 def markdown(recordings: Iterable[Sequence], scores: Scores, origins: Mapping[str, Iterable[str]]) -> str:
     """Write a table per measure: a row per recording, then means; the best overlap of a row is bold.
 
-    Args:
-        recordings: that were compared.
-        scores: by recording and tracker.
-        origins: what each tracker is, by name.
+    Arguments are those of `write_comparison`.
     """
 
     def row(first: list[str], values: Mapping[str, float], form: Callable[[float], str], notes: dict[str, str]) -> str:
@@ -151,11 +147,7 @@ def to_dict(recordings: Iterable[Sequence], scores: Scores, origins: Mapping[str
 def _means(
     recordings: list[Sequence], scores: Scores, trackers: Iterable[str]
 ) -> list[tuple[str, list[Sequence], dict[str, dict[str, float]]]]:
-    """Average over all recordings; before that over each modality that has several, if there is more than one.
-
-    Returns:
-        Title, recordings, and means by tracker.
-    """
+    """Average over each modality that has several recordings, if there are more, then all: title, recordings, means."""
     kinds = {kind: [r for r in recordings if r.modality == kind] for kind in sorted({r.modality for r in recordings})}
     groups = [(f"mean, {kind}", group) for kind, group in kinds.items() if 1 < len(group) < len(recordings)]
     means = []
@@ -170,13 +162,8 @@ def write_strip(
 ) -> None:
     """Draw some frames of a recording with every tracker's box and the true one, RGB above X, as a PNG file.
 
-    All panels show the same part of the image: the boxes in these frames and some room around them.
-
-    Args:
-        path: the file.
-        recording: its images are read.
-        scores: by tracker.
-        trackers: names in the order of the table, which gives each its color.
+    All panels show the same part of the image: the boxes in these frames and some room around them. The order of
+    `trackers`, that of the table, gives each its color.
 
     Raises:
         FrameError: an image can't be read.
@@ -224,5 +211,5 @@ def write_strip(
     handles += [Line2D([], [], color=colors[name], linewidth=3) for name in scores]
     labels = [f"true box, {recording.name}", *(f"{name}  {score.mean_iou:.3f}" for name, score in scores.items())]
     figure.legend(handles, labels, loc="lower center", ncol=entries, frameon=False, labelcolor=TRUTH, fontsize=11)
-    with atomic_write(path, mode="wb") as file:
-        figure.savefig(file, format="png")
+    show_literally(figure)
+    save_png(figure, path, dpi=figure.dpi)

@@ -15,38 +15,10 @@ from patrack.config import load as load_config
 from patrack.config import project_path
 from patrack.files import atomic_write
 
-__all__ = ["TABLES", "Reproduction", "Request", "reproduce"]
+__all__ = ["TABLES", "Reproduction", "reproduce"]
 
 TABLES = ("lasher", "rgbt234", "gtot", "depthtrack", "visevent", *SYNTHETIC)
 """Benchmarks whose tables are made; the experiments of a benchmark's modality belong in it."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """A table to reproduce, and the weights, results and data to do it with.
-
-    Attributes:
-        table: one of `TABLES`.
-        output: folder for the results of every row, `table.md` and `scores.json`.
-        checkpoints: weights file by experiment (e.g. "rgbt_base"), or by any other name for a further row, which the
-            full-size experiment of the table's modality then reads.
-        results: raw result files by name, for rows that others have tracked.
-        data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
-        ground_truth: annotations, if not those of the data set.
-        workers: sequences tracked at once.
-        device: a torch device.
-        overwrite: delete the results of another run in the output folder.
-    """
-
-    table: str
-    output: Path
-    checkpoints: Mapping[str, Path] = field(default_factory=dict)
-    results: Mapping[str, Path] = field(default_factory=dict)
-    data_root: str | None = None
-    ground_truth: Path | None = None
-    workers: int = 1
-    device: str = "cpu"
-    overwrite: bool = False
 
 
 @dataclass
@@ -75,82 +47,70 @@ class Reproduction:
         return "\n\n".join(parts)
 
 
-def reproduce(request: Request) -> Reproduction:
+def reproduce(
+    table: str,
+    output: Path,
+    *,
+    checkpoints: Mapping[str, Path],
+    results: Mapping[str, Path],
+    data_root: str | None = None,
+    ground_truth: Path | None = None,
+    workers: int = 1,
+    device: str = "cpu",
+    overwrite: bool = False,
+) -> Reproduction:
     """Track and score every row that has weights and data; the rest is stated.
 
     Args:
-        request: what, and with what.
-
-    Returns:
-        Scores and gaps; `table.md` and `scores.json` are written if there are scores.
+        table: one of `TABLES`.
+        output: folder for the results of every row, and for `table.md` and `scores.json` if there are scores.
+        checkpoints: weights file by experiment (e.g. "rgbt_base"), or by any other name for a further row, which the
+            full-size experiment of the table's modality then reads.
+        results: raw result files by name, for rows that others have tracked.
+        data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
+        ground_truth: annotations, if not those of the data set.
+        workers: sequences tracked at once.
+        device: a torch device.
+        overwrite: delete the results of another run in the output folder.
 
     Raises:
-        ValueError: unknown table, or a name that is given twice.
+        ValueError: a name that is given twice.
         OSError: the tables cannot be written.
     """
-    if request.table not in TABLES:
-        raise ValueError(f"table must be one of {', '.join(TABLES)}, got {request.table!r}")
-    twice = set(request.checkpoints) & set(request.results)
-    if twice:
+    if twice := set(checkpoints) & set(results):
         raise ValueError(f"--checkpoint and --results both name {', '.join(sorted(twice))}; rename one")
     done = Reproduction()
 
     # Experiment and weights of every row of ours; a further checkpoint is read by the full-size experiment.
-    modality = datasets.DATA_SETS[request.table].modality
+    modality = datasets.DATA_SETS[table].modality
     ours = [f"{kind}_{size}" for size in ("base", "tiny") for kind in (modality, "rgb")]
+    further = [name for name in checkpoints if name not in ours]
     ready = {}
-    for name in [*ours, *(name for name in request.checkpoints if name not in ours)]:
-        path = request.checkpoints.get(name, project_path(f"weights/{name}.safetensors"))
+    for name in [*ours, *further]:
+        path = checkpoints.get(name, project_path(f"weights/{name}.safetensors"))
         if path.exists():
-            ready[name] = (name if name in ours else f"{modality}_base", path)
+            ready[name] = path
         else:
-            way = "" if name in request.checkpoints else f"; give --checkpoint {name}=FILE"
+            way = "" if name in checkpoints else f"; give --checkpoint {name}=FILE"
             done.missing[name] = f"no checkpoint: looked for {path}{way}"
 
-    results = {}
+    further = [name for name in further if name in ready]
+
+    # Their results, if there are images.
+    tracked: dict[str, Path] = {}
     try:
-        datasets.load(request.table, "test", None, datasets.resolve_data_root(request.data_root))
+        datasets.load(table, "test", None, datasets.resolve_data_root(data_root))
     except (ValueError, OSError) as error:
-        root = request.data_root or os.environ.get("PATRACK_DATA")
-        looked = f"images of {request.table}, {f'looked in {root}: ' if root else ''}{error}"
+        root = data_root or os.environ.get("PATRACK_DATA")
+        looked = f"images of {table}, {f'looked in {root}: ' if root else ''}{error}"
         done.missing["data set"] = f"{looked} (would run: {', '.join(ready) or 'nothing'})"
-    else:
-        results = _track(request, ready, done)
-
-    results |= request.results
-    try:
-        if results:
-            done.evaluation = evaluate(
-                request.table,
-                results,
-                ground_truth=request.ground_truth,
-                data_root=request.data_root,
-                allow_missing=True,
-            )
-    except EvaluationError as error:
-        done.failed |= {name: "; ".join(problems) for name, problems in error.problems.items()}
-    except (ValueError, OSError) as error:
-        done.failed["scoring"] = str(error)
-    if done.evaluation is not None:
-        done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
-        for name, scores in done.evaluation.trackers.items():
-            if scores.left_out:
-                done.failed[name] = "; ".join(scores.left_out.values())
-        with atomic_write(request.output / "table.md") as file:
-            file.write(done.describe(request.table) + "\n")
-        write_json(request.output / "scores.json", done.evaluation)
-    return done
-
-
-def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reproduction) -> dict[str, Path]:
-    """Track every row that is ready; `done` gets those that fail, the others give their result folders."""
-    from lib.inference.runner import Weights, track_dataset  # here, because torch takes a while to start
-    from patrack.weights import checkpoint_kind
-
-    folders: dict[str, Path] = {}
-    further = [name for name, (experiment, _) in ready.items() if name != experiment]
-    for name, (experiment, path) in ready.items():
-        folder = request.output / (f"further-{further.index(name) + 1}" if name in further else experiment)
+        ready = {}
+    if ready:
+        from lib.inference.runner import Weights, track_dataset  # here, because torch takes a while to start
+        from patrack.weights import checkpoint_kind
+    for name, path in ready.items():
+        experiment = f"{modality}_base" if name in further else name
+        folder = output / (f"further-{further.index(name) + 1}" if name in further else experiment)
         try:
             config = load_config(experiment, [])
             foundation = config.model.foundation
@@ -162,12 +122,12 @@ def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reprod
                     continue
             summary = track_dataset(
                 config,
-                Weights(str(path), request.device, request.overwrite),
-                request.table,
+                Weights(str(path), device, overwrite),
+                table,
                 "test",
                 output=folder,
-                data_root=request.data_root,
-                workers=request.workers,
+                data_root=data_root,
+                workers=workers,
             )
         except (ValueError, OSError, RuntimeError) as error:
             done.failed[name] = str(error)
@@ -175,5 +135,24 @@ def _track(request: Request, ready: Mapping[str, tuple[str, Path]], done: Reprod
         if summary.failed:
             done.failed[name] = f"{len(summary.failed)} sequences failed, the first: {summary.failed[0].error}"
         else:
-            folders[name] = folder
-    return folders
+            tracked[name] = folder
+
+    # Scores of all that is there.
+    try:
+        if scored := tracked | dict(results):
+            done.evaluation = evaluate(
+                table, scored, ground_truth=ground_truth, data_root=data_root, allow_missing=True
+            )
+    except EvaluationError as error:
+        done.failed |= {name: "; ".join(problems) for name, problems in error.problems.items()}
+    except (ValueError, OSError) as error:
+        done.failed["scoring"] = str(error)
+    if done.evaluation is not None:
+        done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
+        for name, scores in done.evaluation.trackers.items():
+            if scores.left_out:
+                done.failed[name] = "; ".join(scores.left_out.values())
+        with atomic_write(output / "table.md") as file:
+            file.write(done.describe(table) + "\n")
+        write_json(output / "scores.json", done.evaluation)
+    return done

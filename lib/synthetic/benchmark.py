@@ -6,6 +6,7 @@ Sequences are written in the shape of LasHeR, DepthTrack and VisEvent: same fold
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import shutil
@@ -22,8 +23,7 @@ import numpy as np
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
 from lib.synthetic.pictures import Pictures, SyntheticError
-from lib.synthetic.render import View, render
-from lib.synthetic.scene import MODALITIES, Scene
+from lib.synthetic.scene import MODALITIES, Scene, View, render
 from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
 from patrack.files import atomic_write
 
@@ -42,16 +42,11 @@ _X_SENSORS: dict[str, type[ThermalSensor] | type[DepthSensor] | type[EventSensor
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders and file names of one modality pair.
+    """Folders and file names of one modality pair."""
 
-    Attributes:
-        folders: split -> folder of its sequences, below the root.
-        lists: split -> list file, below the root.
-        rgb, x: image path in a sequence, with the zero-based frame number `k`.
-    """
-
-    folders: dict[str, str]
-    lists: dict[str, str]
+    folders: dict[str, str]  # split -> folder of its sequences, below the root
+    lists: dict[str, str]  # split -> list file, below the root
+    # image paths in a sequence, with the frame number from 0, `k`, or from 1, `n`
     rgb: str
     x: str
 
@@ -117,7 +112,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame as the sensors saw it, and the truth: rgb and x images, the view and the scene behind them."""
+    """A frame as the sensors saw it, and the view behind it, which is the truth."""
 
     rgb: np.ndarray
     x: np.ndarray
@@ -153,10 +148,7 @@ _pictures = lru_cache(maxsize=2)(Pictures)
 
 
 def draw_scene(job: Job) -> tuple[Scene, np.random.Generator]:
-    """Draw scenes until one is acceptable.
-
-    Returns:
-        The scene and the generator that its sensors continue with.
+    """Draw scenes until one is acceptable; returns it and the generator that its sensors continue with.
 
     Raises:
         SyntheticError: none of many is acceptable.
@@ -244,20 +236,15 @@ def write_frame(folder: Path, modality: str, k: int, rgb: np.ndarray, x: np.ndar
 
 
 def write_annotations(folder: Path, modality: str, boxes: np.ndarray, absent: np.ndarray) -> None:
-    """Write the box files of a sequence.
+    """Write boxes (N, 4) xywh, pixels, into a sequence's folder.
 
-    Args:
-        folder: the sequence's folder.
-        modality: rgbt, rgbd or rgbe.
-        boxes: (N, 4) float64 xywh, pixels.
-        absent: (N,) bool; an absent frame is `0,0,0,0` (LasHeR, VisEvent) or `nan,nan,nan,nan` (DepthTrack).
+    An `absent` (N,) frame is `0,0,0,0` (LasHeR, VisEvent) or `nan,nan,nan,nan` (DepthTrack).
     """
     shown = np.where(absent[:, None], np.nan if modality == "rgbd" else 0.0, boxes)
     pattern = "%d" if modality == "rgbt" else "%.4f"
     lines = [",".join("nan" if np.isnan(v) else pattern % v for v in row) for row in shown]
     text = "\n".join(lines) + "\n"
-    names = ("visible.txt", "infrared.txt", "init.txt") if modality == "rgbt" else ("groundtruth.txt",)
-    for name in names:
+    for name in ("visible.txt", "infrared.txt", "init.txt") if modality == "rgbt" else ("groundtruth.txt",):
         (folder / name).write_text(text)
     if modality == "rgbe":
         (folder / "absent_label.txt").write_text("".join(f"{int(not a)}\n" for a in absent))
@@ -294,39 +281,6 @@ def _make(root: Path, job: Job) -> str:
     write_attributes(root, job.modality, name, scene.attributes)
     temporary.replace(parent / name)
     return name
-
-
-def _claim(root: Path, split: str, length: int, asked: dict[str, object]) -> None:
-    """Create the root and its parameter file, or check that it was made with the same parameters."""
-    path = root / META_NAME
-    lengths: dict[str, int] = {}
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            stored = json.loads(path.read_text())
-            if stored["version"] != VERSION:
-                raise SyntheticError(
-                    f"{root} holds SynthRGBX version {stored['version']!r}, this is version {VERSION}: their pictures "
-                    "and scores do not compare; choose another --output, or delete that folder"
-                )
-            lengths = stored["lengths"]
-            keys = dict.fromkeys([*asked, "pictures"])
-            differing = [k for k in keys if stored.get(k) != asked.get(k)]
-            differing = [f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in differing]
-            if lengths.get(split, length) != length:
-                differing.append(f"length of {split} {lengths[split]} (asked {length})")
-            if differing:
-                raise SyntheticError(
-                    f"{root} holds a data set made with other parameters: {', '.join(differing)}; "
-                    "repeat the command with the stored ones, choose another --output, or delete that folder"
-                )
-        lengths[split] = length
-        with atomic_write(path) as file:
-            file.write(json.dumps({**asked, "lengths": lengths}, indent=1) + "\n")
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise SyntheticError(f"{path} is not a SynthRGBX parameter file ({error!r}); delete {root}") from error
-    except OSError as error:
-        raise SyntheticError(f"cannot write the output folder {root} (--output): {error}") from error
 
 
 def generate(
@@ -380,43 +334,67 @@ def generate(
         raise SyntheticError("; ".join(problems))
     root = Path(root)
     pictures = None if pictures is None else Path(pictures)
+
+    # The parameter file: a data set is only continued with the parameters that it was begun with.
     asked: dict[str, object] = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
     if pictures is not None:
         asked["pictures"] = Pictures(pictures).fingerprint()
-    _claim(root, split, length, asked)
+    path = root / META_NAME
+    lengths: dict[str, int] = {}
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            stored = json.loads(path.read_text())
+            if stored["version"] != VERSION:
+                raise SyntheticError(
+                    f"{root} holds SynthRGBX version {stored['version']!r}, this is version {VERSION}: their pictures "
+                    "and scores do not compare; choose another --output, or delete that folder"
+                )
+            lengths = stored["lengths"]
+            differing = [k for k in dict.fromkeys([*asked, "pictures"]) if stored.get(k) != asked.get(k)]
+            differing = [f"{k} {stored.get(k)!r} (asked {asked.get(k)!r})" for k in differing]
+            if lengths.get(split, length) != length:
+                differing.append(f"length of {split} {lengths[split]} (asked {length})")
+            if differing:
+                raise SyntheticError(
+                    f"{root} holds a data set made with other parameters: {', '.join(differing)}; "
+                    "repeat the command with the stored ones, choose another --output, or delete that folder"
+                )
+        lengths[split] = length
+        with atomic_write(path) as file:
+            file.write(json.dumps({**asked, "lengths": lengths}, indent=1) + "\n")
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
+        raise SyntheticError(f"{path} is not a SynthRGBX parameter file ({error!r}); delete {root}") from error
+    except OSError as error:
+        raise SyntheticError(f"cannot write the output folder {root} (--output): {error}") from error
+
+    # The sequences that are not there yet, and the list of all.
+    layout = LAYOUTS[modality]
     names = [sequence_name(split, index) for index in range(sequences)]
     jobs = []
     for index, name in enumerate(names):
-        if (root / LAYOUTS[modality].folders[split] / name).is_dir():
-            if progress:
-                progress(name, False)
-        else:
+        if not (root / layout.folders[split] / name).is_dir():
             jobs.append(Job(modality, split, index, length, size, seed, pictures))
+        elif progress:
+            progress(name, False)
     try:
-        for name in _run(root, jobs, workers):
-            if progress:
-                progress(name, True)
-        with atomic_write(root / LAYOUTS[modality].lists[split]) as file:
+        with contextlib.ExitStack() as stack:
+            made = (_make(root, job) for job in jobs)
+            if min(workers, len(jobs)) > 1:
+                context = multiprocessing.get_context("spawn")
+                # Ctrl-C is left to this process: it stops handing out sequences, and those begun are completed.
+                ignore = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
+                pool = ProcessPoolExecutor(min(workers, len(jobs)), context, *ignore)
+                stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+                futures = [pool.submit(_make, root, job) for job in jobs]
+                made = (future.result() for future in as_completed(futures))
+            for name in made:
+                if progress:
+                    progress(name, True)
+        with atomic_write(root / layout.lists[split]) as file:
             file.write("".join(f"{name}\n" for name in names))
     except OSError as error:
         raise SyntheticError(
             f"cannot write below {root} (--output): {error}; what is complete is kept, repeat the command to go on"
         ) from error
     return names
-
-
-def _run(root: Path, jobs: list[Job], workers: int) -> Iterator[str]:
-    """Make the jobs' sequences, yielding names as they are finished."""
-    workers = min(workers, len(jobs))
-    if workers <= 1:
-        for job in jobs:
-            yield _make(root, job)
-        return
-    context = multiprocessing.get_context("spawn")
-    # Ctrl-C is left to this process: it stops handing out sequences, and those begun are completed.
-    pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
-    try:
-        for future in as_completed([pool.submit(_make, root, job) for job in jobs]):
-            yield future.result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 
 from lib.synthetic.backgrounds import Background, make_background
-from lib.synthetic.objects import ARTICULATED, SHAPES, Sprite, make_sprite
+from lib.synthetic.objects import ARTICULATED, SHAPES, Sprite, make_sprite, palette
 from lib.synthetic.scene import Actor, Camera, Pose, Scene, bump, make_plan, make_schedules, make_wave
-from lib.synthetic.textures import palette
 
 _CANVAS = 1.5  # background size / view size
 
@@ -137,9 +136,7 @@ class Builder:
     def growth(self, probability: float, largest: float) -> tuple[np.ndarray, np.ndarray]:
         """Draw how the target comes nearer and goes away.
 
-        Args:
-            probability: of a change of scale worth an attribute.
-            largest: change of the scale's logarithm.
+        With the given probability its scale changes enough for an attribute, its logarithm by `largest` at most.
 
         Returns:
             (T,) the scale's logarithm, at most 0, and the scale in the image, at most 1: the camera zooms, too.
@@ -217,6 +214,8 @@ class _DrawnScene(Builder):
         scale = np.stack([relative * self.squeeze(0.4, 40), relative], -1)
         # from within arm's reach to across a hall, near as often as far
         distance = float(np.exp(rng.uniform(np.log(450), np.log(4500)))) / np.exp(log_scale - log_scale.mean())
+
+        # Mostly warmer than the place, now and then colder.
         self.warm = float(np.median(self.background.temperature))
         difference = rng.uniform(26, 105) if rng.random() < 0.75 else -rng.uniform(25, 60)
         temperature = float(np.clip(self.warm + difference, 8, 240))
@@ -301,14 +300,7 @@ class _DrawnScene(Builder):
 
 
 def make_scene(rng: np.random.Generator, modality: str, length: int, width: int, height: int) -> Scene:
-    """Draw one scene.
-
-    Args:
-        rng: decides everything.
-        modality: rgbt, rgbd or rgbe; which failures can occur.
-        length: frames.
-        width, height: of the view, pixels.
-    """
+    """Draw one scene of `length` frames; the view is width x height pixels, the modality says what can fail."""
     scene = _DrawnScene(rng, modality, length, width, height)
     scene.background = make_background(rng, int(height * _CANVAS), int(width * _CANVAS))
     scene.add_target()

@@ -11,8 +11,10 @@ import cv2
 import numpy as np
 
 from lib.synthetic.compose import Builder
-from lib.synthetic.objects import SHAPES, Sprite, make_sprite
-from lib.synthetic.photos import (
+from lib.synthetic.objects import SHAPES, Sprite, make_sprite, palette
+from lib.synthetic.pictures import (
+    Cutout,
+    Pictures,
     adapted,
     cutout_sprite,
     film_sprite,
@@ -23,9 +25,7 @@ from lib.synthetic.photos import (
     photo_sprite,
     region_sprite,
 )
-from lib.synthetic.pictures import Cutout, Pictures
 from lib.synthetic.scene import Actor, Camera, Pose, Scene, make_schedules, make_wave, pick
-from lib.synthetic.textures import palette
 
 _CANVAS = 1.9  # background size / view size
 _GENTLE = 0.5  # share of the RGB failures that are left out: real pictures are hard enough
@@ -189,6 +189,7 @@ class _PhotoScene(Builder):
         sprite, self.cutout = self.draw_sprite(max(size * 1.2, 10 * self.unit))
         self.picture, self.size = sprite, size * 1.2
         path = self.target_path(size) + self.shake
+        # It stands still in the place, or moves by itself.
         if kind == "row" or (kind in ("object", "shape", "part") and rng.random() < 0.4):
             self.camera = self.around(path)
             log_scale, pose, scale = np.log(self.camera.zoom), self.still(sprite), self.camera.scale
@@ -202,14 +203,14 @@ class _PhotoScene(Builder):
             log_scale, relative = self.growth(0.4, 0.9)
             scale = np.stack([relative * self.squeeze(0.5, 30), relative], -1)
             pose = self.spin(self.moves(sprite), 0.12, 0.08)
-        scale = scale / 1.2
+        scale = scale / 1.2  # the picture is larger by that
         if len(sprite.color) > 1:
             self.attributes.add("articulation")
         if pose.warp_amount:
             self.attributes.add("deformation")
         distance = rng.uniform(900, 4200) / np.exp(log_scale - log_scale.mean())
         self.add("target", sprite, path, scale, pose, distance)
-        if kind == "part":
+        if kind == "part":  # the target is a silhouette just before the object
             self.actors.clear()
             part = part_of(rng, sprite)
             self.add("target", part, path, scale, pose, distance * 0.9995, painted=False, sensed=False)
@@ -221,11 +222,15 @@ class _PhotoScene(Builder):
         assert place.playing is not None
         sprite = film_sprite(self.pictures, rng, self.film, self.chosen)
         self.picture, self.size, self.cutout = sprite, size, self.film
+
+        # The clip is shown so large that the thing has the wanted size, if that leaves no edge and no large pixels.
         h, w = place.frames[0].shape[:2]
         boxes = np.array([self.film.boxes[k] for k in self.chosen], np.float64)
         whole = max(self.width / w, self.height / h)  # the view shows all of the clip
         place.scale = float(np.clip(size / np.median(np.sqrt(boxes[:, 2] * boxes[:, 3])), 0.95 * whole, 3 * whole))
         world = ((boxes[:, :2] + boxes[:, 2:] / 2 - (w / 2, h / 2)) * place.scale)[place.playing]
+
+        # The camera zooms, turns and pans after the thing, not at all to a little too far.
         zoom = np.exp(rng.uniform(0, 0.25) * make_wave(rng, rng.uniform(40, 200), self.tau, 2))
         angle = np.radians(rng.uniform(0, 6)) * make_wave(rng, rng.uniform(25, 120), self.tau)
         camera = Camera(zoom / zoom.max(), angle, np.zeros((len(zoom), 2)), self.center)
@@ -236,6 +241,7 @@ class _PhotoScene(Builder):
         pan = self.shake - np.einsum("tij,tj->ti", camera.linear(), np.clip(aim, -room, room))
         self.camera = camera = replace(camera, pan=pan)
         self.attributes |= {"camera_motion", "articulation"}
+
         pose = replace(self.still(sprite), phase=place.playing)
         path = camera.center + camera.pan + np.einsum("tij,tj->ti", camera.linear(), world)
         distance = rng.uniform(900, 4200) / camera.zoom
@@ -252,6 +258,8 @@ class _PhotoScene(Builder):
         distance = rng.uniform(900, 4200) / self.camera.zoom
         pose = self.still(self.picture)
         self.add("target", self.picture, path, self.camera.scale, pose, distance, painted=False, sensed=False)
+
+        # Which part it is: the one with the most contrast of some at random.
         gray = cv2.cvtColor(self.background.albedo, cv2.COLOR_BGR2GRAY).astype(np.float32)
         h, w = gray.shape
         places = rng.uniform(-0.32, 0.32, (24, 2)) * (w, h)

@@ -1,5 +1,7 @@
 """Scenes: a place, a camera, objects with looks, temperature, distance and motion, and the plan of what goes wrong.
 
+`render` paints a scene at one time: clean albedo, temperature, distance, and the target's exact silhouette.
+
 Times are indexed 0…T-1 with T = length + 1: index 0 is one frame before the first, which the event camera needs.
 """
 
@@ -7,10 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import cv2
 import numpy as np
 
-from lib.synthetic.backgrounds import Background
-from lib.synthetic.objects import Sprite
+from lib.synthetic.backgrounds import Background, look_up
+from lib.synthetic.objects import Sprite, overlap
 
 MODALITIES: tuple[str, ...] = ("rgbt", "rgbd", "rgbe")
 # share of each kind among the RGB failures of a modality pair
@@ -31,6 +34,7 @@ _SHARE_RGB_OUTAGE = 0.12  # of the sequences in which X does not fail
 _SHARE_POOR = 0.45  # of the sequences in which X is not needed
 _SHARE_SHIFT = 0.3
 _MAX_SHIFT = 4  # frames
+_VISIBLE_SHARE = 0.03  # of the silhouette; below it the target counts as fully occluded
 
 
 def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
@@ -39,16 +43,10 @@ def pick(rng: np.random.Generator, shares: dict[str, float]) -> str:
 
 
 def make_wave(rng: np.random.Generator, period: float, time: np.ndarray, count: int = 3) -> np.ndarray:
-    """Draw a random smooth motion, a sum of sines.
-
-    Args:
-        rng: decides the sines.
-        period: of the slowest sine, about, frames.
-        time: (T,) frames at which the values are wanted.
-        count: how many sines.
+    """Draw a random smooth motion, a sum of `count` sines, the slowest with about the given period (frames).
 
     Returns:
-        (T,) float64 in [-1, 1].
+        Values in [-1, 1] at the given times, (T,) float64.
     """
     weight = rng.uniform(0.5, 1, count) * 0.55 ** np.arange(count)
     periods = period * rng.uniform(0.7, 1.3, count) / (1 + 0.9 * np.arange(count))
@@ -69,39 +67,25 @@ def bump(time: np.ndarray, start: float, end: float, edge: float) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Outage:
-    """A stretch of frames in which one stream delivers no picture.
+    """A stretch of frames in which one stream delivers no picture."""
 
-    Attributes:
-        stream: "rgb" or "x".
-        kind: black, frozen (the last picture again) or noise.
-        start, end: first frame of it and first frame after it, from 0.
-    """
-
-    stream: str
-    kind: str
-    start: int
-    end: int
+    stream: str  # "rgb" or "x"
+    kind: str  # black, frozen (the last picture again) or noise
+    start: int  # its first frame, from 0
+    end: int  # the first frame after it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The failures of a sequence.
+    """The failures of a sequence."""
 
-    Attributes:
-        rgb_failure, x_failure: a key of `RGB_FAILURES` or `X_FAILURES`, or None.
-        rgb_window, x_window: when they happen: first frame, last frame and length of the edges, frames.
-        outages: when a stream delivers nothing; never both streams.
-        time_shift: frames that X lags behind RGB; negative if RGB lags behind X.
-        poor_x: whether the X sensor may be so poor that it tells little of the target, throughout.
-    """
-
-    rgb_failure: str | None
-    rgb_window: tuple[float, float, float]
-    x_failure: str | None
+    rgb_failure: str | None  # a key of `RGB_FAILURES`
+    rgb_window: tuple[float, float, float]  # when it happens: first frame, last frame and length of the edges, frames
+    x_failure: str | None  # a key of `X_FAILURES`
     x_window: tuple[float, float, float]
-    outages: tuple[Outage, ...] = ()
-    time_shift: int = 0
-    poor_x: bool = False
+    outages: tuple[Outage, ...] = ()  # when a stream delivers nothing; never both streams
+    time_shift: int = 0  # frames that X lags behind RGB; negative if RGB lags behind X
+    poor_x: bool = False  # whether the X sensor may be so poor that it tells little of the target, throughout
 
     @property
     def attributes(self) -> set[str]:
@@ -156,23 +140,14 @@ def make_plan(rng: np.random.Generator, modality: str, length: int) -> Plan:
 
 @dataclass(frozen=True)
 class Schedules:
-    """Strength of every effect at every time; arrays (T,) float64.
+    """Strength of every effect at every time; arrays (T,) float64."""
 
-    Attributes:
-        gain: light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure.
-        glare: 0…1, brightness of a lamp over the target in RGB.
-        fog: 0…1, share of airlight in RGB.
-        crossover: 0…1, how far the target takes the temperature of what lies behind it.
-        holes: 0…1, share of lost depth pixels near the target.
-        range_noise: depth noise as a multiple of its usual size.
-    """
-
-    gain: np.ndarray
-    glare: np.ndarray
-    fog: np.ndarray
-    crossover: np.ndarray
-    holes: np.ndarray
-    range_noise: np.ndarray
+    gain: np.ndarray  # light reaching the RGB sensor, 1 = as the scene is; below 1 darkness, above 1 over-exposure
+    glare: np.ndarray  # 0…1, brightness of a lamp over the target in RGB
+    fog: np.ndarray  # 0…1, share of airlight in RGB
+    crossover: np.ndarray  # 0…1, how far the target takes the temperature of what lies behind it
+    holes: np.ndarray  # 0…1, share of lost depth pixels near the target
+    range_noise: np.ndarray  # depth noise as a multiple of its usual size
 
 
 def make_schedules(rng: np.random.Generator, plan: Plan, time: np.ndarray) -> Schedules:
@@ -197,20 +172,14 @@ def make_schedules(rng: np.random.Generator, plan: Plan, time: np.ndarray) -> Sc
 
 @dataclass(frozen=True)
 class Camera:
-    """Maps world points w (pixels from the background's center) to the image: zoom * R(angle) w + center + pan.
+    """Maps world points w (pixels from the background's center) to the image: zoom * R(angle) w + center + pan."""
 
-    Attributes:
-        zoom, angle: (T,) float64; radians.
-        pan: (T, 2) pixels.
-        center: (2,) of the image, pixels.
-        skew: (T, 2, 2) distortion of the finished picture about its center by a rolling shutter; None: all rows are
-            exposed at once.
-    """
-
-    zoom: np.ndarray
-    angle: np.ndarray
-    pan: np.ndarray
-    center: np.ndarray
+    zoom: np.ndarray  # (T,) float64
+    angle: np.ndarray  # (T,) float64, radians
+    pan: np.ndarray  # (T, 2) pixels
+    center: np.ndarray  # (2,) of the image, pixels
+    # (T, 2, 2) distortion of the finished picture about its center by a rolling shutter; None: all rows are exposed at
+    # once
     skew: np.ndarray | None = None
 
     def linear(self) -> np.ndarray:
@@ -239,81 +208,209 @@ class Camera:
 
 @dataclass(frozen=True)
 class Pose:
-    """Orientation and shape of an object over time; arrays (T,).
+    """Orientation and shape of an object over time; arrays (T,)."""
 
-    Attributes:
-        angle: radians.
-        shear: of x by y.
-        phase: index of the sprite's phase.
-        warp: phase of a wave-like deformation, radians.
-        warp_amount: its amplitude as a share of the size.
-    """
-
-    angle: np.ndarray
-    shear: np.ndarray
-    phase: np.ndarray
-    warp: np.ndarray
-    warp_amount: float
+    angle: np.ndarray  # radians
+    shear: np.ndarray  # of x by y
+    phase: np.ndarray  # index of the sprite's phase
+    warp: np.ndarray  # phase of a wave-like deformation, radians
+    warp_amount: float  # its amplitude as a share of the size
 
 
 @dataclass(frozen=True)
 class Actor:
-    """An object over time.
+    """An object over time."""
 
-    Attributes:
-        role: target, twin, x_twin, relative, equal, whole, bystander or occluder.
-        position: (T, 2) center in the image, pixels.
-        scale: (T, 2) image pixels per pixel of the sprite in x and y.
-        distance: (T,) millimeters.
-        temperature: sensor level.
-        heat_gain: sensor levels per level of the sprite's heat.
-        reflective: a depth sensor gets no answer from it.
-        painted: False for an object that is in the place's picture already; its silhouette counts all the same.
-        sensed: False if it has no temperature and distance of its own either.
-    """
-
-    role: str
+    role: str  # target, twin, x_twin, relative, equal, whole, bystander or occluder
     sprite: Sprite
-    position: np.ndarray
-    scale: np.ndarray
+    position: np.ndarray  # (T, 2) center in the image, pixels
+    scale: np.ndarray  # (T, 2) image pixels per pixel of the sprite in x and y
     pose: Pose
-    distance: np.ndarray
-    temperature: float
-    heat_gain: float
-    reflective: bool = False
+    distance: np.ndarray  # (T,) millimeters
+    temperature: float  # sensor level
+    heat_gain: float  # sensor levels per level of the sprite's heat
+    reflective: bool = False  # a depth sensor gets no answer from it
+    # False for an object that is in the place's picture already; its silhouette counts all the same
     painted: bool = True
-    sensed: bool = True
+    sensed: bool = True  # False if it has no temperature and distance of its own either
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything the renderer and the sensors need.
+    """Everything the renderer and the sensors need."""
 
-    Attributes:
-        modality: rgbt, rgbd or rgbe.
-        width, height, length: pixels; frames.
-        distance: of the background's plane, millimeters.
-        actors: everyone in it, the target first.
-        attributes: names of what can be seen or goes wrong.
-        relief: how far the target stands out from what is behind it, as a share of that distance; None: it stands where
-            its own distance says.
-        natural: whether it is made of real pictures.
-    """
-
-    modality: str
-    width: int
+    modality: str  # rgbt, rgbd or rgbe
+    width: int  # pixels
     height: int
-    length: int
+    length: int  # frames
     background: Background
     camera: Camera
-    distance: float
-    actors: tuple[Actor, ...]
+    distance: float  # of the background's plane, millimeters
+    actors: tuple[Actor, ...]  # everyone in it, the target first
     plan: Plan
     schedules: Schedules
-    attributes: set[str] = field(default_factory=set)
+    attributes: set[str] = field(default_factory=set)  # names of what can be seen or goes wrong
+    # how far the target stands out from what is behind it, as a share of that distance; None: it stands where its own
+    # distance says
     relief: float | None = None
-    natural: bool = False
+    natural: bool = False  # whether it is made of real pictures
 
     def note(self, **present: bool) -> None:
         """Add those of the named attributes that are present."""
         self.attributes.update(name for name, on in present.items() if on)
+
+
+# ---- The picture of a scene at one time
+
+
+@dataclass(frozen=True)
+class View:
+    """A scene at one time, before any sensor looks."""
+
+    color: np.ndarray  # (H, W, 3) uint8, B,G,R, evenly lit, sharp
+    temperature: np.ndarray | None  # (H, W) uint8, or None if the modality has no use for it
+    distance: np.ndarray | None  # (H, W) float32, millimeters, or None
+    reflective: np.ndarray | None  # (H, W) bool where a depth sensor gets no answer, or None
+    # (4,) float64 xywh pixels, tight around the target's silhouette as if nothing stood in front of it, clipped to the
+    # image; all 0 when no silhouette pixel is inside the image
+    box: np.ndarray
+    inside: float  # share of the whole silhouette that is inside the image, 0…1
+    occluded: float  # share of the silhouette inside the image that something nearer hides, 0…1
+    # mean difference the target makes to color, 0…255, over its silhouette; for a target that is a part of what is
+    # there, the standard deviation of color over it
+    contrast: float
+    silhouette: np.ndarray  # (H, W) bool, un-occluded
+
+    @property
+    def visible(self) -> float:
+        """Share of the whole silhouette that is inside the image and not occluded, 0…1."""
+        return self.inside * (1 - self.occluded)
+
+    @property
+    def absent(self) -> bool:
+        """Fully out of view or fully occluded."""
+        return self.visible < _VISIBLE_SHARE
+
+
+def warp_sprite(
+    actor: Actor, camera: Camera, t: int, warm: bool, shape: tuple[int, int] | None
+) -> tuple[np.ndarray, np.ndarray | None, int, int] | None:
+    """Warp an actor's sprite as the camera sees it at time index `t`.
+
+    Args:
+        actor, camera, t: what is seen, how and when.
+        warm: whether its heat is wanted.
+        shape: height and width of the image, to skip an actor outside of it; None: it is never skipped.
+
+    Returns:
+        Color (h, w, 4) and heat (h, w) or None, uint8, and the left and top of both in the image; None if skipped.
+    """
+    # Where it lies: turned, sheared and scaled about its center, then leant by the camera's shutter.
+    pose = actor.pose
+    color = actor.sprite.color[pose.phase[t]]
+    h, w = color.shape[:2]
+    c, s = np.cos(pose.angle[t]), np.sin(pose.angle[t])
+    scaling = np.array([[actor.scale[t, 0], pose.shear[t] * actor.scale[t, 0]], [0.0, actor.scale[t, 1]]])
+    linear = np.array([[c, -s], [s, c]]) @ scaling
+    position = actor.position[t]
+    if camera.skew is not None:
+        linear, position = camera.skew[t] @ linear, camera.center + camera.skew[t] @ (position - camera.center)
+    half = np.abs(linear) @ (w / 2, h / 2) * (1 + pose.warp_amount)
+    left, top = np.floor(position - half).astype(int) - 1
+    right, bottom = np.ceil(position + half).astype(int) + 1
+    if shape and (right <= 0 or bottom <= 0 or left >= shape[1] or top >= shape[0]):
+        return None
+    offset = position - (left, top) - 0.5 - linear @ ((w - 1) / 2, (h - 1) / 2)
+    size = (int(right - left), int(bottom - top))
+    matrix = np.column_stack([linear, offset])
+    color, heat = cv2.warpAffine(color, matrix, size, flags=cv2.INTER_LINEAR), None
+    if warm:
+        heat = cv2.warpAffine(actor.sprite.heat[pose.phase[t]], matrix, size, flags=cv2.INTER_LINEAR,
+                              borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+    if pose.warp_amount:
+        y, x = np.mgrid[0 : size[1], 0 : size[0]].astype(np.float32)
+        amount = pose.warp_amount * max(size)
+        wave = np.float32(2 * np.pi / max(size))
+        mx = x + np.float32(amount) * np.sin(wave * y + np.float32(pose.warp[t]))
+        my = y + np.float32(0.6 * amount) * np.sin(wave * x + np.float32(1.3 * pose.warp[t]))
+        color = cv2.remap(color, mx, my, cv2.INTER_LINEAR)
+        if heat is not None:
+            heat = cv2.remap(heat, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return color, heat, int(left), int(top)
+
+
+def render(scene: Scene, t: int) -> View:
+    """Paint the scene at time index `t` (0 is one frame before the first)."""
+    camera, place, shape = scene.camera, scene.background, (scene.height, scene.width)
+
+    # The place through the camera.
+    linear = camera.linear()[t] * place.scale
+    middle = np.array([place.shape[1] - 1, place.shape[0] - 1]) / 2
+    shown = camera.center + camera.pan[t]
+    if camera.skew is not None:
+        linear, shown = camera.skew[t] @ linear, camera.center + camera.skew[t] @ camera.pan[t]
+    matrix = np.column_stack([linear, shown - 0.5 - linear @ middle])
+
+    def through_camera(layer: np.ndarray) -> np.ndarray:
+        size = (scene.width, scene.height)
+        return cv2.warpAffine(layer, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+
+    color = through_camera(place.albedo_at(t))
+    temperature = distance = reflective = None
+    if scene.modality == "rgbt":
+        if place.frames and place.heat_table is not None:
+            temperature = look_up(place.heat_table, color)
+        else:
+            temperature = through_camera(place.temperature)
+    if scene.modality == "rgbd":
+        distance = scene.distance / through_camera(place.nearness)
+        reflective = np.zeros(shape, bool)
+
+    # The actors, each in front of all that is painted so far.
+    silhouette, hidden = np.zeros(shape, bool), np.zeros(shape, bool)
+    area, contrast, box = 1, 0.0, np.zeros(4)
+    for actor in sorted(scene.actors, key=lambda a: -float(a.distance[t])):
+        target = actor is scene.actors[0]
+        warped = warp_sprite(actor, camera, t, temperature is not None, None if target else shape)
+        if warped is None:
+            continue
+        sprite, heat, left, top = warped
+        if target:
+            area = max(int((sprite[..., 3] > 127).sum()), 1)
+        windows = overlap(left, top, sprite.shape, shape)
+        if windows is None:
+            continue
+        image, part = windows
+        paint = sprite[part]
+        solid = paint[..., 3] > 127
+        before = color[image].copy()
+        if actor.painted:  # colors are multiplied by alpha already
+            keep = cv2.cvtColor(255 - paint[..., 3], cv2.COLOR_GRAY2BGR)
+            color[image] = cv2.add(cv2.multiply(before, keep, scale=1 / 255), np.ascontiguousarray(paint[..., :3]))
+        if actor.sensed and temperature is not None and heat is not None:
+            alpha = paint[..., 3].astype(np.float32) * (1 / 255)
+            if target:
+                alpha *= 1 - scene.schedules.crossover[t]
+            warm = actor.temperature + actor.heat_gain * (heat[part].astype(np.float32) - 128)
+            base = temperature[image].astype(np.float32)
+            temperature[image] = np.clip(base + alpha * (warm - base), 0, 255).astype(np.uint8)
+        if actor.sensed and distance is not None and reflective is not None:
+            layer, relief = distance[image], scene.relief
+            layer[solid] = layer[solid] * (1 - relief) if target and relief is not None else actor.distance[t]
+            reflective[image][solid] = actor.reflective
+        if not target:
+            hidden[image] |= solid & silhouette[image]
+            continue
+
+        # The truth: the target's silhouette, box, and contrast with what it covers.
+        silhouette[image] = solid
+        x, y, w, h = cv2.boundingRect(solid.astype(np.uint8))
+        if w and h:
+            box = np.array([x + image[1].start, y + image[0].start, w, h], np.float64)
+            if actor.painted:
+                contrast = float(cv2.absdiff(color[image], before)[solid].mean())
+            else:  # a part of what is there: how much there is to see on it
+                contrast = float(color[image][solid].std(axis=0).mean())
+    inside, covered = int(silhouette.sum()), int(hidden.sum())
+    return View(color, temperature, distance, reflective, box, inside / area, covered / max(inside, 1), contrast,
+                silhouette)  # fmt: skip

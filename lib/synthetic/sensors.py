@@ -12,9 +12,8 @@ from typing import cast
 import cv2
 import numpy as np
 
-from lib.synthetic.render import View
-from lib.synthetic.scene import Outage, Scene, make_wave
-from lib.synthetic.textures import fractal, overlap
+from lib.synthetic.objects import fractal, overlap
+from lib.synthetic.scene import Outage, Scene, View, make_wave
 from patrack.modality import DEPTH_LIMIT, OFF_COLOR, ON_COLOR
 
 _TILE = 640
@@ -51,11 +50,9 @@ def misalignment(
     """Draw how X is displaced against RGB: a constant offset, scale and rotation about the picture's center.
 
     Args:
-        rng: decides within the limits.
-        scene: gives the size, and gets the attribute `misregistered`.
+        rng, scene: the latter gives the size, and gets the attribute `misregistered`.
         offset: limits in x and y, as shares of the width.
-        stretch: limit of the scale's distance from 1.
-        turn: limit of the angle, degrees.
+        stretch, turn: limits of the scale's distance from 1, and of the angle, degrees.
 
     Returns:
         (2, 3) float64, an affine matrix from pixel coordinates in RGB to those in X.

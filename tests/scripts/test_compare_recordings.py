@@ -44,11 +44,12 @@ def cells(table, name):
 
 def test_every_column_that_a_recording_has_data_for(recordings, tmp_path, capsys):
     output = tmp_path / "out"
-    ours = ["--ours", "again=rgbd_tiny", "test.window=false", "--ours", "again=rgb_tiny"]
+    again = r"a$\gain$"  # matplotlib knows no such formula, and must not look for one
+    ours = ["--ours", f"{again}=rgbd_tiny", "test.window=false", "--ours", f"{again}=rgb_tiny"]
     assert main([str(recordings), "--output", str(output), "--device", "cpu", *ours]) == 0
     table = (output / "comparison.md").read_text(encoding="utf-8")
     assert capsys.readouterr().out.strip() == table.strip()
-    assert cells(table, "recording")[:7] == ["recording", "kind", "annotated", "RGB", "X", "RGB + X", "again"]
+    assert cells(table, "recording")[:7] == ["recording", "kind", "annotated", "RGB", "X", "RGB + X", again]
     assert cells(table, "cup")[:3] == ["cup", "rgbd", "11 of 11"]
     assert cells(table, "street")[:3] == ["street", "rgb", "8 of 11"]
     assert cells(table, "street")[4:6] == ["-", "-"]

@@ -1,4 +1,4 @@
-"""scripts/missing_modality.py and scripts/check_fusion.py on a small data set, from their command lines."""
+"""scripts/missing_modality.py on a small data set, from its command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.missing import read_masks
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "missing_modality.py"
 SMALL = """\
 modality: rgbt
 model:
@@ -31,8 +31,8 @@ model:
 """
 
 
-def load_script(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+def load_script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("missing_modality", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -40,7 +40,7 @@ def load_script(name: str) -> ModuleType:
 
 @pytest.fixture
 def options(tmp_path: Path) -> list[str]:
-    """Of both commands: a configuration, and SynthRGBX's layout with two test sequences of six frames."""
+    """A configuration, and SynthRGBX's layout with two test sequences of six frames."""
     root = tmp_path / "data" / "SynthRGBX" / "rgbt"
     for name in ("one", "two"):
         for kind in ("visible", "infrared"):
@@ -59,7 +59,7 @@ def options(tmp_path: Path) -> list[str]:
 def test_scores_are_tabled_and_drawn_against_the_share_that_is_missing(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    main, out = load_script("missing_modality").main, tmp_path / "out"
+    main, out = load_script().main, tmp_path / "out"
     more = ["--shares", "0", "0.4", "1", "--gap", "1", "--batch", "2"]
     assert main([*options, *more]) == 0
     table = (out / "missing.md").read_text()
@@ -80,7 +80,7 @@ def test_scores_are_tabled_and_drawn_against_the_share_that_is_missing(
 
 
 def test_another_seed_is_another_run(options: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    main = load_script("missing_modality").main
+    main = load_script().main
     assert main([*options, "--shares", "0.4", "--gap", "1", "--streams", "x"]) == 0
     with caplog.at_level(logging.ERROR):
         assert main([*options, "--shares", "0.4", "--gap", "1", "--streams", "x", "--seed", "1"]) == 1
@@ -91,8 +91,8 @@ def test_another_seed_is_another_run(options: list[str], tmp_path: Path, caplog:
 
 
 def test_fusion_is_compared_with_rgb_alone(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    script, out = load_script("check_fusion"), tmp_path / "out"
-    more = ["--rgb-checkpoint", "none"]
+    script, out = load_script(), tmp_path / "out"
+    more = ["--fusion", "--rgb-checkpoint", "none"]
     assert script.main([*options, *more]) == 0
     table = (out / "fusion.md").read_text()
     assert [line.split(" | ")[0].strip("| ") for line in table.splitlines()[2:]] == list(script.VARIANTS)
@@ -106,8 +106,23 @@ def test_fusion_is_compared_with_rgb_alone(options: list[str], tmp_path: Path, c
 def test_fusion_of_one_stream_is_refused(options: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "small.yaml").write_text(SMALL + "  streams: x\n")
     with caplog.at_level(logging.ERROR):
-        assert load_script("check_fusion").main(options) == 1
+        assert load_script().main([*options, "--fusion"]) == 1
     assert "has one stream" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--fusion", "--shares", "0", "1"], "--shares can't be used with --fusion"),
+        (["--rgb-config", "rgb_tiny"], "--rgb-config can't be used without --fusion"),
+    ],
+)
+def test_options_of_the_other_table_are_refused(
+    options: list[str], capsys: pytest.CaptureFixture, more: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit):
+        load_script().main([*options, *more])
+    assert message in capsys.readouterr().err
 
 
 class Seen:
@@ -130,7 +145,7 @@ def test_variants_show_what_their_names_say_and_repeat(variant: str) -> None:
     runs = []
     for _ in range(2):
         seen = Seen()
-        changed = load_script("check_fusion").Changed(seen, variant)
+        changed = load_script().Changed(seen, variant)
         for _ in range(2):
             changed.initialize(DecodedFrame.from_image(image), None)
             changed.track(DecodedFrame.from_image(image))

@@ -1,8 +1,11 @@
 """Figures of an evaluation: which files, what they show, and the same for a page."""
 
+import io
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import cv2
+import matplotlib as mpl
 import numpy as np
 import pytest
 
@@ -131,6 +134,20 @@ def test_a_drawing_for_a_page_has_no_ids_styles_or_dates_and_is_the_same_each_ti
         assert not [element for element in root.iter() if "id" in element.attrib]
         assert "url(" not in svg
     assert set(labels) <= {text.text for text in ElementTree.fromstring(svgs[0]).iter("text")}
+
+
+def test_names_with_dollars_stay_as_they_are(tmp_path):
+    names = ["a$x_1$b", r"half a $\formula", r"$\nonsense$", r"a\$b"]
+    figure = plot_curves(dict.fromkeys(names, CURVES["SR"]), "Success of $x$", "SR")
+    file = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        figure.savefig(file, format="svg")
+    texts = {text.text for text in ElementTree.fromstring(file.getvalue()).iter("{http://www.w3.org/2000/svg}text")}
+    assert {*names, "Success of $x$"} <= texts
+    scores = evaluation(*[0.5] * len(names))
+    scores = replace(scores, trackers=dict(zip(names, scores.trackers.values(), strict=True)))
+    (success,) = [path for path in write_plots(scores, tmp_path) if path.name == "success.png"]
+    assert cv2.imread(str(success)) is not None
 
 
 def test_ten_trackers_look_different():

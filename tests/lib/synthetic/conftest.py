@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from lib.synthetic.objects import texture
 from lib.synthetic.pictures import INDEX_NAME
-from lib.synthetic.textures import texture
 
 
 def _save(path: Path, image: np.ndarray) -> None:

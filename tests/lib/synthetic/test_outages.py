@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene, frames
-from lib.synthetic.render import render
-from lib.synthetic.scene import MODALITIES, OUTAGES, Outage, Scene, make_plan
+from lib.synthetic.scene import MODALITIES, OUTAGES, Outage, Scene, make_plan, render
 from lib.synthetic.sensors import drop_out, misalignment
 from sensor_data import SENSORS, SIZE, cameras, good_scene
 

@@ -9,8 +9,7 @@ import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene, frames
 from lib.synthetic.compose import make_scene
-from lib.synthetic.render import render
-from lib.synthetic.scene import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, Scene, make_plan, make_schedules
+from lib.synthetic.scene import MODALITIES, RGB_FAILURES, X_FAILURES, Plan, Scene, make_plan, make_schedules, render
 from lib.synthetic.sensors import EVENT_COLORS, DepthSensor, EventSensor, RgbSensor, ThermalSensor
 
 SIZE = (96, 72)

@@ -10,8 +10,7 @@ import pytest
 
 from lib.synthetic.benchmark import Job, draw_scene
 from lib.synthetic.compose import make_scene
-from lib.synthetic.render import render
-from lib.synthetic.scene import Scene
+from lib.synthetic.scene import Scene, render
 from lib.synthetic.sensors import EVENT_COLORS, DepthSensor, EventSensor, ThermalSensor
 from sensor_data import SIZE, cameras, good_scene, poor_scene
 
