@@ -240,6 +240,8 @@ def test_returned_box_is_a_copy():
         pytest.param((300, 50, 20, 20), "outside the image of 300 x 200", id="right-of-the-image"),
         pytest.param((-50, 50, 50, 20), "outside the image of 300 x 200", id="left-of-the-image"),
         pytest.param((50, 200, 20, 20), "outside the image of 300 x 200", id="below"),
+        pytest.param((-300, 0, 900, 200), "much larger than the image of 300 x 200", id="too-wide"),
+        pytest.param((0, 0, 30, 12000), "much larger than the image of 300 x 200", id="too-high"),
     ],
 )
 def test_bad_first_box_is_refused(box, message):
