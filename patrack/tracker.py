@@ -184,8 +184,11 @@ class Target:
         streams = self._network.streams
         channels = (3, 6) if streams == "rgb" else (6,)
         if not hasattr(frame, "crop") and (not isinstance(frame, np.ndarray) or frame.dtype != np.uint8):
-            found = getattr(frame, "dtype", type(frame).__name__)
-            raise ValueError(f"frame must be a uint8 array, got {found}")
+            if isinstance(frame, np.ndarray):
+                raise ValueError(f"frame must be a uint8 array, got {frame.dtype}: values 0 to 255, not normalized")
+            hint = "; a tensor (C, H, W) is one after .permute(1, 2, 0).cpu().numpy()" * isinstance(frame, torch.Tensor)
+            kind = type(frame)
+            raise ValueError(f"frame must be a NumPy array of uint8, got a {kind.__module__}.{kind.__name__}{hint}")
         if len(frame.shape) != 3 or frame.shape[2] not in channels or 0 in frame.shape:
             wanted = " or ".join(f"(H, W, {n})" for n in channels)
             raise ValueError(f"frame must be {wanted} for streams={streams!r}, got {frame.shape}")

@@ -261,7 +261,8 @@ def test_first_box_may_reach_over_the_edge():
         pytest.param("rgb", frame(channels=1), r"\(H, W, 3\) or \(H, W, 6\)", id="gray"),
         pytest.param("both", frame().astype(np.float32), "uint8 array, got float32", id="float"),
         pytest.param("both", frame()[0], r"must be \(H, W, 6\)", id="flat"),
-        pytest.param("both", None, "uint8 array, got NoneType", id="none"),
+        pytest.param("both", None, "uint8, got a builtins.NoneType", id="none"),
+        pytest.param("both", torch.zeros(6, 200, 300), r"torch\.Tensor; .*permute", id="tensor"),
     ],
 )
 def test_bad_first_frame_is_refused(streams, image, message):
