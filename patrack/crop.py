@@ -33,6 +33,8 @@ STD = (0.229, 0.224, 0.225)
 """ImageNet standard deviation per colour channel, in [0, 1]."""
 OUTLINE_COLOR = (255, 0, 255)
 """Of the line around a target in its template: rare in pictures."""
+LARGEST_WINDOW = 8192 * 8192
+"""Pixels of a crop that may be laid out in full before it is made smaller: 400 MB with two streams."""
 
 Box = Sequence[float] | np.ndarray
 
@@ -93,6 +95,12 @@ def sample_rectangle(image: np.ndarray, rectangle: tuple[int, int, int, int], si
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, channels), image.dtype)
     patch, mirrored = image[y0:y1, x0:x1], image.strides[1] < 0
+    if across * down > LARGEST_WINDOW:  # the same points, in 1/32 pixel, without the window ever being in memory
+        steps = np.array([[across / size, 0.0, left - x0], [0.0, down / size, top - y0]])
+        steps[:, 2] += 0.5 * np.array([across / size - 1, down / size - 1])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        planes = [cv2.warpAffine(plane, steps, (size, size), flags=flags) for plane in cv2.split(forwards(patch))]
+        return np.stack(planes, axis=2)
     before, behind = x0 - left, left + across - x1
     if mirrored:  # as it lies in memory; resizing a mirrored patch gives the mirrored result, bit for bit
         patch, before, behind = patch[:, ::-1], behind, before

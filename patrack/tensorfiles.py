@@ -38,7 +38,14 @@ __all__ = [
     "write_tensors",
 ]
 
-_WRAPPERS = ("net", "model", "state_dict")
+_WRAPPERS = ("net", "model", "state_dict", "model_state_dict", "model_ema", "state_dict_ema", "ema")
+_PREFIXES = ("module.", "_orig_mod.")
+"""What PyTorch puts before the names of a model that was trained on several GPUs, or compiled."""
+_NO_WEIGHTS = {  # beginning of the file, in lower case: what it is
+    b"version https://git-lfs": "a pointer of Git LFS, not the file itself: run git lfs pull where it came from",
+    b"<!doctype html": "a web page, not the file itself: download it with the page's own link, not the page's address",
+    b"<html": "a web page, not the file itself: download it with the page's own link, not the page's address",
+}
 _POSITION_EMBEDDING = re.compile(r"(.*\.)?pos_embed_[zx]")
 
 
@@ -49,18 +56,24 @@ class WeightsError(ValueError):
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors by name, on the CPU, and the header of a safetensors or PyTorch file; the format is told by content.
 
-    In a PyTorch file the tensors lie at the top or under "net", "model" or "state_dict"; its header is what texts
-    stand at the top, and under "config" the configuration of a training as JSON.
+    In a PyTorch file the tensors lie at the top or under one of "net", "model", "state_dict" and others, or in a whole
+    pickled model. Its header is what texts stand at the top, and under "config" the configuration of a training,
+    as JSON. Names lose the prefixes "module." and "_orig_mod." if all have them.
 
     Raises:
         WeightsError: no such file, damaged, or no tensors in it.
     """
     try:
         with path.open("rb") as file:
-            start = file.read(9)
+            start = file.read(256)
     except OSError as error:
         raise WeightsError(f"can't read weights file {path}: {error.strerror or error}") from error
-    if start[8:] == b"{":
+    for beginning, what in _NO_WEIGHTS.items():
+        if start.lstrip().lower().startswith(beginning):
+            raise WeightsError(f"{path} is {what}")
+    if not start:
+        raise WeightsError(f"{path} is empty")
+    if start[8:9] == b"{":
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
@@ -70,15 +83,37 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         contents: Any = load_torch_file(path)
     except ValueError as error:
         raise WeightsError(str(error)) from error
-    held: Any = contents if isinstance(contents, Mapping) else {}
-    held = next((held[key] for key in _WRAPPERS if isinstance(held.get(key), Mapping)), held)
-    tensors = {name: value for name, value in held.items() if isinstance(name, str) and isinstance(value, Tensor)}
+    held = contents
+    if isinstance(contents, Mapping):
+        held = next((contents[key] for key in _WRAPPERS if isinstance(contents.get(key), Mapping | Inert)), contents)
+    entries = held if isinstance(held, Mapping) else _tensors_of_module(held)
+    tensors = {name: value for name, value in entries.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors, neither at the top nor under {', '.join(_WRAPPERS)}")
+    while prefix := next((word for word in _PREFIXES if all(name.startswith(word) for name in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    contents = contents if isinstance(contents, Mapping) else {}
     metadata = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, str)}
     if isinstance(contents.get("config"), Mapping):
         metadata["config"] = json.dumps(contents["config"], default=str, skipkeys=True)
     return tensors, metadata
+
+
+def _tensors_of_module(module: object, prefix: str = "", seen: frozenset[int] = frozenset()) -> dict[str, Tensor]:
+    """Collect parameters and buffers of a pickled `nn.Module`, whose class is an `Inert`, under their names."""
+    state = module.state if isinstance(module, Inert) else None
+    if not isinstance(state, Mapping) or id(module) in seen:
+        return {}
+    tensors: dict[str, Tensor] = {}
+    for group in ("_parameters", "_buffers"):
+        held = state.get(group)
+        for name, value in held.items() if isinstance(held, Mapping) else ():
+            if isinstance(value, Tensor):
+                tensors[f"{prefix}{name}"] = value
+    inner = state.get("_modules")
+    for name, child in inner.items() if isinstance(inner, Mapping) else ():
+        tensors |= _tensors_of_module(child, f"{prefix}{name}.", seen | {id(module)})
+    return tensors
 
 
 def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str, str]) -> None:
@@ -219,7 +254,9 @@ _FAILURES = (
 
 
 class Inert:
-    """Stands for anything a file names that isn't part of a tensor: takes every argument and does nothing."""
+    """Stands for anything a file names that isn't part of a tensor: takes every argument and does nothing with it."""
+
+    state: object = None  # of the instance that it stands for
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Inert:
         return super().__new__(cls)
@@ -230,8 +267,8 @@ class Inert:
     def __call__(self, *_args: Any, **_kwargs: Any) -> Inert:
         return self
 
-    def __setstate__(self, _state: Any) -> None:
-        pass
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
 
     def __setitem__(self, _key: Any, _value: Any) -> None:
         pass

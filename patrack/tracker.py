@@ -30,6 +30,8 @@ FOLDING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0
 """Greatest mean difference between the maps of a folded network and those of its model, by the folded one's type."""
 TF32_TOLERANCE = 0.02
 """The same on a GPU, whose convolutions round fp32."""
+LARGEST_BOX = 2.0
+"""First boxes more than so many times as wide or high as the image are refused."""
 FOUND_WITHIN = 0.5
 """Greatest distance, in widths and heights, of a predicted centre from the true one for the size to be counted."""
 
@@ -182,8 +184,11 @@ class Target:
         streams = self._network.streams
         channels = (3, 6) if streams == "rgb" else (6,)
         if not hasattr(frame, "crop") and (not isinstance(frame, np.ndarray) or frame.dtype != np.uint8):
-            found = getattr(frame, "dtype", type(frame).__name__)
-            raise ValueError(f"frame must be a uint8 array, got {found}")
+            if isinstance(frame, np.ndarray):
+                raise ValueError(f"frame must be a uint8 array, got {frame.dtype}: values 0 to 255, not normalized")
+            hint = "; a tensor (C, H, W) is one after .permute(1, 2, 0).cpu().numpy()" * isinstance(frame, torch.Tensor)
+            kind = type(frame)
+            raise ValueError(f"frame must be a NumPy array of uint8, got a {kind.__module__}.{kind.__name__}{hint}")
         if len(frame.shape) != 3 or frame.shape[2] not in channels or 0 in frame.shape:
             wanted = " or ".join(f"(H, W, {n})" for n in channels)
             raise ValueError(f"frame must be {wanted} for streams={streams!r}, got {frame.shape}")
@@ -338,4 +343,9 @@ def _checked_box(box_xywh: Box, height: int, width: int) -> np.ndarray:
         raise ValueError(f"box must have w > 0 and h > 0, got x, y, w, h = {box.tolist()}")
     if x >= width or y >= height or x + w <= 0 or y + h <= 0:
         raise ValueError(f"box x, y, w, h = {box.tolist()} lies outside the image of {width} x {height} pixels")
+    if w > LARGEST_BOX * width or h > LARGEST_BOX * height:
+        raise ValueError(
+            f"box x, y, w, h = {box.tolist()} is much larger than the image of {width} x {height} pixels; is it of "
+            "another image, or are these corners x1, y1, x2, y2?"
+        )
     return box

@@ -306,15 +306,17 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> YamlFile:
     if isinstance(bases, str):
         bases = [bases]
     if not isinstance(bases, list) or not all(isinstance(base, str) and base for base in bases):
-        problem = f"base = {bases!r}: must be one file name or a list of them, relative to this file"
+        problem = f"base = {bases!r}: must be one file name or a list of them, relative to this file or to experiments/"
         file.mistakes.append(Mistake(place, problem))
         return file
 
     layers = []  # from the lowest to the highest
     for base in bases:
-        base_path = path.parent / base
-        if not base_path.is_file():
-            problem = f"base = {base!r}: no such file; looked for {base_path}"
+        # beside the file, or one of the project's experiments by file or name
+        places = [path.parent / base, experiments_dir() / base, experiments_dir() / f"{base}.yaml"]
+        base_path = next((place for place in places if place.is_file()), None)
+        if base_path is None:
+            problem = f"base = {base!r}: no such file; looked for {', '.join(map(str, dict.fromkeys(places)))}"
             layers.append(YamlFile(mistakes=[Mistake(place, problem)]))
         elif base_path.resolve() in (*chain, resolved):
             names = " -> ".join(link.name for link in (*chain, resolved, base_path))

@@ -155,6 +155,17 @@ def test_missing_base_names_the_file_looked_for(write, tmp_path):
     assert str(tmp_path / "nowhere.yaml") in mistake
 
 
+@pytest.mark.parametrize("base", ["rgbt_tiny", "rgbt_tiny.yaml"])
+def test_base_may_be_one_of_the_projects_experiments_from_anywhere(write, base):
+    config = load(write(mine=f"base: {base}\nseed: 7"))
+    assert config == load("rgbt_tiny").model_copy(update={"name": "mine", "seed": 7})
+
+
+def test_file_beside_the_experiment_goes_before_one_of_the_project(write):
+    path = write(rgbt_tiny="base: rgbt_small\nseed: 5", mine="base: rgbt_tiny.yaml")
+    assert load(path.parent / "mine.yaml").seed == 5
+
+
 def test_other_mistakes_are_listed_beside_a_missing_base(write):
     found = mistakes_of(write(top="base: nowhere.yaml\ntrain: {epochs: many}"))
     assert len(found) == 2

@@ -160,3 +160,24 @@ def test_crop_of_a_mirrored_view_is_that_of_its_copy(frame, channels):
     for box in ([250, 180, 90, 70], [-20, 180, 90, 70], [600, 400, 90, 70]):
         patch, _ = crop.sample_crop(mirrored, box, 2.0, 32)
         assert np.array_equal(patch, crop.sample_crop(mirrored.copy(), box, 2.0, 32)[0])
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_window_too_large_to_be_laid_out_shows_the_same(monkeypatch, mirrored):
+    y, x = np.mgrid[:60, :80].astype(np.float64)
+    image = np.stack([127 + 100 * np.sin(x / (9 + c)) * np.cos(y / (7 + c)) for c in range(6)], axis=2).astype(np.uint8)
+    image = image[:, ::-1] if mirrored else image
+    for window in ((-35, -50, 160, 160), (10, 5, 40, 40), (-3, 2, 90, 45)):
+        expected = crop.sample_rectangle(image, window, 32).astype(int)
+        with monkeypatch.context() as patch:
+            patch.setattr(crop, "LARGEST_WINDOW", 100)
+            got = crop.sample_rectangle(image, window, 32).astype(int)
+        inside = (expected > 0).all(axis=2) & (got > 0).all(axis=2)  # borders are blended with black
+        assert inside.sum() > 100
+        assert np.abs(got - expected)[inside].max() <= 3
+
+
+def test_window_of_a_huge_box_needs_no_huge_memory():
+    patch, factor = crop.sample_crop(np.full((48, 64, 6), 200, np.uint8), (-6000, -6000, 12000, 12000), 4.0, 64)
+    assert patch.shape == (64, 64, 6)  # laid out in full it would take 14 GB
+    assert factor == 64 / 48000

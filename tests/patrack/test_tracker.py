@@ -240,6 +240,8 @@ def test_returned_box_is_a_copy():
         pytest.param((300, 50, 20, 20), "outside the image of 300 x 200", id="right-of-the-image"),
         pytest.param((-50, 50, 50, 20), "outside the image of 300 x 200", id="left-of-the-image"),
         pytest.param((50, 200, 20, 20), "outside the image of 300 x 200", id="below"),
+        pytest.param((-300, 0, 900, 200), "much larger than the image of 300 x 200", id="too-wide"),
+        pytest.param((0, 0, 30, 12000), "much larger than the image of 300 x 200", id="too-high"),
     ],
 )
 def test_bad_first_box_is_refused(box, message):
@@ -259,7 +261,8 @@ def test_first_box_may_reach_over_the_edge():
         pytest.param("rgb", frame(channels=1), r"\(H, W, 3\) or \(H, W, 6\)", id="gray"),
         pytest.param("both", frame().astype(np.float32), "uint8 array, got float32", id="float"),
         pytest.param("both", frame()[0], r"must be \(H, W, 6\)", id="flat"),
-        pytest.param("both", None, "uint8 array, got NoneType", id="none"),
+        pytest.param("both", None, "uint8, got a builtins.NoneType", id="none"),
+        pytest.param("both", torch.zeros(6, 200, 300), r"torch\.Tensor; .*permute", id="tensor"),
     ],
 )
 def test_bad_first_frame_is_refused(streams, image, message):

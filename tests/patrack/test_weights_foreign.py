@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from patrack import weights as w
+from patrack.tensorfiles import read_tensors
 from patrack.vit import TokenLayout
 from patrack.weights import WeightsError
 from weights_files import foundation_names, make, ostrack, same, state
@@ -187,8 +188,8 @@ def _torchscript(path):
 
 
 DAMAGED = {
-    "empty": (lambda path: path.write_bytes(b""), "can't be read"),
-    "text": (lambda path: path.write_text("<html>not found</html>"), "can't be read"),
+    "empty": (lambda path: path.write_bytes(b""), "is empty"),
+    "text": (lambda path: path.write_text("<html>not found</html>"), "web page"),
     "cut-safetensors": (lambda path: (w.save_foundation(make(1), path), _truncate(path)), "damaged safetensors"),
     "cut-torch": (lambda path: (torch.save(make(1).state_dict(), path), _truncate(path)), "can't be read"),
     "no-tensors": (lambda path: torch.save({"epoch": 3}, path), "holds no tensors"),
@@ -208,3 +209,49 @@ def test_damaged_file_is_an_error_that_names_it(tmp_path, damage):
     with pytest.raises(WeightsError, match=message) as caught:
         w.load_foundation(make(2), path)
     assert str(path) in str(caught.value)
+
+
+class Wrapped(torch.nn.Module):
+    """A model as another project might pickle it whole."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.net, self.settings = network, {"lr": 1e-4}
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("key", ["net", "model_ema", "state_dict_ema", "model_state_dict"])
+def test_prefixes_of_distributed_and_compiled_models_and_averages_are_understood(tmp_path, prefix, key):
+    source, model = make(1), make(2)
+    torch.save(
+        {"epoch": 3, key: {prefix + name: tensor for name, tensor in ostrack(source).items()}}, tmp_path / "f.pth"
+    )
+    w.load_foundation(model, tmp_path / "f.pth")
+    assert same(state(model), state(source), foundation_names(model))
+
+
+@pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a dictionary"])
+def test_whole_pickled_model_is_read_without_its_class(tmp_path, wrapped):
+    source = make(1)
+    torch.save({"model": source} if wrapped else source, tmp_path / "f.pth")
+    tensors, _ = read_tensors(tmp_path / "f.pth")
+    assert tensors.keys() == source.state_dict().keys()
+    assert same(state(source), tensors)
+    torch.save(Wrapped(source), tmp_path / "g.pth")
+    assert same({f"net.{name}": tensor for name, tensor in state(source).items()}, read_tensors(tmp_path / "g.pth")[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n", "git lfs pull"),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "web page"),
+        (b"<HTML><head></head></HTML>", "web page"),
+        (b"", "is empty"),
+    ],
+    ids=["lfs", "page", "capitals", "nothing"],
+)
+def test_what_is_no_weights_file_is_called_by_its_name(tmp_path, content, reason):
+    (tmp_path / "f.pth").write_bytes(content)
+    with pytest.raises(WeightsError, match=rf"f\.pth .*{reason}"):
+        w.load_foundation(make(1), tmp_path / "f.pth")
