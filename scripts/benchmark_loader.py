@@ -78,7 +78,7 @@ def decode(dataset: loader.PairDataset, batch: loader.Batch) -> None:
 def watch_stages(spent: defaultdict[str, float]) -> None:
     """Add up CPU seconds by stage from now on; a stage inside another one interrupts it."""
     from lib.training import loader
-    from lib.training.augment import Look, PairAugmentation
+    from lib.training.samples import Look, PairAugmentation
 
     current, since = "other", time.process_time()
 

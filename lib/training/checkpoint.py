@@ -173,7 +173,7 @@ def load_state(path: Path) -> TrainingState:
 def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and torch (all devices): initial weights, dropout and stochastic depth follow from it.
 
-    Samples do not: each has a generator of its own (`lib.training.sampling.sample_generator`).
+    Samples do not: each has a generator of its own (`lib.training.samples.sample_generator`).
     """
     random.seed(seed)
     np.random.seed(seed)

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from lib.datasets.decoded import DecodedFrame
-from lib.training.augment import ModalityDropout, PairAugmentation
 from lib.training.loader import build_dataset, collate
-from lib.training.sampling import sample_generator
+from lib.training.samples import ModalityDropout, PairAugmentation, sample_generator
 from patrack.config import ConfigError
 from patrack.config.schema import ModalityDropoutConfig
 

@@ -12,10 +12,8 @@ from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.frames import decode_frame, read_frame
 from lib.datasets.sequence import Sequence
-from lib.training.augment import InvalidCrop, PairAugmentation
-from lib.training.cache import FrameCache
-from lib.training.loader import PairDataset, collate
-from lib.training.sampling import PairSampler, Source, sample_generator
+from lib.training.loader import FrameCache, PairDataset, collate
+from lib.training.samples import InvalidCrop, PairAugmentation, PairSampler, Source, sample_generator
 from patrack import crop
 
 SIZES, FACTORS, JITTERS = (32, 64), (2.0, 4.0), ((0.0, 0.0), (3.0, 0.25))
