@@ -193,11 +193,7 @@ class PairDataset(Dataset):
 
 
 def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[Source]]:
-    """Loads the data sets of data.train and data.val.
-
-    Args:
-        config: the experiment.
-        root: folder that holds the data sets.
+    """Loads the data sets of data.train and data.val from the folder `root` that holds them.
 
     Raises:
         ValueError: unknown, missing or inconsistent data sets.
@@ -285,6 +281,7 @@ class FrameCache:
                 f"data.cache_frames needs {total / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
                 "set TMPDIR to a larger disk or data.cache_frames=false"
             )
+        # each sequence has its part of the file, so threads decode side by side
         with atomic_write(path, "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
             file.truncate(total)
             memory = np.memmap(file.name, np.uint8, mode="r+", shape=(total,))
@@ -327,12 +324,8 @@ def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:
 def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, training: bool) -> PairDataset:
     """Makes the samples of an experiment.
 
-    Args:
-        config: the experiment.
-        sources: to draw from.
-        frames: reads a frame.
-        training: False leaves out brightness, the flip of single crops and modality dropout, and puts every box
-            where it is.
+    Without `training`, brightness, the flip of single crops and modality dropout are left out, and every box is put
+    where it is.
 
     Raises:
         ValueError: modality dropout for a model of one stream; or as `PairSampler`.
@@ -412,8 +405,8 @@ def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
     """Makes the pixels of all samples, in place; runs in the worker."""
     crops, pairs = zip(*samples, strict=True)
     return Batch(
-        template=_pixels([item.template_look for item in crops]),
-        search=_pixels([item.search_look for item in crops]),
+        template=_pixels([item.template for item in crops]),
+        search=_pixels([item.search for item in crops]),
         boxes=torch.from_numpy(np.stack([item.box for item in crops])),
         frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
         modality=torch.tensor([modalities().index(p.modality) for p in pairs]) if pairs[0].modality else None,

@@ -223,11 +223,7 @@ def _counts(source: Mapping[str, Any] | None) -> str:
 
 
 def check_agreement(facts: Mapping[str, Any], context: DistributedContext) -> None:
-    """Compares the manifests of all processes with that of process 0; every process learns of every difference.
-
-    Args:
-        facts: see `lib.training.run`: configuration, data sets with checksums, hash of the foundation, versions.
-        context: all of its processes call this.
+    """Compares the facts of all processes with those of process 0; every process calls it and learns all differences.
 
     Raises:
         ValueError: lists, per process, what it has and what process 0 has.
@@ -255,14 +251,7 @@ def check_agreement(facts: Mapping[str, Any], context: DistributedContext) -> No
 
 
 def read_run(folder: Path, overrides: list[str]) -> tuple[Config, dict[str, Any]]:
-    """Reads the folder of a run that is to be repeated.
-
-    Args:
-        folder: holds `config.yaml` and `run.json`.
-        overrides: only settings that cannot change the result.
-
-    Returns:
-        Its configuration and its manifest.
+    """Reads the configuration, with overrides that cannot change the result, and the manifest of a run to repeat.
 
     Raises:
         ValueError: no run there, or a setting that would make it another run.

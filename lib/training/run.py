@@ -57,11 +57,8 @@ def run_training(
     """Trains an experiment in `<output>/<config.name>/`.
 
     Args:
-        config: the experiment.
         data_root: folder that holds the data sets; before PATRACK_DATA and config.data.root.
-        output: folder of run folders.
-        resume: go on with the run in the folder.
-        overwrite: delete the run in the folder and start anew.
+        resume, overwrite: go on with the run in the folder, or delete it and start anew.
         device: a torch device; "cuda" becomes the GPU of each process.
         allow_changes: keys that may differ from those of a run that goes on.
         repeat_of: folder of a finished run that this one repeats: data and foundation must be the same.
@@ -84,6 +81,8 @@ def run_training(
             f"({context.world_size}), each of which needs a pair: raise it, or lower --nproc-per-node or --nnodes"
         )
     folder = Path(output) / config.name
+
+    # the folder, which the main process alone looks at
     with locked(folder) if context.is_main else nullcontext():
         state = None
         if context.is_main:
@@ -143,7 +142,37 @@ def run_training(
                 foundation,
                 context,
             )
-            _announce(config, trainer, facts)
+
+            # say in the log, and write to the folder, what is about to be trained and how a batch is split
+            settings, micro_batches = config.train, trainer.work.micro_batches
+            share = -(-settings.total_batch_size // context.world_size)
+            batch = {
+                "total": settings.total_batch_size,
+                "processes": context.world_size,
+                "accumulation": micro_batches,
+                "at_once": -(-share // micro_batches),
+            }
+            if context.is_main:
+                configs.save(config, folder / configs.SAVED_NAME)
+                more = {"hardware": manifests.hardware(), "batch": batch, "learning_rate": {"base": settings.lr}}
+                update_manifest(folder, facts | more)
+            count = sum(parameter.numel() for parameter in trainer.work.parameters.values())
+            logger.info("%s: %s trainable parameters (%s)", config.name, f"{count:,}", settings.trainable)
+            logger.info(
+                "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning "
+                "rate %g (as written: not scaled with the batch), %s, device %s, run folder %s",
+                settings.epochs,
+                trainer.steps_per_epoch,
+                *batch.values(),
+                settings.lr,
+                settings.precision,
+                own_device,
+                folder,
+            )
+            if not trainer.work.frozen_batchnorm and context.world_size > 1:
+                logger.info("BatchNorm trains: its statistics are those of the whole batch, summed over the processes")
+
+            # begin, or go on where the last checkpoint was written
             state = context.broadcast(state)
             if state:
                 if state.foundation != foundation:
@@ -196,37 +225,6 @@ def _load_model(config: Config) -> tuple[Network, str]:
     return model, ""
 
 
-def _announce(config: Config, trainer: Trainer, facts: dict[str, Any]) -> None:
-    """Says in the log, and writes to the run folder, what is about to be trained and how a batch is split."""
-    train, world_size, micro_batches = config.train, trainer.context.world_size, trainer.work.micro_batches
-    share = -(-train.total_batch_size // world_size)
-    batch = {
-        "total": train.total_batch_size,
-        "processes": world_size,
-        "accumulation": micro_batches,
-        "at_once": -(-share // micro_batches),
-    }
-    if trainer.context.is_main:
-        configs.save(config, trainer.folder / configs.SAVED_NAME)
-        more = {"hardware": manifests.hardware(), "batch": batch, "learning_rate": {"base": train.lr}}
-        update_manifest(trainer.folder, facts | more)
-    count = sum(parameter.numel() for parameter in trainer.work.parameters.values())
-    logger.info("%s: %s trainable parameters (%s)", config.name, f"{count:,}", train.trainable)
-    logger.info(
-        "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning rate %g "
-        "(as written: not scaled with the batch), %s, device %s, run folder %s",
-        train.epochs,
-        trainer.steps_per_epoch,
-        *batch.values(),
-        train.lr,
-        train.precision,
-        trainer.device,
-        trainer.folder,
-    )
-    if not trainer.work.frozen_batchnorm and world_size > 1:
-        logger.info("BatchNorm trains: its statistics are those of the whole batch, summed over the processes")
-
-
 def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
     """Writes the weights in the form that tracking loads, and to the manifest how training went; returns their file."""
     model, folder = trainer.model, trainer.folder
@@ -235,6 +233,7 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
     path = folder / (ADAPTERS if adapters else MODEL if whole else FOUNDATION)
     if not trainer.context.is_main:
         return path
+    # the weights
     notes = {"name": config.name, "modality": config.modality, "seed": str(config.seed)}
     if adapters:
         save_adapters(model, path, notes)
@@ -242,6 +241,8 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
         save_model(model, path, half=True, metadata=notes)
     else:
         save_foundation(model, path, half=True)
+
+    # how training went
     rows = log.read_rows(folder / "train.csv")
     validations = log.read_rows(folder / "validation.csv")
     last_epoch = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
@@ -353,13 +354,9 @@ def check_free(folder: Path) -> None:
 def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -> TrainingState | None:
     """Reads the last checkpoint; None if the run was stopped before it wrote one.
 
-    Args:
-        folder: of the run.
-        config: to go on with.
-        allowed: keys (or groups of keys) that may differ from the run's.
-
     Raises:
-        ValueError: another configuration; lists what differs. Or `allowed` holds an unknown key.
+        ValueError: a configuration that differs in other keys (or groups of keys) than those that are allowed; lists
+            them. Or an unknown key is allowed.
     """
     # a misspelled key must not look like one that did not differ
     new = config.model_dump(mode="json")
@@ -370,6 +367,7 @@ def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -
             hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(f"--allow-changes: there is no setting {key!r}{hint}")
 
+    # what was, against what is asked for
     path, saved = folder / "checkpoints" / LAST, folder / configs.SAVED_NAME
     state = load_state(path) if path.exists() else None
     if state is None and not saved.exists():

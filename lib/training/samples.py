@@ -229,26 +229,11 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class PairCrops:
-    """A training sample; pixels are made when asked for.
+    """A training sample; `box`: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped."""
 
-    Attributes:
-        template_look, search_look: the crops.
-        box: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped.
-    """
-
-    template_look: Look
-    search_look: Look
+    template: Look
+    search: Look
     box: np.ndarray
-
-    @property
-    def template(self) -> np.ndarray:
-        """(Hz, Hz, C) uint8."""
-        return self.template_look.pixels
-
-    @property
-    def search(self) -> np.ndarray:
-        """(Hx, Hx, C) uint8."""
-        return self.search_look.pixels
 
 
 def jitter_box(
@@ -295,11 +280,8 @@ def draw_region(frame: DecodedFrame, rng: np.random.Generator) -> np.ndarray:
     """Draws any part of a picture as a target, so that a network learns to follow the box it was given.
 
     Objects have edges of their own, and a network that has seen nothing else finds the object around a headlight. A
-    part has no edges but its box's. Size, aspect and place are uniform, the first two in their logarithms.
-
-    Args:
-        frame: RGB, maybe with X, which is not looked at.
-        rng: the sample's generator.
+    part has no edges but its box's. Size, aspect and place are uniform, the first two in their logarithms. X is not
+    looked at.
 
     Returns:
         (4,) float64, xywh, pixels; inside the frame.
@@ -440,6 +422,7 @@ class PairAugmentation:
         Raises:
             InvalidCrop: a box is empty or not finite, or a crop misses the image.
         """
+        # what both frames share; the order of all draws is fixed
         if self.dropout is not None:
             template_frame, search_frame = self.dropout(template_frame, search_frame, rng)
         stretch = math.exp(rng.standard_normal() * self.stretch_jitter) if self.stretch_jitter else 1.0

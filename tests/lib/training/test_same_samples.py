@@ -82,8 +82,8 @@ def test_samples_are_those_of_whole_frames(sequences: list[Sequence], source: st
             assert np.array_equal(found if name == "boxes" else found.transpose(1, 2, 0), value), (index, name)
     assert compared > len(SAMPLES) // 2
     sample, _ = dataset[1, 5]
-    assert np.array_equal(sample.template, batch.template[5].movedim(0, -1))
-    assert np.array_equal(sample.search, batch.search[5].movedim(0, -1))
+    assert np.array_equal(sample.template.pixels, batch.template[5].movedim(0, -1))
+    assert np.array_equal(sample.search.pixels, batch.search[5].movedim(0, -1))
 
 
 def test_sampler_draws_as_generator_choice_does(sequences: list[Sequence]) -> None:

@@ -146,9 +146,9 @@ def test_marker_is_at_the_same_place_in_rgb_and_x_and_is_where_the_label_says(se
     pair = augmentation(search_jitter=(1.0, 0.2), **settings)(
         marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0)
     )
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         assert np.array_equal(crop[..., :2] > 125, crop[..., 3:5] > 75)
-    found = extent(pair.search[..., :2].max(axis=2) > 125)
+    found = extent(pair.search.pixels[..., :2].max(axis=2) > 125)
     scale = found[2] / BOX[2]  # crop pixels per image pixel
     # rounded crop corner, half a pixel in the label and a whole one in the joint flip, as published; bilinear blur
     assert pair.box * 96 == pytest.approx(found, abs=2.5 * scale)
@@ -166,7 +166,7 @@ def test_marker_is_at_the_same_place_in_rgb_and_x_and_is_where_the_label_says(se
 )
 def test_flips_mirror_the_target(settings: dict, mirrored: bool) -> None:
     pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         red, green = extent(crop[..., 0] > 125), extent(crop[..., 1] > 125)
         assert (red[0] > green[0]) == mirrored
 
@@ -175,7 +175,8 @@ def test_joint_flip_is_one_decision_and_crop_flips_are_two() -> None:
     def sides(index: int, **settings: float) -> tuple[bool, bool]:
         pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, index))
         return tuple(
-            bool(extent(c[..., 0] > 125)[0] > extent(c[..., 1] > 125)[0]) for c in (pair.template, pair.search)
+            bool(extent(c[..., 0] > 125)[0] > extent(c[..., 1] > 125)[0])
+            for c in (pair.template.pixels, pair.search.pixels)
         )
 
     assert {sides(index, flip_probability=0.5) for index in range(20)} == {(True, True), (False, False)}
@@ -192,7 +193,7 @@ def test_label_of_the_joint_flip_lies_one_pixel_too_far_left_as_published_or_in_
 ) -> None:
     settings = {"flip_probability": 1.0, "search_jitter": (0.0, 0.0), "flip_shift": shift}
     pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    found = extent(pair.search[..., :2].max(axis=2) > 125)
+    found = extent(pair.search.pixels[..., :2].max(axis=2) > 125)
     scale = found[2] / BOX[2]  # crop pixels per image pixel
     off = (found[0] + found[2] / 2 - (pair.box[0] + pair.box[2] / 2) * 96) / scale
     assert off == pytest.approx(pixels, abs=0.45)  # of the label and the blur: half a crop pixel each
@@ -210,7 +211,7 @@ def test_gray_acts_on_the_rgb_triple_only() -> None:
 
 def test_gray_decision_holds_for_template_and_search() -> None:
     pair = augmentation(gray_probability=1.0)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         assert np.array_equal(crop[..., 0], crop[..., 1])
         assert not np.array_equal(crop[..., 3], crop[..., 4])
 
@@ -248,8 +249,8 @@ def test_stretched_target_lies_where_the_label_says_and_both_crops_are_stretched
     )
     pair = augment(marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0))
     stretch = np.exp(sample_generator(seed, 1, 0).standard_normal() * 0.6)
-    search, template = (extent(crop[..., :2].max(axis=2) > 125) for crop in (pair.search, pair.template))
-    assert np.array_equal(pair.search[..., :2] > 125, pair.search[..., 3:5] > 75)
+    search, template = (extent(crop[..., :2].max(axis=2) > 125) for crop in (pair.search.pixels, pair.template.pixels))
+    assert np.array_equal(pair.search.pixels[..., :2] > 125, pair.search.pixels[..., 3:5] > 75)
     assert pair.box[2] / pair.box[3] == pytest.approx(stretch * BOX[2] / BOX[3], rel=0.06)  # whole pixels of the crop
     assert template[2] / template[3] == pytest.approx(stretch * BOX[2] / BOX[3], rel=0.15)
     scale = np.tile(search[2:] / BOX[2:], 2)  # crop pixels per image pixel
@@ -266,11 +267,11 @@ def test_outline_lies_around_the_target_in_the_template_whatever_is_flipped_and_
         )
         for width in (0, 2)
     )
-    assert np.array_equal(plain.search, outlined.search)
-    target = extent(plain.template[..., :2].max(axis=2) > 125)
-    line = extent((plain.template != outlined.template).any(axis=2))
+    assert np.array_equal(plain.search.pixels, outlined.search.pixels)
+    target = extent(plain.template.pixels[..., :2].max(axis=2) > 125)
+    line = extent((plain.template.pixels != outlined.template.pixels).any(axis=2))
     assert line == pytest.approx(target + np.array([-2, -2, 4, 4]), abs=2.5)
-    assert (outlined.template[..., [0, 2, 3, 5]] == 255).all(axis=2).sum() > 4 * target[2]
+    assert (outlined.template.pixels[..., [0, 2, 3, 5]] == 255).all(axis=2).sum() > 4 * target[2]
 
 
 def test_template_is_not_jittered_by_default() -> None:
@@ -287,8 +288,8 @@ def test_validation_has_no_brightness_and_no_crop_flip() -> None:
         training=False,
     )
     pair = augment(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    assert pair.template.max() == 250
-    assert extent(pair.template[..., 0] > 125)[0] < extent(pair.template[..., 1] > 125)[0]
+    assert pair.template.pixels.max() == 250
+    assert extent(pair.template.pixels[..., 0] > 125)[0] < extent(pair.template.pixels[..., 1] > 125)[0]
 
 
 @pytest.mark.parametrize(
@@ -345,4 +346,4 @@ def test_with_regions_alone_both_frames_are_one_and_the_label_is_the_region(
 def test_without_regions_no_random_number_is_consumed(make_dataset: Callable) -> None:
     dataset, other = make_dataset(), make_dataset()
     other.region_probability = 1e-12  # draws the number, and never acts
-    assert not np.array_equal(dataset[1, 0][0].search, other[1, 0][0].search)
+    assert not np.array_equal(dataset[1, 0][0].search.pixels, other[1, 0][0].search.pixels)
