@@ -132,7 +132,7 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
         remove_leftovers(folder)
         if folder.is_dir() and any(folder.iterdir()):
             try:
-                present = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"]
+                present = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"])
             except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"

@@ -354,6 +354,7 @@ class ModalityDropout:
         )
 
 
+@dataclass(kw_only=True)
 class PairAugmentation:
     """Joint and per-crop augmentation of a (template, search) pair.
 
@@ -376,33 +377,27 @@ class PairAugmentation:
         training: False leaves out the per-crop part, as in published validation, and dropout.
     """
 
-    def __init__(
-        self,
-        *,
-        template_size: int,
-        search_size: int,
-        template_factor: float = 2.0,
-        search_factor: float = 4.0,
-        template_jitter: tuple[float, float] = (0.0, 0.0),
-        search_jitter: tuple[float, float] = (3.0, 0.25),
-        template_outline: int = 0,
-        stretch_jitter: float = 0.0,
-        gray_probability: float = 0.05,
-        flip_probability: float = 0.5,
-        crop_flip_probability: float = 0.5,
-        brightness_jitter: float = 0.2,
-        flip_shift: int = 1,
-        dropout: ModalityDropout | None = None,
-        training: bool = True,
-    ) -> None:
-        self.template = (template_size, template_factor, template_jitter)
-        self.search = (search_size, search_factor, search_jitter)
-        self.template_outline, self.stretch_jitter = template_outline, stretch_jitter
-        self.gray_probability = gray_probability
-        self.flip_probability, self.flip_shift = flip_probability, flip_shift
-        self.crop_flip_probability = crop_flip_probability if training else 0.0
-        self.brightness_jitter = brightness_jitter if training else 0.0
-        self.dropout = dropout if training and dropout is not None and dropout.acts else None
+    template_size: int
+    search_size: int
+    template_factor: float = 2.0
+    search_factor: float = 4.0
+    template_jitter: tuple[float, float] = (0.0, 0.0)
+    search_jitter: tuple[float, float] = (3.0, 0.25)
+    template_outline: int = 0
+    stretch_jitter: float = 0.0
+    gray_probability: float = 0.05
+    flip_probability: float = 0.5
+    crop_flip_probability: float = 0.5
+    brightness_jitter: float = 0.2
+    flip_shift: int = 1
+    dropout: ModalityDropout | None = None
+    training: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.training:
+            self.crop_flip_probability = self.brightness_jitter = 0.0
+        if self.dropout is not None and not (self.training and self.dropout.acts):
+            self.dropout = None
 
     def __call__(
         self,
@@ -428,9 +423,9 @@ class PairAugmentation:
         stretch = math.exp(rng.standard_normal() * self.stretch_jitter) if self.stretch_jitter else 1.0
         gray, flip = rng.random(2).tolist()
         crops = []
-        for frame, box, (size, factor, jitter) in (
-            (template_frame, template_box, self.template),
-            (search_frame, search_box, self.search),
+        for frame, box, size, factor, jitter in (
+            (template_frame, template_box, self.template_size, self.template_factor, self.template_jitter),
+            (search_frame, search_box, self.search_size, self.search_factor, self.search_jitter),
         ):
             if flip < self.flip_probability:
                 frame, box = frame.flipped(), flip_boxes(box, frame.shape[1] - self.flip_shift)
