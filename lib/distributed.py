@@ -25,6 +25,7 @@ __all__ = [
     "DistributedContext",
     "device_of",
     "distributed_context",
+    "first_line",
     "lost_peer",
     "rank_and_world",
     "reason_of",
@@ -60,9 +61,9 @@ def usable_device(name: str | None) -> torch.device:
         elif (device.index or 0) >= gpus:
             raise RuntimeError("there is no such GPU, or PyTorch was built without CUDA")
     except (RuntimeError, NotImplementedError, AssertionError) as error:  # the type depends on how PyTorch was built
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"--device {name!r} can't be used: {reason}; this machine has {gpus} CUDA devices, and cpu always works"
+            f"--device {name!r} can't be used: {first_line(error)}; this machine has {gpus} CUDA devices, and cpu "
+            "always works"
         ) from error
     return device
 
@@ -212,10 +213,9 @@ def distributed_context(device: str = "cpu") -> Iterator[DistributedContext]:
     try:
         store, _, _ = next(dist.rendezvous("env://", timeout=START_TIMEOUT))
     except RuntimeError as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RuntimeError(
-            f"not all {world_size} processes (WORLD_SIZE) met at {address}:{port} within {START_TIMEOUT}: {reason}; "
-            "start all of them, with the same MASTER_ADDR and MASTER_PORT, or use torchrun"
+            f"not all {world_size} processes (WORLD_SIZE) met at {address}:{port} within {START_TIMEOUT}: "
+            f"{first_line(error)}; start all of them, with the same MASTER_ADDR and MASTER_PORT, or use torchrun"
         ) from error
     store.set_timeout(TIMEOUT)
     # DDP copies gradients whose strides differ in an axis of length 1; nothing to do about it, and nothing lost
@@ -229,6 +229,11 @@ def distributed_context(device: str = "cpu") -> Iterator[DistributedContext]:
     yield DistributedContext(rank, world_size, int(local_rank), dist.PrefixStore("patrack", store))
     gc.collect()  # a trainer in a reference cycle holds the group through its DDP
     dist.destroy_process_group()  # not after a failure: it would wait for the others, who wait for this one to end
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what PyTorch says, which goes on with where in its code that happened."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def lost_peer(error: BaseException) -> str:

@@ -78,7 +78,7 @@ def decode(dataset: loader.PairDataset, batch: loader.Batch) -> None:
 def watch_stages(spent: defaultdict[str, float]) -> None:
     """Add up CPU seconds by stage from now on; a stage inside another one interrupts it."""
     from lib.training import loader
-    from lib.training.augment import Look, PairAugmentation
+    from lib.training.samples import Look, PairAugmentation
 
     current, since = "other", time.process_time()
 
@@ -98,6 +98,7 @@ def watch_stages(spent: defaultdict[str, float]) -> None:
 
         setattr(owner, name, watched)
 
+    # the functions stay replaced: nothing is measured after this
     watch(frames, "read_image", "read", frames.read_image)
     watch(cv2, "imdecode", "decode", cv2.imdecode)
     watch(DecodedFrame, "patch", "crop", DecodedFrame.patch)

@@ -31,8 +31,7 @@ import yaml
 from lib import datasets
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Evaluation
-from lib.training.compare import config_differences, describe, read_runs, write_summary
-from lib.training.manifest import read_manifest
+from lib.training.manifest import config_differences, describe, read_manifest, read_runs, write_summary
 from patrack import config as config_files
 from patrack.config.schema import Config
 from patrack.files import atomic_write

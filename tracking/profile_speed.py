@@ -13,10 +13,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import sys
+import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 logger = logging.getLogger("benchmark")
+
+SECTIONS = ("forward", "step", "endtoend", "batch", "training", "roofline")
+"""In the order in which they are measured, each by `measure_<name>` of `lib.profiling.sections`."""
 
 
 def positive(text: str) -> int:
@@ -63,8 +70,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. model.search_size=320")
     arguments = parser.parse_intermixed_args(argv)
-    from lib.profiling.command import SECTIONS  # here, because torch takes a while to start
-
     arguments.overrides += [word for word in arguments.only or [] if "=" in word]  # it takes every word after it
     arguments.only = [word for word in arguments.only or [] if "=" not in word]
     if unknown := set(arguments.only) - set(SECTIONS):
@@ -74,21 +79,78 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def run(arguments: argparse.Namespace) -> tuple[str, bool]:
+    """Measure what the arguments say.
+
+    Returns:
+        The report, and whether every bound that was asked about holds.
+
+    Raises:
+        ValueError, OSError, RuntimeError: something can't be used or written; the message says what.
+    """
+    import cv2  # here, so that --help answers at once
+    import torch
+
+    from lib.distributed import usable_device
+    from lib.profiling import report, sections
+    from lib.profiling.case import Case, Effort
+
+    device, bounds = usable_device(arguments.device), report.read_bounds()
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+        cv2.setNumThreads(arguments.threads)
+    effort = Effort(repeats=3, warm_up=1, seconds=5.0) if arguments.quick else Effort()
+    if arguments.repeats is not None:
+        effort = replace(effort, repeats=arguments.repeats, seconds=math.inf)
+    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
+
+    measured = {}
+    with tempfile.TemporaryDirectory(prefix="patrack-benchmark-") as folder:
+        case = Case(
+            arguments.config,
+            (*arguments.overrides, *seed),
+            device,
+            effort,
+            Path(folder),
+            arguments.image_size,
+            arguments.batch,
+            arguments.quick,
+        )
+        about = report.conditions(case)
+        for name in SECTIONS:
+            if name in (arguments.only or SECTIONS):
+                start = time.perf_counter()
+                measured[name] = getattr(sections, f"measure_{name}")(case)
+                logger.info("%s: %.0f s", name, time.perf_counter() - start)
+
+    rows = [row for section in measured.values() for row in section]
+    lines, good = [report.as_text(about, measured)], True
+    if arguments.json:
+        report.write_json(arguments.json, about, measured)
+    if arguments.plots:
+        title = f"{arguments.config} on {about['device']}, {about['threads']} threads"
+        lines += ["", *(f"plot {path}" for path in report.write_plots(rows, arguments.plots, title))]
+    if arguments.check:
+        unit = about["bf16 unit"] != report.NO_BF16_UNIT
+        verdicts, good = report.check(rows, bounds, config=arguments.config, device=device.type, bf16_unit=unit)
+        lines += ["", "bounds", *(f"  {line}" for line in verdicts)]
+    return "\n".join(lines), good
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 failed or a bound is broken, 130 stopped by Ctrl-C."""
     arguments = parse(argv)
     from lib.distributed import set_up_logging
-    from lib.profiling.command import run
 
     set_up_logging()
     try:
-        report, good = run(arguments)
+        text, good = run(arguments)
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         logger.error("%s", error)
         return 1
-    print(report)
+    print(text)
     return 0 if good else 1
 
 

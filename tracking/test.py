@@ -90,6 +90,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     from patrack import config as configs
     from patrack.build import weights_beside
 
+    # what the options ask for, before anything is loaded
     for name in ("workers", "batch", "threads"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
@@ -102,6 +103,8 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
+
+    # settings and weights, and the device of this process
     config = configs.load(arguments.config, arguments.overrides)
     checkpoint = arguments.checkpoint or weights_beside(arguments.config)
     rank, world = rank_and_world()

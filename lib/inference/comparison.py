@@ -213,12 +213,7 @@ class OpenCVTracker:
         self._box = np.zeros(4)
 
     def initialize(self, frame: DecodedFrame, box_xywh: np.ndarray) -> None:
-        """Start on a new target.
-
-        Args:
-            frame: (H, W, 3 or 6).
-            box_xywh: (4,), pixels; rounded.
-        """
+        """Start on a new target, whose box (4,), pixels, is rounded."""
         self._box = np.array(box_xywh, dtype=np.float64)
         left, top, width, height = np.rint(self._box).astype(int).tolist()
         self._tracker = self._make()

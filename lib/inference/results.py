@@ -21,6 +21,7 @@ import numpy as np
 
 from lib.datasets.sequence import Sequence
 from lib.evaluation.results import write_boxes
+from lib.training.manifest import differences
 from patrack.files import atomic_write, remove_leftovers
 
 __all__ = [
@@ -68,14 +69,7 @@ class SequenceResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one sequence.
-
-    Attributes:
-        name: of the sequence.
-        frames: number of frames tracked.
-        seconds: time in the tracker.
-        error: why there is no result; empty if there is one.
-    """
+    """Outcome of one sequence: frames tracked, seconds in the tracker; or an error that says why there is no result."""
 
     name: str
     frames: int = 0
@@ -123,7 +117,6 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
     A folder whose run has left nothing but `run.json` (it failed at once, say) is as good as new.
 
     Args:
-        folder: made if it isn't there.
         identity: everything that results depend on; `run.json` also holds 16 hexadecimal digits ("key") that stand for
             it.
         notes: written beside it, not compared.
@@ -132,14 +125,14 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
     Raises:
         ValueError: it holds another run, or other files, or can't be written; the message says what to do.
     """
-    identity = json.loads(json.dumps(identity))
+    identity = json.loads(json.dumps(identity))  # as it will be read
     try:
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"output {folder} is a file; give a folder as --output")
         remove_leftovers(folder)
         if folder.is_dir() and any(folder.iterdir()):
             try:
-                present = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"]
+                present = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"])
             except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"
@@ -147,7 +140,7 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
             if present != identity and not overwrite and any(path.name != MANIFEST for path in folder.iterdir()):
                 raise ValueError(
                     f"output {folder} holds the results of another run; what differs (there -> now):\n  "
-                    + "\n  ".join(_differences(present, identity))
+                    + "\n  ".join(differences(present, identity).values())
                     + "\nGive another --output, or --overwrite to delete them"
                 )
             if present != identity:  # files that belong to no result stay
@@ -162,13 +155,6 @@ def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], o
             file.write("\n")
     except OSError as error:
         raise ValueError(f"can't write results to {folder} (--output): {error}") from error
-
-
-def _differences(old: Any, new: Any, name: str = "") -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        keys = [*old, *(key for key in new if key not in old)]
-        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))]
-    return [] if old == new else [f"{name}: {old!r} -> {new!r}"]
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:

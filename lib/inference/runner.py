@@ -33,9 +33,8 @@ from lib.datasets.sequence import Sequence
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
-from lib.inference.batched import run_batched
 from lib.inference.results import Outcome, Summary, claim, is_complete, write_numbers
-from lib.inference.sequence import run_sequence, track_frames
+from lib.inference.sequence import run_batched, run_sequence, track_frames
 from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
@@ -50,12 +49,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Weights:
-    """Origin of the weights, the device they run on, and whether other results may be deleted.
-
-    Attributes:
-        checkpoint: see `patrack.build.build_tracker`.
-        device: a torch device.
-        overwrite: delete the results of another run in the output folder.
+    """Origin of the weights (`patrack.build.build_tracker`), the device they run on, and whether the results of another
+    run in the output folder may be deleted.
     """
 
     checkpoint: str | None = None
@@ -85,8 +80,6 @@ def track_dataset(
     """Track a split of a data set (or some of its sequences); complete results of the same run are kept.
 
     Args:
-        config: the experiment.
-        weights: see there.
         dataset, split, root, data_root, sequences: see `lib.datasets.load`.
         output: folder for the results.
         workers, slots: see `run_sequences`.
@@ -143,13 +136,14 @@ def run_sequences(
         sequences: annotated sequences with different names.
         folder: claimed for this run (`lib.inference.results.claim`).
         workers: processes; 1: this one. Each worker uses one thread.
-        slots: sequences that share each step of the network (`lib.inference.batched`); more than 1 needs 1 worker.
+        slots: sequences that share each step of the network (`lib.inference.sequence`); more than 1 needs 1 worker.
         progress: show a bar; None: if there is a terminal.
 
     Raises:
         OSError: a result can't be written.
         RuntimeError: a worker died.
     """
+    # what an earlier run has completed stays
     summary, todo = Summary(), []
     for sequence in sequences:
         if is_complete(folder, sequence.name, sequence.boxes[0], len(sequence)):
@@ -160,6 +154,8 @@ def run_sequences(
         logger.info("%d of %d sequences are complete in %s and kept", len(summary.kept), len(sequences), folder)
     if not todo:
         return summary
+
+    # in several processes, many in one step, or one after the other
     began, hide = time.perf_counter(), None if progress is None else not progress
     with tqdm(total=sum(len(sequence) for sequence in todo), unit="frame", smoothing=0.05, disable=hide) as bar:
         if workers > 1 and len(todo) > 1:
@@ -242,8 +238,6 @@ def track_recording(
     A frame that can't be read ends the run with an error; earlier files of that name in the folder stay then.
 
     Args:
-        config: the experiment.
-        weights: see there.
         rgb: folder of images or video.
         x: the same for the other modality; None: the foundation runs on RGB alone.
         box_xywh: (4,), pixels: the target in the first frame; None: the first line of `truth`.
@@ -261,6 +255,7 @@ def track_recording(
         TrackingError: see `lib.inference.sequence.track_frames`.
         OSError: results can't be written.
     """
+    # what is tracked: the images, the first box, the streams that frames lack
     if x is None:
         model = config.model.model_copy(update={"streams": "rgb"})
         config = config.model_copy(update={"modality": "rgb", "model": model})
@@ -272,6 +267,7 @@ def track_recording(
             raise ValueError("give --box x,y,w,h (the target in the first frame), or --groundtruth FILE")
         box_xywh = recording.boxes[0]
     tracker = build_tracker(config, weights.checkpoint, weights.device)
+
     source = {"rgb": str(rgb.resolve()), "x": str(x.resolve()) if x else None, "box_xywh": box_xywh.tolist()}
     if missing is not None:
         masks = read_masks(missing)
@@ -281,6 +277,7 @@ def track_recording(
         source["missing"] = masks_digest(chosen)
     weights.claim(output, config, tracker, **source)
 
+    # track, and draw the overlay on the way; the files follow when all of it went well
     video = OverlayVideo(output / "overlay.mp4", recording.modality, fps)
     with video, tqdm(total=len(recording), unit="frame") as bar:
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lib.distributed import first_line
 from patrack import Network, adapter_parameters
 from patrack.files import atomic_write
 
@@ -109,8 +110,7 @@ def save_state(state: TrainingState, path: Path) -> None:
     Raises:
         OSError: it cannot be written (disk full, no permission); the older file is untouched.
     """
-    content = {"kind": "patrack-training", "format": FORMAT}
-    content |= {field.name: getattr(state, field.name) for field in fields(state)}
+    content = {"kind": "patrack-training", "format": FORMAT, **vars(state)}
     try:
         with atomic_write(path, "wb") as file:
             torch.save(content, file)
@@ -160,8 +160,7 @@ def load_state(path: Path) -> TrainingState:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise ValueError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from error
     if not isinstance(content, dict) or content.pop("kind", None) != "patrack-training":
         raise ValueError(f"{path} is not a training checkpoint")
     version = content.pop("format", None)
@@ -173,7 +172,7 @@ def load_state(path: Path) -> TrainingState:
 def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and torch (all devices): initial weights, dropout and stochastic depth follow from it.
 
-    Samples do not: each has a generator of its own (`lib.training.sampling.sample_generator`).
+    Samples do not: each has a generator of its own (`lib.training.samples.sample_generator`).
     """
     random.seed(seed)
     np.random.seed(seed)

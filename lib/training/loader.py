@@ -1,11 +1,17 @@
-"""From the `data` section of an experiment to batches: data sets, samples, collation, worker processes."""
+"""From the `data` section of an experiment to batches: data sets, decoded frames, samples, collation, workers."""
 
 from __future__ import annotations
 
 import functools
+import hashlib
+import logging
+import math
 import os
+import shutil
 import signal
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +21,26 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
 from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.frames import decode_frame
-from lib.datasets.sequence import Sequence
-from lib.training.augment import InvalidCrop, Look, ModalityDropout, PairAugmentation, PairCrops, draw_region
-from lib.training.cache import FrameCache
-from lib.training.sampling import FramePair, PairSampler, Source, sample_generator
+from lib.datasets.sequence import Sequence, VideoFrame
+from lib.training.samples import (
+    FramePair,
+    InvalidCrop,
+    Look,
+    ModalityDropout,
+    PairAugmentation,
+    PairCrops,
+    PairSampler,
+    Source,
+    draw_region,
+    sample_generator,
+)
 from patrack.config.schema import Config, SourceConfig
+from patrack.files import atomic_write, remove_leftovers
 from patrack.modality import modalities
 from patrack.network import normalize
 
@@ -31,6 +48,7 @@ __all__ = [
     "MAX_DRAWS",
     "Batch",
     "EpochBatches",
+    "FrameCache",
     "PairDataset",
     "SampleError",
     "build_dataset",
@@ -39,12 +57,19 @@ __all__ = [
     "make_loader",
 ]
 
+logger = logging.getLogger(__name__)
+
 MAX_DRAWS = 100
 """Pairs tried for one sample before its invalid crops count as a fault of the data."""
 PREFETCH = 4
+CACHE_VERSION = 1
+SPARE_BYTES = 1 << 30
+"""Bytes that a frame cache leaves free on its disk."""
 
 ReadFrame = Callable[[Sequence, int], DecodedFrame]
 Key = tuple[int, int]  # epoch, index
+CacheKey = tuple[str, str, str]
+Place = tuple[int, tuple[int, ...]]  # offset in the file, (N, H, W, C)
 
 
 class SampleError(RuntimeError):
@@ -168,11 +193,7 @@ class PairDataset(Dataset):
 
 
 def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[Source]]:
-    """Loads the data sets of data.train and data.val.
-
-    Args:
-        config: the experiment.
-        root: folder that holds the data sets.
+    """Loads the data sets of data.train and data.val from the folder `root` that holds them.
 
     Raises:
         ValueError: unknown, missing or inconsistent data sets.
@@ -186,6 +207,107 @@ def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[
 
     val = config.data.val if config.data.val_samples else []
     return [load(item) for item in config.data.train], [load(item) for item in val]
+
+
+class FrameCache:
+    """Decoded frames of whole data sets in one file that all loader processes map into memory.
+
+    Each frame is decoded once, before training; the operating system shares the pages between processes and runs.
+    Meant for sets that fit in memory. The file lies in the temporary folder (TMPDIR) and is used again by later runs.
+
+    Args:
+        path: the file.
+        places: where each sequence lies in it.
+    """
+
+    def __init__(self, path: Path, places: Mapping[CacheKey, Place]) -> None:
+        self.path, self.places = path, dict(places)
+        self._bytes: np.ndarray | None = None
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "places": self.places, "_bytes": None}
+
+    def read_frame(self, sequence: Sequence, index: int) -> DecodedFrame:
+        """Returns frame `index`; its pixels are read-only."""
+        if self._bytes is None:
+            self._bytes = np.memmap(self.path, np.uint8, mode="r")
+        offset, (_, *shape) = self.places[_cache_key(sequence)]
+        size = math.prod(shape)
+        start = offset + index * size
+        return DecodedFrame.from_image(np.asarray(self._bytes[start : start + size]).reshape(shape))
+
+    @classmethod
+    def build(cls, sequences: Iterable[Sequence], folder: Path | None = None, with_x: bool = True) -> FrameCache:
+        """Decodes all frames, or finds the file that an earlier run made of the same ones.
+
+        Args:
+            sequences: to be cached; one that is given twice is kept once.
+            folder: for the file; default: one of this user's in the temporary folder.
+            with_x: False keeps RGB alone.
+
+        Raises:
+            FrameError: a frame cannot be read.
+            ValueError: a sequence whose frames differ in size.
+            OSError: not enough space on the disk of the folder.
+        """
+        if folder is None:
+            user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+            folder = Path(tempfile.gettempdir()) / f"patrack-frames-{user}"
+        unique = {_cache_key(sequence): sequence for sequence in sequences}
+
+        # the file's name says what is in it: shapes, and size and time of the first and last file of each modality
+        places: dict[CacheKey, Place] = {}
+        total, digest = 0, hashlib.sha256(f"{CACHE_VERSION}".encode())
+        for key, sequence in unique.items():
+            shape = (len(sequence), *decode_frame(sequence, 0, with_x).shape)
+            places[key] = (total, shape)
+            total += math.prod(shape)
+            stats = []
+            for files in (sequence.rgb_files, sequence.x_files):
+                for item in () if files is None else (files[0], files[-1]):
+                    stat = (item.path if isinstance(item, VideoFrame) else item).stat()
+                    stats.append((stat.st_size, stat.st_mtime_ns))
+            digest.update(f"{key}{shape}{stats}".encode())
+        path = folder / f"{digest.hexdigest()[:24]}.u8"
+        if path.is_file() and path.stat().st_size == total:
+            logger.info("decoded frames: %s (%.1f GB, from an earlier run)", path, total / 1e9)
+            return cls(path, places)
+
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        remove_leftovers(folder)
+        free = shutil.disk_usage(folder).free
+        if total + SPARE_BYTES > free:
+            raise OSError(
+                f"data.cache_frames needs {total / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
+                "set TMPDIR to a larger disk or data.cache_frames=false"
+            )
+        # each sequence has its part of the file, so threads decode side by side
+        with atomic_write(path, "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
+            file.truncate(total)
+            memory = np.memmap(file.name, np.uint8, mode="r+", shape=(total,))
+
+            def decode(key: CacheKey) -> None:
+                offset, shape = places[key]
+                frames = memory[offset : offset + math.prod(shape)].reshape(shape)
+                for index in range(shape[0]):
+                    frame = decode_frame(unique[key], index, with_x).image()
+                    if frame.shape != shape[1:]:
+                        raise ValueError(
+                            f"{unique[key].name}: frame {index} is {frame.shape}, frame 0 is {shape[1:]}; "
+                            "set data.cache_frames=false"
+                        )
+                    frames[index] = frame
+
+            for _ in tqdm(pool.map(decode, unique), "decoding frames", len(unique), leave=False, disable=None):
+                pass
+            memory.flush()
+        logger.info("decoded frames: %s (%.1f GB); kept for later runs, may be deleted", path, total / 1e9)
+        return cls(path, places)
+
+
+def _cache_key(sequence: Sequence) -> CacheKey:
+    x = "" if sequence.x_files is None else str(sequence.x_files[0])
+    return (f"{sequence.modality}{sequence.clip_depth}", str(sequence.rgb_files[0]), x)
 
 
 def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:
@@ -202,12 +324,8 @@ def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:
 def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, training: bool) -> PairDataset:
     """Makes the samples of an experiment.
 
-    Args:
-        config: the experiment.
-        sources: to draw from.
-        frames: reads a frame.
-        training: False leaves out brightness, the flip of single crops and modality dropout, and puts every box
-            where it is.
+    Without `training`, brightness, the flip of single crops and modality dropout are left out, and every box is put
+    where it is.
 
     Raises:
         ValueError: modality dropout for a model of one stream; or as `PairSampler`.
@@ -287,8 +405,8 @@ def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
     """Makes the pixels of all samples, in place; runs in the worker."""
     crops, pairs = zip(*samples, strict=True)
     return Batch(
-        template=_pixels([item.template_look for item in crops]),
-        search=_pixels([item.search_look for item in crops]),
+        template=_pixels([item.template for item in crops]),
+        search=_pixels([item.search for item in crops]),
         boxes=torch.from_numpy(np.stack([item.box for item in crops])),
         frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
         modality=torch.tensor([modalities().index(p.modality) for p in pairs]) if pairs[0].modality else None,

@@ -103,7 +103,6 @@ def log_steps(title: str, rows: list[dict[str, float]], samples: int, num_worker
         title: position in the run.
         rows: of `CsvLog`, one per step.
         samples: pairs per step.
-        num_workers: loader processes, named in the warning.
     """
     seconds = [samples / row["samples_per_second"] for row in rows]
     waiting = sum(row["data_wait"] * time for row, time in zip(rows, seconds, strict=True)) / sum(seconds)
@@ -121,12 +120,7 @@ def log_steps(title: str, rows: list[dict[str, float]], samples: int, num_worker
 
 
 class Board:
-    """TensorBoard files of a run. They are written by a thread, which says with the next value that it failed.
-
-    Args:
-        writer: a `SummaryWriter`.
-        folder: of its files.
-    """
+    """TensorBoard files that a `SummaryWriter` writes: in a thread, which says with the next value that it failed."""
 
     def __init__(self, writer: Any, folder: Path) -> None:
         self._writer, self._folder = writer, folder
@@ -139,22 +133,14 @@ class Board:
         threading.excepthook = in_thread
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
-        """Adds a value.
-
-        Raises:
-            OSError: an earlier one could not be written; names the folder.
-        """
+        """Adds a value; raises an OSError that names the folder if an earlier one could not be written."""
         try:
             self._writer.add_scalar(name, value, step)
         except OSError as error:
             raise OSError(f"cannot write to {self._folder}: {error}; the last checkpoint is untouched") from error
 
     def close(self) -> None:
-        """Writes what is left.
-
-        Raises:
-            OSError: it could not be written; names the folder.
-        """
+        """Writes what is left; raises an OSError that names the folder if that could not be written."""
         try:
             self._writer.close()
         except OSError as error:
@@ -166,9 +152,7 @@ class Board:
 def open_tensorboard(folder: Path, purge_step: int) -> Board | None:
     """Opens TensorBoard files; returns None (with a log line) if the package is not installed.
 
-    Args:
-        folder: for the event files.
-        purge_step: events of this and later steps, left by an interrupted run, are hidden.
+    Events of `purge_step` and later, left by an interrupted run, are hidden.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -1,48 +1,44 @@
-"""A whole training run: folder, data, model, trainer, exported weights, manifest."""
+"""A whole training run: its folder, data, model, trainer, exported weights, manifest."""
 
 from __future__ import annotations
 
+import difflib
+import errno
 import logging
+import os
+import shutil
+import sys
 import time
-from collections.abc import Collection
-from contextlib import nullcontext
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from lib import datasets
-from lib.distributed import DistributedContext, device_of
+from lib.distributed import DistributedContext, device_of, reason_of
 from lib.training import log
-from lib.training.checkpoint import seed_everything
-from lib.training.compare import check_agreement, check_data, check_same, compare_weights
-from lib.training.folder import files_of_run, locked, prepare_folder, recorded, resumed_state
+from lib.training import manifest as manifests
+from lib.training.checkpoint import TrainingState, load_state, seed_everything
 from lib.training.loader import build_dataset, frame_reader, load_sources
-from lib.training.manifest import (
-    describe_sources,
-    environment,
-    file_sha256,
-    fingerprint,
-    hardware,
-    read_manifest,
-    update_manifest,
-)
-from lib.training.trainer import Trainer
+from lib.training.manifest import MANIFEST, config_differences, file_sha256, read_manifest, update_manifest
+from lib.training.trainer import LAST, Interrupted, Trainer
 from patrack import Network, build_model
-from patrack import config as config_files
+from patrack import config as configs
 from patrack.build import ADAPTERS, FOUNDATION, MODEL
 from patrack.config.schema import Config
 from patrack.network import adapter_names
-from patrack.weights import (
-    WeightsError,
-    foundation_hash,
-    load_foundation,
-    save_adapters,
-    save_foundation,
-    save_model,
-)
+from patrack.weights import WeightsError, foundation_hash, load_foundation, save_adapters, save_foundation, save_model
 
-__all__ = ["run_training"]
+__all__ = ["check_free", "files_of_run", "locked", "prepare_folder", "recorded", "resumed_state", "run_training"]
 
 logger = logging.getLogger(__name__)
+
+WRITTEN = (
+    *("checkpoints", "tensorboard", "train.csv", "validation.csv", "train.log", configs.SAVED_NAME, MANIFEST),
+    *(ADAPTERS, FOUNDATION, MODEL),
+)
+LEFTOVERS = (".tmp-*", ".*.tmp")
+"""Names that half-written files have: of `patrack.files.atomic_write` and of `patrack.weights`."""
 
 
 def run_training(
@@ -61,11 +57,8 @@ def run_training(
     """Trains an experiment in `<output>/<config.name>/`.
 
     Args:
-        config: the experiment.
         data_root: folder that holds the data sets; before PATRACK_DATA and config.data.root.
-        output: folder of run folders.
-        resume: go on with the run in the folder.
-        overwrite: delete the run in the folder and start anew.
+        resume, overwrite: go on with the run in the folder, or delete it and start anew.
         device: a torch device; "cuda" becomes the GPU of each process.
         allow_changes: keys that may differ from those of a run that goes on.
         repeat_of: folder of a finished run that this one repeats: data and foundation must be the same.
@@ -88,6 +81,8 @@ def run_training(
             f"({context.world_size}), each of which needs a pair: raise it, or lower --nproc-per-node or --nnodes"
         )
     folder = Path(output) / config.name
+
+    # the folder, which the main process alone looks at
     with locked(folder) if context.is_main else nullcontext():
         state = None
         if context.is_main:
@@ -118,22 +113,22 @@ def run_training(
                 "config": config.model_dump(mode="json"),
                 "foundation_sha256": foundation or None,
                 "foundation_file": start_from
-                and {"path": start_from, "sha256": file_sha256(config_files.project_path(start_from))},
-                "train": describe_sources(train),
-                "val": describe_sources(val),
-                "data_fingerprint": fingerprint([*train, *val]),
+                and {"path": start_from, "sha256": file_sha256(configs.project_path(start_from))},
+                "train": manifests.describe_sources(train),
+                "val": manifests.describe_sources(val),
+                "data_fingerprint": manifests.fingerprint([*train, *val]),
                 "data_root": None if root is None else str(root.resolve()),
                 "processes": context.world_size,
-            } | environment(own_device)
+            } | manifests.environment(own_device)
 
             # the other processes, the run that is repeated or the one that goes on must have had the same
-            check_agreement(facts, context)
+            manifests.check_agreement(facts, context)
             earlier = repeat_of or (folder if resume else None)
             before = context.broadcast(read_manifest(earlier) if earlier and context.is_main else {})
             if repeat_of is not None:
-                check_same(before, facts, repeat_of, allow_other_data)
+                manifests.check_same(before, facts, repeat_of, allow_other_data)
             else:
-                check_data("--resume", before, facts, folder, allow_other_data)
+                manifests.check_data("--resume", before, facts, folder, allow_other_data)
 
             with context.first_on_machine_first():  # where one decodes, the others use the file
                 frames = frame_reader(config, [*train, *val])
@@ -147,7 +142,37 @@ def run_training(
                 foundation,
                 context,
             )
-            _announce(config, trainer, facts)
+
+            # say in the log, and write to the folder, what is about to be trained and how a batch is split
+            settings, micro_batches = config.train, trainer.work.micro_batches
+            share = -(-settings.total_batch_size // context.world_size)
+            batch = {
+                "total": settings.total_batch_size,
+                "processes": context.world_size,
+                "accumulation": micro_batches,
+                "at_once": -(-share // micro_batches),
+            }
+            if context.is_main:
+                configs.save(config, folder / configs.SAVED_NAME)
+                more = {"hardware": manifests.hardware(), "batch": batch, "learning_rate": {"base": settings.lr}}
+                update_manifest(folder, facts | more)
+            count = sum(parameter.numel() for parameter in trainer.work.parameters.values())
+            logger.info("%s: %s trainable parameters (%s)", config.name, f"{count:,}", settings.trainable)
+            logger.info(
+                "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning "
+                "rate %g (as written: not scaled with the batch), %s, device %s, run folder %s",
+                settings.epochs,
+                trainer.steps_per_epoch,
+                *batch.values(),
+                settings.lr,
+                settings.precision,
+                own_device,
+                folder,
+            )
+            if not trainer.work.frozen_batchnorm and context.world_size > 1:
+                logger.info("BatchNorm trains: its statistics are those of the whole batch, summed over the processes")
+
+            # begin, or go on where the last checkpoint was written
             state = context.broadcast(state)
             if state:
                 if state.foundation != foundation:
@@ -177,7 +202,7 @@ def _load_model(config: Config) -> tuple[Network, str]:
             )
         logger.info("no model.foundation: training from random weights")
         return build_model(config), ""
-    path, resize = config_files.project_path(name), config.model.resize_position_embeddings
+    path, resize = configs.project_path(name), config.model.resize_position_embeddings
     if not path.is_file():
         raise WeightsError(
             f"model.foundation: {path} not found (key set to {name!r}). Train it with an rgb_* experiment "
@@ -200,37 +225,6 @@ def _load_model(config: Config) -> tuple[Network, str]:
     return model, ""
 
 
-def _announce(config: Config, trainer: Trainer, facts: dict[str, Any]) -> None:
-    """Says in the log, and writes to the run folder, what is about to be trained and how a batch is split."""
-    train, world_size, micro_batches = config.train, trainer.context.world_size, trainer.work.micro_batches
-    share = -(-train.total_batch_size // world_size)
-    batch = {
-        "total": train.total_batch_size,
-        "processes": world_size,
-        "accumulation": micro_batches,
-        "at_once": -(-share // micro_batches),
-    }
-    if trainer.context.is_main:
-        config_files.save(config, trainer.folder / config_files.SAVED_NAME)
-        more = {"hardware": hardware(), "batch": batch, "learning_rate": {"base": train.lr}}
-        update_manifest(trainer.folder, facts | more)
-    count = sum(parameter.numel() for parameter in trainer.work.parameters.values())
-    logger.info("%s: %s trainable parameters (%s)", config.name, f"{count:,}", train.trainable)
-    logger.info(
-        "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning rate %g "
-        "(as written: not scaled with the batch), %s, device %s, run folder %s",
-        train.epochs,
-        trainer.steps_per_epoch,
-        *batch.values(),
-        train.lr,
-        train.precision,
-        trainer.device,
-        trainer.folder,
-    )
-    if not trainer.work.frozen_batchnorm and world_size > 1:
-        logger.info("BatchNorm trains: its statistics are those of the whole batch, summed over the processes")
-
-
 def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
     """Writes the weights in the form that tracking loads, and to the manifest how training went; returns their file."""
     model, folder = trainer.model, trainer.folder
@@ -239,6 +233,7 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
     path = folder / (ADAPTERS if adapters else MODEL if whole else FOUNDATION)
     if not trainer.context.is_main:
         return path
+    # the weights
     notes = {"name": config.name, "modality": config.modality, "seed": str(config.seed)}
     if adapters:
         save_adapters(model, path, notes)
@@ -246,6 +241,8 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
         save_model(model, path, half=True, metadata=notes)
     else:
         save_foundation(model, path, half=True)
+
+    # how training went
     rows = log.read_rows(folder / "train.csv")
     validations = log.read_rows(folder / "validation.csv")
     last_epoch = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
@@ -262,6 +259,168 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
         "final": {"train": log.means(last_epoch), "val": validations[-1] if validations else None},
     }
     if repeat_of is not None:
-        values["repeat_of"] = compare_weights(repeat_of, values)
+        values["repeat_of"] = manifests.compare_weights(repeat_of, values)
     update_manifest(folder, values)
     return path
+
+
+# ---- The folder of a run: who may use it, what lies in it, where a run in it goes on
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes a run folder this process's own; the lock goes with the process, however it ends.
+
+    Raises:
+        ValueError: another process trains in it, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a")
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    with file:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    raise ValueError(f"another process is training in {folder}: wait for it, or stop it") from None
+                logger.warning("%s cannot be locked (%s): let no second process train in it", folder, error)
+        yield
+
+
+def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Makes the run folder or checks that it may be used; removes half-written files of a run that was killed.
+
+    Raises:
+        ValueError: it holds a run and neither flag is given, there is none to resume, or it cannot be written.
+    """
+    present = files_of_run(folder)
+    if resume and not present:
+        raise ValueError(f"--resume: there is no run in {folder}; leave --resume out to start one")
+    if not (resume or overwrite):
+        check_free(folder)
+    try:
+        if not resume:
+            for name in present:
+                shutil.rmtree(folder / name) if (folder / name).is_dir() else (folder / name).unlink()
+        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
+        for place in (folder, folder / "checkpoints"):
+            for path in (path for pattern in LEFTOVERS for path in place.glob(pattern)):
+                logger.info("removing %s, left half-written by a run that was killed", path)
+                path.unlink()
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+
+
+def _not_writable(folder: Path, error: OSError) -> ValueError:
+    return ValueError(
+        f"cannot write to the run folder {folder} (from --output): {error.strerror}; give another --output, or make it "
+        "writable"
+    )
+
+
+def files_of_run(folder: Path) -> list[str]:
+    """Lists files and folders that a run has written here; empty if there is none."""
+    return [name for name in WRITTEN if (folder / name).exists()]
+
+
+def check_free(folder: Path) -> None:
+    """Checks that a new run may begin here: there is nothing, or only what a run left that failed before it began.
+
+    Raises:
+        ValueError: it holds a run.
+    """
+    present = files_of_run(folder)
+    if not present:
+        return
+    # nothing can be lost of a run that failed at its start, over a wrong --device or --data-root say
+    if {"checkpoints", "train.log", MANIFEST}.issuperset(present) and not any(folder.glob("checkpoints/*.pt")):
+        manifest = read_manifest(folder)
+        if "config" not in manifest and manifest.get("status") in ("failed", "interrupted", "running"):
+            return
+    raise ValueError(
+        f"{folder} already holds a run ({', '.join(present)}): give --resume to go on with it, --overwrite to "
+        "delete it and start anew, or another --output or name=..."
+    )
+
+
+def resumed_state(folder: Path, config: Config, allowed: Collection[str] = ()) -> TrainingState | None:
+    """Reads the last checkpoint; None if the run was stopped before it wrote one.
+
+    Raises:
+        ValueError: a configuration that differs in other keys (or groups of keys) than those that are allowed; lists
+            them. Or an unknown key is allowed.
+    """
+    # a misspelled key must not look like one that did not differ
+    new = config.model_dump(mode="json")
+    known = _keys(new)
+    for key in allowed:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ValueError(f"--allow-changes: there is no setting {key!r}{hint}")
+
+    # what was, against what is asked for
+    path, saved = folder / "checkpoints" / LAST, folder / configs.SAVED_NAME
+    state = load_state(path) if path.exists() else None
+    if state is None and not saved.exists():
+        return None
+    # validated: keys that are newer than the run get the values that it had
+    old = configs.load(saved) if state is None else Config.model_validate(state.config)
+    differences = config_differences(old.model_dump(mode="json"), new)
+    refused = [line for key, line in differences.items() if not any(f"{key}.".startswith(f"{a}.") for a in allowed)]
+    if refused:
+        raise ValueError(
+            f"--resume: {path if state else saved} is from another configuration:\n  " + "\n  ".join(refused) + "\n"
+            "Give the same settings, start another run (another --output or name=...), or accept a run that is of one "
+            "piece no longer: --allow-changes " + " ".join(differences)
+        )
+    for line in differences.values():
+        logger.warning("going on with another setting: %s", line)
+    if differences:
+        update_manifest(folder, {"changed_on_resume": list(differences.values())})
+    if state is None:
+        logger.warning("the run in %s has no checkpoint yet: starting from its beginning", folder)
+    return state
+
+
+def _keys(group: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Lists dotted names of all settings and groups of settings."""
+    names = []
+    for key, value in group.items():
+        names += [prefix + key, *(_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else ())]
+    return names
+
+
+@contextmanager
+def recorded(folder: Path, context: DistributedContext) -> Iterator[list[str]]:
+    """Writes to the manifest how the run ended, and why if it failed: the main process does.
+
+    Yields:
+        An empty list, to be filled once training begins. A finished run that is only asked in vain to go on (with other
+        data, say) stays finished.
+    """
+    began: list[str] = []
+    earlier = {}
+    if context.is_main:
+        earlier = {key: value for key, value in read_manifest(folder).items() if key in ("status", "command", "error")}
+        update_manifest(folder, {"status": "running", "command": sys.argv, "error": None})
+    try:
+        yield began
+    except BaseException as error:
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt)
+        reason = str(error) if stopped else context.first_failure(reason_of(error))
+        if context.is_main:
+            ended = {"status": "interrupted" if stopped else "failed", "error": reason}
+            try:
+                update_manifest(folder, earlier if earlier.get("status") == "finished" and not began else ended)
+            except OSError as second:  # disk full, say: must not hide the first error
+                logger.error("%s does not say how the run ended: %s", folder / MANIFEST, second)
+        raise

@@ -26,7 +26,7 @@ from lib.distributed import DistributedContext
 from lib.training.loader import Batch
 from lib.training.log import LOSS_COLUMNS
 from patrack import Network, tracking_loss, trainable_parameters
-from patrack.config.schema import TrainConfig
+from patrack.config.schema import EliminationConfig, TrainConfig
 from patrack.losses import count_positives
 
 __all__ = [
@@ -58,64 +58,35 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 def build_optimizer(
     parameters: dict[str, nn.Parameter], lr: float, weight_decay: float, backbone_lr_scale: float = 1.0
 ) -> torch.optim.AdamW:
-    """Makes AdamW over named parameters; those of the backbone form a group of their own if its rate differs.
+    """Makes AdamW; parameters whose names start with "backbone." form a group of their own if their rate differs.
 
     Args:
         parameters: name -> parameter, as `patrack.trainable_parameters` returns them.
         lr: learning rate before the schedule.
         weight_decay: applied to every parameter, as published.
-        backbone_lr_scale: factor on `lr` for names that start with "backbone."; 1 for adapter training.
+        backbone_lr_scale: factor on `lr` for the backbone; 1 for adapter training.
     """
-    backbone: list[nn.Parameter] = []
-    rest: list[nn.Parameter] = []
+    by_scale: dict[float, list[nn.Parameter]] = {1.0: [], backbone_lr_scale: []}
     for name, parameter in parameters.items():
-        own_rate = backbone_lr_scale != 1.0 and name.startswith("backbone.")
-        (backbone if own_rate else rest).append(parameter)
-    groups = [
-        {"params": group, "lr": lr * scale, BASE_RATE: lr * scale}
-        for group, scale in ((rest, 1.0), (backbone, backbone_lr_scale))
-        if group
-    ]
+        by_scale[backbone_lr_scale if name.startswith("backbone.") else 1.0].append(parameter)
+    groups = [{"params": group, "lr": lr * scale, BASE_RATE: lr * scale} for scale, group in by_scale.items() if group]
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
 
-def learning_rate_factor(
-    step: int,
-    steps_per_epoch: int,
-    *,
-    schedule: str,
-    epochs: int,
-    drop_epoch: int,
-    drop_factor: float,
-    drop_repeats: bool = False,
-    warmup_steps: int = 0,
-) -> float:
-    """Returns the factor on the learning rate.
+def learning_rate_factor(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Returns the factor on the learning rate after `step` optimizer steps of the run.
 
-    Args:
-        step: optimizer steps already done, from 0.
-        steps_per_epoch: steps of an epoch.
-        schedule: "step": `drop_factor` once `drop_epoch` epochs are done; "cosine": from 1 down to 0 at the end of the
-            run; "constant".
-        epochs: length of the run.
-        drop_epoch: last epoch at the full rate, from 1.
-        drop_factor: in (0, 1].
-        drop_repeats: the rate drops by the same factor again after every `drop_epoch` epochs, as published.
-        warmup_steps: linear rise; step k < warmup_steps runs at (k + 1) / warmup_steps of the scheduled rate.
-
-    Raises:
-        ValueError: unknown schedule.
+    Schedule "step": `lr_drop_factor` once `lr_drop_epoch` epochs are done, and again after every so many with
+    `lr_drop_repeats`, as published; "cosine": from 1 down to 0 at the end of the run. The rise is linear: step k, from
+    0, runs at (k + 1) / warmup_steps of the scheduled rate.
     """
-    if schedule == "step":
-        drops = step // (drop_epoch * steps_per_epoch)
-        factor = drop_factor ** (drops if drop_repeats else min(drops, 1))
-    elif schedule == "cosine":
-        factor = 0.5 * (1.0 + math.cos(math.pi * min(step / (epochs * steps_per_epoch), 1.0)))
-    elif schedule == "constant":
-        factor = 1.0
-    else:
-        raise ValueError(f"schedule must be 'step', 'cosine' or 'constant', got {schedule!r}")
-    return factor * min(1.0, (step + 1) / warmup_steps) if warmup_steps else factor
+    factor = 1.0
+    if config.schedule == "step":
+        drops = step // (config.lr_drop_epoch * steps_per_epoch)
+        factor = config.lr_drop_factor ** (drops if config.lr_drop_repeats else min(drops, 1))
+    elif config.schedule == "cosine":
+        factor = 0.5 * (1.0 + math.cos(math.pi * min(step / (config.epochs * steps_per_epoch), 1.0)))
+    return factor * min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else factor
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
@@ -125,14 +96,15 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
     return optimizer.param_groups[0]["lr"]
 
 
-def keep_ratio_at(epoch: int, keep_ratio: float, start_epoch: int, warmup_epochs: int) -> float:
+def keep_ratio_at(config: EliminationConfig, epoch: int) -> float:
     """Returns the share of search tokens kept in an epoch (from 1): 1 before `start_epoch`, `keep_ratio` from
     `start_epoch + warmup_epochs` on, a half cosine between."""
-    if epoch < start_epoch:
+    keep, done = config.keep_ratio, epoch - config.start_epoch
+    if done < 0:
         return 1.0
-    if epoch >= start_epoch + warmup_epochs:
-        return keep_ratio
-    return keep_ratio + (1 - keep_ratio) * (math.cos(math.pi * (epoch - start_epoch) / warmup_epochs) + 1) / 2
+    if done >= config.warmup_epochs:
+        return keep
+    return keep + (1 - keep) * (math.cos(math.pi * done / config.warmup_epochs) + 1) / 2
 
 
 def make_scaler(precision: str, device: torch.device) -> torch.amp.GradScaler:
@@ -283,9 +255,7 @@ class BatchStep:
     """Computes losses, gradients and optimizer steps of whole batches, however they are split.
 
     Args:
-        config: the experiment's optimizer settings.
-        model: on its device.
-        device: of this process.
+        model: on the `device` of this process.
         context: the processes that share a batch.
 
     Raises:
@@ -337,6 +307,7 @@ class BatchStep:
         """Computes the loss of a micro-batch (with graph) and its terms without; over all of them they add up to those
         of the batch."""
         config, dtype, grad = self.config, AUTOCAST[self.config.precision], torch.is_grad_enabled()
+        # without gradients, as in validation, there is nothing to exchange and nothing random
         template, search, boxes = batch.to_device(self.device)
         modality = None if batch.modality is None else batch.modality.to(self.device)
         with (
@@ -345,8 +316,9 @@ class BatchStep:
         ):
             output = (self.network if grad else self.model)(template, search, modality=modality)
         weights = (config.giou_weight, config.l1_weight, config.focal_weight)
-        alone = part.positives is None
-        share: dict[str, Any] = {} if alone else {"batch_size": part.total, "positives": part.positives}
+        share: dict[str, Any] = {}
+        if part.positives is not None:  # normalized as a share of the whole batch
+            share = {"batch_size": part.total, "positives": part.positives}
         loss, terms = tracking_loss(output, boxes, *weights, dense_radius=config.dense_radius, **share)
         return loss, {"loss": loss.detach(), **terms}
 

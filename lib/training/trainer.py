@@ -7,6 +7,7 @@ import math
 import signal
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -84,12 +85,10 @@ class Trainer:
     """Trains a model in a run folder.
 
     Args:
-        config: the experiment.
         model: with its foundation loaded; moved to `device`.
         train_data: samples of epochs 1, 2, ...
         val_data: validation samples (drawn as epoch 0, the same each time), or None.
         folder: run folder; checkpoints, CSV logs and TensorBoard files go there.
-        device: to train on.
         foundation: hash of the frozen foundation, written to checkpoints; "" if it trains.
         context: the processes that share every batch. All hold the same weights and draw the same random numbers; only
             the main one writes.
@@ -133,17 +132,13 @@ class Trainer:
 
     def state(self) -> TrainingState:
         """Collects everything a continuation needs."""
-        at = self.position
         return TrainingState(
             config=self.config.model_dump(mode="json"),
             model=model_state(self.model, self.config.train.trainable),
             foundation=self.foundation,
             optimizer=self.work.optimizer.state_dict(),
             scaler=self.work.scaler.state_dict(),
-            epoch=at.epoch,
-            step=at.step,
-            global_step=at.global_step,
-            seconds=self.seconds,
+            **asdict(self.position) | {"seconds": self.seconds},
             rng=rng_state(),
         )
 
@@ -183,7 +178,7 @@ class Trainer:
             FloatingPointError: NaN or infinity; the last checkpoint is from before it.
             SampleError: a sample cannot be read.
         """
-        at, train, elimination = self.position, self.config.train, self.config.model.elimination
+        at, train = self.position, self.config.train
         self._started = time.perf_counter()
         self._saved = time.monotonic()
         if self.context.is_main:
@@ -198,9 +193,7 @@ class Trainer:
                 if at.global_step == 0:
                     self.save()
                 while at.epoch <= train.epochs:
-                    keep = elimination.keep_ratio
-                    keep = keep_ratio_at(at.epoch, keep, elimination.start_epoch, elimination.warmup_epochs)
-                    self.model.set_keep_ratio(keep)
+                    self.model.set_keep_ratio(keep_ratio_at(self.config.model.elimination, at.epoch))
                     # dropout and stochastic depth act; BatchNorm statistics stay unless they are asked to move
                     self.model.train()
                     if self.work.frozen_batchnorm:
@@ -241,6 +234,7 @@ class Trainer:
                 at.step += 1
                 at.global_step += 1
 
+                # the step as it is logged; the file has it before anything can stop the run
                 row |= {"samples_per_second": size / seconds, "data_wait": waited / seconds}
                 unlogged.append(row)
                 if self._steps:
@@ -261,17 +255,7 @@ class Trainer:
     def train_step(self, batch: Batch) -> tuple[dict[str, float], bool]:
         """Takes one optimizer step; returns the CSV row without its times, and True to stop after it."""
         at, train, work = self.position, self.config.train, self.work
-        factor = learning_rate_factor(
-            at.global_step,
-            self.steps_per_epoch,
-            schedule=train.schedule,
-            epochs=train.epochs,
-            drop_epoch=train.lr_drop_epoch,
-            drop_factor=train.lr_drop_factor,
-            drop_repeats=train.lr_drop_repeats,
-            warmup_steps=train.warmup_steps,
-        )
-        rate = set_learning_rate(work.optimizer, factor)
+        rate = set_learning_rate(work.optimizer, learning_rate_factor(train, at.global_step, self.steps_per_epoch))
         pieces = work.split(batch, train.total_batch_size, self.batches.share.start)
         terms, stopped = work.summed(work.gradients(pieces), self._stop.number is not None)
         try:
@@ -316,7 +300,7 @@ class Trainer:
         at, samples = self.position, self.config.data.val_samples
         size = min(self.config.train.total_batch_size, samples)
         batches = EpochBatches(samples, size, self.context.rank, self.context.world_size)
-        batches.start(0)
+        batches.start(0)  # no epoch of the training: the same samples each time
         self.model.eval()
         totals: dict[str, float] = {}
         loader = self._make_loader(self.val_data, batches)

@@ -7,30 +7,29 @@ import cv2
 import pytest
 import torch
 
-from lib.profiling.command import SECTIONS
 from patrack.config import project_path
 
 SMALL = ("model.depth=2", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
 
 
 @pytest.fixture
-def main():
+def command():
     spec = importlib.util.spec_from_file_location("benchmark_command", project_path("tracking/profile_speed.py"))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield module.main
+    yield module
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])
 
 
-def test_every_section_gives_numbers_with_units_in_one_report(main, tmp_path, capsys):
+def test_every_section_gives_numbers_with_units_in_one_report(command, tmp_path, capsys):
     sizes = ["--quick", "--repeats", "1", "--image-size", "160x120", "--batch", "2", "--threads", "1"]
     files = ["--json", str(tmp_path / "speed.json"), "--plots", str(tmp_path)]
-    assert main(["--config", "rgbt_tiny", "--device", "cpu", *sizes, *files, *SMALL]) == 0
+    assert command.main(["--config", "rgbt_tiny", "--device", "cpu", *sizes, *files, *SMALL]) == 0
     text = capsys.readouterr().out
     content = json.loads((tmp_path / "speed.json").read_text())
-    assert {row["key"].split(".")[0] for row in content["rows"]} == set(SECTIONS)
+    assert {row["key"].split(".")[0] for row in content["rows"]} == set(command.SECTIONS)
     assert len({row["key"] for row in content["rows"]}) == len(content["rows"])
     assert all(row["text"] in text for row in content["rows"])
     assert content["conditions"]["threads"] == 1
@@ -48,15 +47,15 @@ def test_every_section_gives_numbers_with_units_in_one_report(main, tmp_path, ca
     ],
     ids=["section", "plots", "batch", "size"],
 )
-def test_wrong_command_line_is_refused_before_anything_is_measured(main, capsys, arguments, message):
+def test_wrong_command_line_is_refused_before_anything_is_measured(command, capsys, arguments, message):
     with pytest.raises(SystemExit) as caught:
-        main(["--config", "rgbt_tiny", *arguments])
+        command.main(["--config", "rgbt_tiny", *arguments])
     assert caught.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_unknown_experiment_and_unchecked_check_end_in_an_error(main, capsys, monkeypatch):
-    assert main(["--config", "nothing", "--device", "cpu"]) == 1
-    monkeypatch.setattr("lib.profiling.command.SECTIONS", {"step": lambda case: []})
-    assert main(["--config", "rgbt_tiny", "--device", "cpu", "--check"]) == 1
+def test_unknown_experiment_and_unchecked_check_end_in_an_error(command, capsys, monkeypatch):
+    assert command.main(["--config", "nothing", "--device", "cpu"]) == 1
+    monkeypatch.setattr("lib.profiling.sections.measure_step", lambda case: [])
+    assert command.main(["--config", "rgbt_tiny", "--device", "cpu", "--check", "--only", "step"]) == 1
     assert "no bound was measured" in capsys.readouterr().out

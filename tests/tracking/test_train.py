@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.training import command
 from lib.training.trainer import Interrupted
 
 SMALL = (
@@ -70,7 +69,7 @@ def test_exit_code_and_finished_only_on_success(
             raise raised
         return Path("w.safetensors")
 
-    monkeypatch.setattr(command, "run_training", run)
+    monkeypatch.setattr("lib.training.run.run_training", run)
     caplog.set_level("INFO")
     assert train.main(["--config", "rgbt_tiny"]) == code
     assert ("finished" in caplog.text) == (code == 0)
@@ -83,14 +82,16 @@ def test_interrupted_run_says_how_to_go_on(
     def run(*_: object, **__: object) -> Path:
         raise Interrupted("checkpoint written", number)
 
-    monkeypatch.setattr(command, "run_training", run)
+    monkeypatch.setattr("lib.training.run.run_training", run)
     assert train.main(["--config", "rgbt_tiny"]) == code
     assert "--resume" in caplog.text
 
 
 def test_arguments_reach_the_run(train: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
-    monkeypatch.setattr(command, "run_training", lambda config, **rest: seen.update(rest, config=config) or Path("w"))
+    monkeypatch.setattr(
+        "lib.training.run.run_training", lambda config, **rest: seen.update(rest, config=config) or Path("w")
+    )
     words = ["--config", "rgbt_tiny", "train.lr=0.5", "--seed", "7", "--output", "here", "--resume", "train.epochs=9"]
     assert train.main([*words, "--device", "cpu", "--data-root", "there"]) == 0
     config = seen.pop("config")
@@ -167,7 +168,7 @@ def test_mistakes_in_seeds_are_found_before_the_first_run(
 ) -> None:
     (tmp_path / "seed_1" / "rgbt_tiny").mkdir(parents=True)
     (tmp_path / "seed_1" / "rgbt_tiny" / "config.yaml").write_text("")
-    monkeypatch.setattr(command, "run_training", lambda *_, **__: pytest.fail("a run was started"))
+    monkeypatch.setattr("lib.training.run.run_training", lambda *_, **__: pytest.fail("a run was started"))
     assert train.main(["--config", "rgbt_tiny", "--output", str(tmp_path), *words]) == 1
     assert message in caplog.text
 

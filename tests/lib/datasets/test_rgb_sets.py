@@ -16,7 +16,7 @@ from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
-from lib.training.sampling import PairSampler, Source
+from lib.training.samples import PairSampler, Source
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
 

@@ -12,10 +12,8 @@ import pytest
 import torch
 
 from lib.datasets.recordings import load_pair
-from lib.inference import batched
-from lib.inference.batched import run_batched
 from lib.inference.runner import run_sequences
-from lib.inference.sequence import PrefetchedFrames, track_frames
+from lib.inference.sequence import GROUPS, PrefetchedFrames, run_batched, track_frames
 from patrack.build import build_tracker
 from patrack.config.schema import Config
 
@@ -57,7 +55,7 @@ def boxes(folder, name):
 
 @pytest.mark.parametrize(("slots", "groups"), [(2, 1), (3, 1), (9, 1), (1, 2), (2, 2), (3, 2), (4, 2), (9, 2)])
 def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch, slots, groups):
-    monkeypatch.setitem(batched.GROUPS, "cpu", groups)  # two, as on a GPU
+    monkeypatch.setitem(GROUPS, "cpu", groups)  # two, as on a GPU
     sizes = [(40, 48), (64, 40), (50, 50), (40, 48), (90, 30)]
     sequences = [make_sequence(f"s{n}", frames=n + 1, size=size) for n, size in enumerate(sizes)]
     seen = []
@@ -90,7 +88,7 @@ def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequenc
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_a_sequence_that_fails_makes_room_and_the_others_go_on(tmp_path, tracker, make_sequence, monkeypatch, groups):
-    monkeypatch.setitem(batched.GROUPS, "cpu", groups)
+    monkeypatch.setitem(GROUPS, "cpu", groups)
     sequences = [make_sequence(name, frames=5) for name in ("a", "b", "c", "d")]
     sequences[1].rgb_files[2].write_bytes(b"no image")
     sequences[2].boxes[0] = (14, 15, 0, 10)
@@ -179,7 +177,7 @@ def test_a_video_is_read_in_order_by_many_threads(tmp_path, make_sequence):
 
 @pytest.mark.parametrize(("slots", "groups"), [(1, 1), (3, 1), (2, 2), (4, 2)])
 def test_frames_without_a_stream_are_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch, slots, groups):
-    monkeypatch.setitem(batched.GROUPS, "cpu", groups)
+    monkeypatch.setitem(GROUPS, "cpu", groups)
     rng, sequences = np.random.default_rng(0), []
     for number in range(5):
         mask = rng.random((7, 2)) < 0.5

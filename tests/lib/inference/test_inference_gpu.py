@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from lib import datasets
-from lib.inference.batched import run_batched
-from lib.inference.sequence import track_frames
+from lib.inference.sequence import run_batched, track_frames
 from lib.synthetic import generate
 from patrack import config
 from patrack.build import build_tracker

@@ -77,7 +77,14 @@ def test_what_a_killed_run_left_half_written_neither_blocks_nor_stays(tmp_path):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 @pytest.mark.parametrize(
-    "content", [{"a.txt": "1,2,3,4"}, {"run.json": '{"name": "training"}'}, {"run.json": "[1"}], ids=str
+    "content",
+    [
+        {"a.txt": "1,2,3,4"},
+        {"run.json": '{"name": "training"}'},
+        {"run.json": "[1"},
+        {"run.json": '{"identity": "me"}', "a.txt": "1,2,3,4"},
+    ],
+    ids=str,
 )
 def test_folder_that_holds_something_else_is_never_touched(tmp_path, content, overwrite):
     for name, text in content.items():

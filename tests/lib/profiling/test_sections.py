@@ -3,9 +3,8 @@ import sys
 import pytest
 import torch
 
-from lib.profiling import network, training
-from lib.profiling.case import Case, untrained_model
-from lib.profiling.timing import Effort
+from lib.profiling import sections
+from lib.profiling.case import Case, Effort, untrained_model
 from patrack import config
 
 SMALL = ("model.depth=1", "model.adapters.cea.layers=[]", "model.elimination.layers=[]", "model.foundation=null")
@@ -17,7 +16,7 @@ def case(tmp_path):
 
 
 def test_floor_is_as_large_as_the_foundation_blocks(case):
-    blocks = network.floor_blocks(case.config.model)
+    blocks = sections.floor_blocks(case.config.model)
     ours = [parameter.numel() for name, parameter in case.model.backbone.named_parameters() if "blocks" in name]
     floor = [parameter.numel() for parameter in blocks.parameters()]
     assert sum(floor) <= sum(ours)
@@ -27,7 +26,7 @@ def test_floor_is_as_large_as_the_foundation_blocks(case):
 def test_missing_timm_is_said_with_the_remedy(case, monkeypatch):
     monkeypatch.setitem(sys.modules, "timm.models", None)
     with pytest.raises(RuntimeError, match="pip install timm"):
-        network.floor_blocks(case.config.model)
+        sections.floor_blocks(case.config.model)
 
 
 def test_untrained_network_finds_boxes_of_the_targets_size():
@@ -45,33 +44,33 @@ def test_flops_without_adapters_are_those_counted_by_hand(case):
     attention, patches = 2 * search * tokens * width, search * 192 * width
     convolutions = 9 * (width * 192 + 3 * (64 * 32 + 32 * 16 + 16 * 8)) + 24 * 5  # three branches side by side
     by_hand = 2 * (2 * (linear + attention + patches) + search * convolutions)
-    assert network.count_flops(case, case.folded("fp32")) == by_hand
+    assert sections.count_flops(case, case.folded("fp32")) == by_hand
 
 
 def test_flops_are_counted_of_packed_weights_too(case, monkeypatch):
     folded = case.folded("fp32")
-    expected = network.count_flops(case, folded)
+    expected = sections.count_flops(case, folded)
     monkeypatch.setattr("patrack.fused_layers.LEAST_WIDTH", 1)
     folded.pack()
     with torch.inference_mode():
         folded(*case.inputs(folded))
-    assert network.count_flops(case, folded) == expected > 0
+    assert sections.count_flops(case, folded) == expected > 0
 
 
 def test_search_sizes_are_even_numbers_of_patches():
-    assert network.search_sizes(16) == list(range(128, 385, 32))
-    assert all(size % 48 == 0 for size in network.search_sizes(24))
-    assert network.search_sizes(16, quick=True) == [128, 160]
+    assert sections.search_sizes(16) == list(range(128, 385, 32))
+    assert all(size % 48 == 0 for size in sections.search_sizes(24))
+    assert sections.search_sizes(16, quick=True) == [128, 160]
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 4), (9, 9)], ids=["default", "asked for"])
 def test_batch_of_a_cpu_is_small_unless_asked_for(case, asked, expected):
     case.batch = asked
-    assert training.batch_size(case) == expected
+    assert sections.batch_size(case) == expected
 
 
 def test_made_up_batch_looks_like_the_loaders(case):
-    made = training.made_up_batch(case, 3)
+    made = sections.made_up_batch(case, 3)
     assert (made.template.shape, made.search.shape) == ((3, 6, 48, 48), (3, 6, 96, 96))
     assert made.template.dtype == torch.uint8
     assert len(made) == 3

@@ -12,10 +12,9 @@ import torch
 
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
-from lib.training.augment import PairAugmentation
 from lib.training.loader import PairDataset
 from lib.training.run import run_training
-from lib.training.sampling import PairSampler, Source
+from lib.training.samples import PairAugmentation, PairSampler, Source
 from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack import config as config_files

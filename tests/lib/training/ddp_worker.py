@@ -15,11 +15,10 @@ import torch
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.distributed import DistributedContext, distributed_context
-from lib.training.augment import PairAugmentation
 from lib.training.checkpoint import load_state
-from lib.training.compare import check_agreement
 from lib.training.loader import PairDataset
-from lib.training.sampling import PairSampler, Source
+from lib.training.manifest import check_agreement
+from lib.training.samples import PairAugmentation, PairSampler, Source
 from lib.training.trainer import LAST, Trainer
 from patrack import build_model
 from patrack import config as config_files

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from lib.datasets.decoded import DecodedFrame
-from lib.training.augment import ModalityDropout, PairAugmentation
 from lib.training.loader import build_dataset, collate
-from lib.training.sampling import sample_generator
+from lib.training.samples import ModalityDropout, PairAugmentation, sample_generator
 from patrack.config import ConfigError
 from patrack.config.schema import ModalityDropoutConfig
 
@@ -88,7 +87,7 @@ def test_missing_x_shows_what_is_asked_for(kind: str) -> None:
 def test_missing_rgb_is_black_in_the_crop_and_x_is_not() -> None:
     augment = PairAugmentation(template_size=32, search_size=64, dropout=ModalityDropout(rgb=1.0, one_frame=0.0))
     pair = augment(frame(0), BOX, frame(1), BOX, sample_generator(0, 1, 0))
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         assert not crop[..., :3].any()
         assert crop[..., 3:].any()
 
@@ -103,7 +102,7 @@ def test_crops_of_every_kind_can_be_made_in_every_way(kind: str) -> None:
         search_jitter=(0.5, 0.3),
     )
     samples = [augment(frame(0), BOX, frame(1), BOX, sample_generator(seed, 1, 0)) for seed in range(40)]
-    looks = [look for sample in samples for look in (sample.template_look, sample.search_look)]
+    looks = [look for sample in samples for look in (sample.template, sample.search)]
     assert all(look.pixels.shape[2] == 6 for look in looks)
 
 
@@ -115,9 +114,9 @@ def test_without_dropout_no_random_number_is_consumed() -> None:
     first, second = (
         augment(frame(0), BOX, frame(1), BOX, rng) for augment, rng in zip((plain, never), rngs, strict=True)
     )
-    assert np.array_equal(first.search, second.search)
+    assert np.array_equal(first.search.pixels, second.search.pixels)
     assert rngs[0].random() == rngs[1].random()
-    assert validation(frame(0), BOX, frame(1), BOX, sample_generator(4, 1, 0)).search[..., 3:].any()
+    assert validation(frame(0), BOX, frame(1), BOX, sample_generator(4, 1, 0)).search.pixels[..., 3:].any()
 
 
 def test_samples_repeat_bit_for_bit(make_dataset: Callable) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import signal
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import pytest
 import torch
 
 from lib.distributed import DistributedContext
+from lib.training import run
 from lib.training.checkpoint import load_state, save_state
-from lib.training.folder import locked
 from lib.training.loader import SampleError
 from lib.training.manifest import read_manifest
-from lib.training.run import run_training
+from lib.training.run import locked, run_training
 from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack.config.schema import Config
@@ -260,16 +261,14 @@ def test_disk_that_fills_up_while_a_checkpoint_is_written_leaves_the_older_one(
 
 
 def test_full_disk_does_not_hide_why_a_run_failed(train: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lib.training import folder
-
-    inner = folder.update_manifest
+    inner = run.update_manifest
 
     def full(path: Path, values: dict) -> None:
         if values.get("status") == "failed":
             raise OSError(28, "No space left on device")
         inner(path, values)
 
-    monkeypatch.setattr(folder, "update_manifest", full)
+    monkeypatch.setattr(run, "update_manifest", full)
     fail_at(monkeypatch, 1)
     with pytest.raises(RuntimeError, match="power cut"):
         train()
@@ -355,3 +354,38 @@ def test_data_root_is_said_once(train: Callable, caplog: pytest.LogCaptureFixtur
 def test_fewer_pairs_than_processes_is_an_error(make_config: Callable, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"total_batch_size = 4 is less than the number of processes \(5\)"):
         run_training(make_config(), output=str(tmp_path), context=DistributedContext(1, 5, 1))
+
+
+def test_run_that_failed_before_it_began_does_not_block_its_folder(train: Callable, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="toaster"):
+        train(device="toaster")
+    folder = train("train.epochs=1").parent
+    assert read_manifest(folder)["status"] == "finished"
+    assert "toaster" not in (folder / "train.log").read_text()
+    with pytest.raises(ValueError, match="already holds a run"):
+        train("train.epochs=1")
+
+
+def test_files_that_are_no_failed_start_are_not_deleted(train: Callable, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "rgbt_tiny"
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text('{"identity": {}}')  # of tracking results
+    with pytest.raises(ValueError, match="already holds a run"):
+        train()
+    (folder / "run.json").write_text('{"status": ')
+    with pytest.raises(ValueError, match=r"run\.json is damaged"):
+        train()
+
+
+@pytest.mark.parametrize("place", ["contents", "name"])
+def test_damaged_checkpoint_is_refused_with_a_remedy(train: Callable, place: str) -> None:
+    path = train("train.epochs=1").parent / "checkpoints" / "last.pt"
+    with zipfile.ZipFile(path) as file:
+        largest = max(file.infolist(), key=lambda item: item.file_size)
+    content = bytearray(path.read_bytes())
+    header = largest.header_offset  # of 30 bytes; name, padding and contents follow
+    content[{"contents": header + 200 + largest.file_size // 2, "name": header + 34}[place]] ^= 0xFF
+    path.write_bytes(content)
+    reason = "checksum" if place == "contents" else "damaged"
+    with pytest.raises(ValueError, match=rf"last\.pt .*{reason}.*copy an older one over it \(epoch_0001\.pt\)"):
+        train("train.epochs=1", resume=True)

@@ -12,10 +12,8 @@ from lib import datasets
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.frames import decode_frame, read_frame
 from lib.datasets.sequence import Sequence
-from lib.training.augment import InvalidCrop, PairAugmentation
-from lib.training.cache import FrameCache
-from lib.training.loader import PairDataset, collate
-from lib.training.sampling import PairSampler, Source, sample_generator
+from lib.training.loader import FrameCache, PairDataset, collate
+from lib.training.samples import InvalidCrop, PairAugmentation, PairSampler, Source, sample_generator
 from patrack import crop
 
 SIZES, FACTORS, JITTERS = (32, 64), (2.0, 4.0), ((0.0, 0.0), (3.0, 0.25))
@@ -84,8 +82,8 @@ def test_samples_are_those_of_whole_frames(sequences: list[Sequence], source: st
             assert np.array_equal(found if name == "boxes" else found.transpose(1, 2, 0), value), (index, name)
     assert compared > len(SAMPLES) // 2
     sample, _ = dataset[1, 5]
-    assert np.array_equal(sample.template, batch.template[5].movedim(0, -1))
-    assert np.array_equal(sample.search, batch.search[5].movedim(0, -1))
+    assert np.array_equal(sample.template.pixels, batch.template[5].movedim(0, -1))
+    assert np.array_equal(sample.search.pixels, batch.search[5].movedim(0, -1))
 
 
 def test_sampler_draws_as_generator_choice_does(sequences: list[Sequence]) -> None:

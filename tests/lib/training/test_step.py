@@ -26,6 +26,7 @@ from lib.training.step import (
 )
 from patrack import build_model, freeze_batchnorm, tracking_loss, trainable_parameters
 from patrack import config as config_files
+from patrack.config.schema import EliminationConfig, TrainConfig
 
 CPU = torch.device("cpu")
 SMALL = ("model.depth=3", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
@@ -122,29 +123,26 @@ def stepped(loss: torch.Tensor, optimizer: torch.optim.Optimizer, scaler: torch.
     ],
 )
 def test_learning_rate_factor(schedule: str, step: int, expected: float) -> None:
-    factor = learning_rate_factor(step, 10, schedule=schedule, epochs=60, drop_epoch=48, drop_factor=0.1)
+    factor = learning_rate_factor(TrainConfig(schedule=schedule, epochs=60, lr_drop_epoch=48), step, 10)
     assert factor == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize(("step", "expected"), [(479, 1.0), (480, 0.1), (959, 0.1), (960, 0.01), (1440, 0.001)])
 def test_step_decay_repeats_when_asked_as_published(step: int, expected: float) -> None:
-    factor = learning_rate_factor(
-        step, 10, schedule="step", epochs=200, drop_epoch=48, drop_factor=0.1, drop_repeats=True
-    )
+    config = TrainConfig(schedule="step", epochs=200, lr_drop_epoch=48, lr_drop_repeats=True)
+    factor = learning_rate_factor(config, step, 10)
     assert factor == pytest.approx(expected, rel=1e-12)
 
 
 def test_warmup_is_linear_and_reaches_the_full_rate() -> None:
-    factors = [
-        learning_rate_factor(k, 10, schedule="constant", epochs=2, drop_epoch=1, drop_factor=0.1, warmup_steps=4)
-        for k in range(6)
-    ]
+    config = TrainConfig(schedule="constant", warmup_steps=4)
+    factors = [learning_rate_factor(config, k, 10) for k in range(6)]
     assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_unknown_schedule_is_an_error() -> None:
     with pytest.raises(ValueError, match="'warm'"):
-        learning_rate_factor(0, 1, schedule="warm", epochs=1, drop_epoch=1, drop_factor=0.1)
+        TrainConfig(schedule="warm")
 
 
 @pytest.mark.parametrize(
@@ -152,7 +150,8 @@ def test_unknown_schedule_is_an_error() -> None:
     [(1, 1.0), (3, 1.0), (4, 1.0), (5, 0.9971), (12, 0.85), (20, 0.7), (60, 0.7)],
 )
 def test_keep_ratio_follows_the_published_schedule(epoch: int, expected: float) -> None:
-    assert keep_ratio_at(epoch, 0.7, 4, 16) == pytest.approx(expected, abs=1e-4)  # 0.9971: architecture notes, epoch 5
+    config = EliminationConfig(keep_ratio=0.7, start_epoch=4, warmup_epochs=16)
+    assert keep_ratio_at(config, epoch) == pytest.approx(expected, abs=1e-4)  # 0.9971: architecture notes, epoch 5
 
 
 def test_backbone_has_its_own_rate_and_the_schedule_keeps_the_ratio() -> None:

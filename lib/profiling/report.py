@@ -1,107 +1,31 @@
-"""The job of tracking/profile_speed.py: sections one after the other, report, JSON, plots, and the check of bounds."""
+"""What is told of measured numbers: a report with its conditions, JSON, plots, and whether bounds hold."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import math
 import os
 import platform
-import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from lib.distributed import usable_device
-from lib.profiling.case import Case
-from lib.profiling.network import measure_batch, measure_forward, measure_roofline
-from lib.profiling.timing import Effort, Row
-from lib.profiling.tracking import measure_endtoend, measure_step
-from lib.profiling.training import measure_training
+from lib.profiling.case import Case, Row
 from lib.training.manifest import environment
 from patrack.files import atomic_write
 
-__all__ = ["SECTIONS", "Bound", "as_text", "check", "conditions", "read_bounds", "run", "write_json", "write_plots"]
+__all__ = ["NO_BF16_UNIT", "Bound", "as_text", "check", "conditions", "read_bounds", "write_json", "write_plots"]
 
-logger = logging.getLogger(__name__)
-
-SECTIONS: dict[str, Callable[[Case], list[Row]]] = {
-    "forward": measure_forward,
-    "step": measure_step,
-    "endtoend": measure_endtoend,
-    "batch": measure_batch,
-    "training": measure_training,
-    "roofline": measure_roofline,
-}
-QUICK = Effort(repeats=3, warm_up=1, seconds=5.0)
 BOUNDS = Path(__file__).with_name("bounds.yaml")
 CPU_INFO = Path("/proc/cpuinfo")
 BF16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")
 NO_BF16_UNIT = "none known"
-
-
-def run(arguments: argparse.Namespace) -> tuple[str, bool]:
-    """Do what tracking/profile_speed.py was asked for.
-
-    Args:
-        arguments: of that command line.
-
-    Returns:
-        The report, and whether every bound that was asked about holds.
-
-    Raises:
-        ValueError, OSError, RuntimeError: something can't be used or written; the message says what.
-    """
-    device, bounds = usable_device(arguments.device), read_bounds()
-    if arguments.threads is not None:
-        torch.set_num_threads(arguments.threads)
-        cv2.setNumThreads(arguments.threads)
-    effort = QUICK if arguments.quick else Effort()
-    if arguments.repeats is not None:
-        effort = replace(effort, repeats=arguments.repeats, seconds=math.inf)
-    seed = [] if arguments.seed is None else [f"seed={arguments.seed}"]
-    sections = {}
-    with tempfile.TemporaryDirectory(prefix="patrack-benchmark-") as folder:
-        case = Case(
-            arguments.config,
-            (*arguments.overrides, *seed),
-            device,
-            effort,
-            Path(folder),
-            arguments.image_size,
-            arguments.batch,
-            arguments.quick,
-        )
-        about = conditions(case)
-        for name, measure in SECTIONS.items():
-            if name in (arguments.only or SECTIONS):
-                start = time.perf_counter()
-                sections[name] = measure(case)
-                logger.info("%s: %.0f s", name, time.perf_counter() - start)
-    rows = [row for section in sections.values() for row in section]
-    report, good = [as_text(about, sections)], True
-    if arguments.json:
-        write_json(arguments.json, about, sections)
-    if arguments.plots:
-        title = f"{arguments.config} on {about['device']}, {about['threads']} threads"
-        report += ["", *(f"plot {path}" for path in write_plots(rows, arguments.plots, title))]
-    if arguments.check:
-        unit = about["bf16 unit"] != NO_BF16_UNIT
-        lines, good = check(rows, bounds, config=arguments.config, device=device.type, bf16_unit=unit)
-        report += ["", "bounds", *(f"  {line}" for line in lines)]
-    return "\n".join(report), good
-
-
-# ---- The report
 
 
 def conditions(case: Case) -> dict[str, Any]:
@@ -137,12 +61,7 @@ def conditions(case: Case) -> dict[str, Any]:
 
 
 def as_text(conditions: Mapping[str, Any], sections: Mapping[str, Sequence[Row]]) -> str:
-    """Write the report: conditions, then a line per number with its quartiles.
-
-    Args:
-        conditions: from `conditions`.
-        sections: rows by the name of their section.
-    """
+    """Write the report: conditions, then, by section, a line per number with its quartiles."""
 
     def number(value: float) -> str:
         size = abs(value)
@@ -179,19 +98,15 @@ def write_json(path: Path, conditions: Mapping[str, Any], sections: Mapping[str,
 def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
     """Draw the curves of section batch, tokens.png and targets.png, and sequences.png of section endtoend.
 
-    Args:
-        rows: of section batch, and of endtoend if that was measured too.
-        folder: made if it does not exist.
-        title: what was measured, on what.
-
     Returns:
-        The files written.
+        The files written into the folder.
 
     Raises:
         ValueError: the rows hold no curves.
         OSError: a file can't be written.
     """
     from matplotlib.figure import Figure  # here, because matplotlib takes a while to start
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     from lib.report.figures import COLORS, save_png, style_axes
 
@@ -224,6 +139,10 @@ def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
                 axes.xaxis.set_major_formatter("{x:g}")
             if prefix == "batch.step_":
                 axes.set_yscale("log")
+                low, high = axes.get_ylim()
+                if high < 100 * low:  # within two decades there may be no power of ten to label, or a single one
+                    ticks = LogLocator(subs=(1, 2, 5)) if high > 10 * low else MaxNLocator(5, min_n_ticks=2)
+                    axes.yaxis.set_major_locator(ticks)
                 axes.yaxis.set_major_formatter("{x:g}")
                 axes.yaxis.set_minor_formatter("")
             else:
@@ -298,11 +217,7 @@ def check(
     """Set every bound that applies to a run beside its value.
 
     Args:
-        rows: what was measured.
-        bounds: from `read_bounds`.
-        config: experiment of the run.
-        device: "cpu" or "cuda".
-        bf16_unit: the device multiplies bf16 matrices by itself.
+        config, device, bf16_unit: of the run, see `Bound`.
 
     Returns:
         A line per bound; and whether all of them hold, of which at least one was measured.

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.profiling.command import Bound, as_text, check, read_bounds, write_json, write_plots
-from lib.profiling.timing import exact, median
+from lib.profiling.case import exact, median
+from lib.profiling.report import Bound, as_text, check, read_bounds, write_json, write_plots
 from patrack import config
 
 RUN = {"config": "rgbt_tiny", "device": "cpu", "bf16_unit": True}
@@ -114,6 +114,29 @@ def test_plots_are_drawn_from_the_rows_of_the_curves(tmp_path):
     written = write_plots(rows + batched, tmp_path / "more", "title")
     assert [path.name for path in written] == ["tokens.png", "targets.png", "sequences.png"]
     assert all(path.read_bytes()[:4] == b"\x89PNG" for path in written)
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [[5.0], [31.0, 32.0, 34.0], [12.0, 16.0, 19.0], [2.1, 4.9], [3.0, 30.0], [1.0, 8.0, 64.0], [0.2, 40.0, 900.0]],
+    ids=str,
+)
+def test_axis_of_step_times_always_labels_two_values(tmp_path, monkeypatch, steps):
+    figures = []
+    monkeypatch.setattr("lib.report.figures.save_png", lambda figure, path: figures.append(figure) or path)
+    rows = [
+        median(f"batch.{kind}_fp32_{2**number}", "", np.array([0.99, 1.0, 1.01]) * step, precision="fp32", at=2**number)
+        for kind in ("rate", "step")
+        for number, step in enumerate(steps)
+    ]
+    write_plots(rows, tmp_path, "title")
+    (figure,) = figures
+    figure.draw_without_rendering()
+    axes = next(axes for axes in figure.axes if axes.get_yscale() == "log")
+    low, high = axes.get_ylim()
+    shown = [label.get_text() for label in axes.get_yticklabels() if low <= label.get_position()[1] <= high]
+    assert len([text for text in shown if text]) >= 2, (low, high)
+    assert len(set(shown)) == len(shown) <= 8
 
 
 def test_plots_without_curves_are_refused(tmp_path):

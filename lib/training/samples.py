@@ -1,15 +1,20 @@
-"""From two frames and their boxes to two crops and a label: modality dropout, jitter, flips, grayscale, brightness.
+"""A training sample: which two frames it shows, and how they become two crops and a label.
 
-Everything geometric treats the channels alike, so RGB and X stay in register; crops stay uint8, which keeps this
-cheap, and are normalized on the device. Decisions are drawn in a fixed order from the sample's own generator: another
-order would give other samples.
+Choosing frames follows the causal rule of OSTrack and its descendants. Their samplers draw another sample after any
+exception, so broken data goes unnoticed. Here only two stated rules lead to another draw (a gap without a visible
+frame, an invalid crop), both inside the sample's own generator; everything else is an error that names the sample.
+
+Then come modality dropout, jitter, flips, grayscale and brightness. Everything geometric treats the channels alike, so
+RGB and X stay in register; crops stay uint8, which keeps this cheap, and are normalized on the device. Decisions are
+drawn in a fixed order: another order would give other samples.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence as Items
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -17,20 +22,36 @@ import numpy as np
 
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.missing import black_rgb, substitute_x
+from lib.datasets.sequence import Sequence
 from patrack import crop
 
 __all__ = [
+    "MIN_LENGTH",
+    "MIN_USABLE",
+    "FramePair",
     "InvalidCrop",
     "Look",
     "ModalityDropout",
     "PairAugmentation",
     "PairCrops",
+    "PairSampler",
+    "Source",
     "brighten",
     "draw_region",
     "flip_boxes",
     "jitter_box",
+    "sample_generator",
+    "usable_frames",
 ]
 
+logger = logging.getLogger(__name__)
+
+MIN_LENGTH = 20
+"""Shortest sequence that is drawn from, frames."""
+MIN_USABLE = 5
+"""Fewest usable frames of a sequence that is drawn from: more than twice the two frames of a pair."""
+GAP_GROWTH = 5
+"""Frames by which the largest gap grows each time no frame for the search crop lies in it."""
 LEVELS = np.arange(256.0)
 LEVELS_8 = np.arange(256, dtype=np.uint8)[None]
 SMALLEST = 20.0
@@ -41,6 +62,129 @@ MOST_ELONGATED = 4.0
 """Width / height of a region, or the other way round."""
 LEAST_CONTRAST = 10.0
 """Standard deviation of the gray values, below which a region has nothing to be known by."""
+
+
+# ---- Which two frames
+
+
+@dataclass(frozen=True)
+class Source:
+    """One data set that pairs are drawn from.
+
+    Attributes:
+        name: shown in messages, e.g. "lasher/train".
+        sequences: all of its sequences.
+        weight: share of the pairs, relative to the other sources; > 0.
+    """
+
+    name: str
+    sequences: tuple[Sequence, ...]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """The origin of one sample: numbers of the source, of the sequence in it, and of the two frames (from 0)."""
+
+    source: int
+    sequence: int
+    template: int
+    search: int
+    modality: str = field(default="", compare=False)
+    """Modality of the sequence, "rgbt" for instance; empty: not known."""
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Makes the generator of one training sample: a pure function of its three numbers (each below 2**32).
+
+    So what is drawn does not depend on how many workers or processes draw, nor on where a run was interrupted.
+    """
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(np.array((seed, epoch, index), np.uint32))))
+
+
+def usable_frames(sequence: Sequence) -> np.ndarray:
+    """Lists the frames that training may show: visible, with a finite box of positive width and height.
+
+    Returns:
+        (n,) int64, ascending.
+    """
+    boxes = np.asarray(sequence.boxes, np.float64)
+    with np.errstate(invalid="ignore"):
+        sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    return np.flatnonzero(sound & np.asarray(sequence.visible, bool))
+
+
+class PairSampler:
+    """Draws (template, search) frame pairs.
+
+    A source by weight, one of its sequences uniformly, a template uniformly among its usable frames, then a search
+    frame uniformly among the usable frames in [template + 1, template + gap). Without one there, a new template is
+    drawn and the gap grows by 5. A still shows template and search in the same image.
+
+    Args:
+        sources: data sets; stills without a usable box are left out, other sequences if shorter than 20 frames or with
+            fewer than 5 usable ones.
+        max_gap: frames.
+
+    Raises:
+        ValueError: there is no source, or one has no sequence left.
+    """
+
+    def __init__(self, sources: Items[Source], max_gap: int) -> None:
+        if not sources:
+            raise ValueError("no data set to draw from: data.train (or data.val) is empty")
+        self.sources = tuple(sources)
+        self.max_gap = max_gap
+        self._usable: list[dict[int, np.ndarray]] = []
+        self._numbers: list[np.ndarray] = []
+        for source in self.sources:
+            kept, total = {}, len(source.sequences)
+            for number, sequence in enumerate(source.sequences):
+                frames = usable_frames(sequence)
+                shortest, fewest = (1, 1) if sequence.still else (MIN_LENGTH, MIN_USABLE)
+                if len(sequence) >= shortest and len(frames) >= fewest:
+                    kept[number] = frames
+            if not kept:
+                raise ValueError(
+                    f"{source.name}: none of its {total} sequences has at least {MIN_LENGTH} frames, "
+                    f"{MIN_USABLE} of them usable"
+                )
+            if len(kept) < total:
+                logger.info("%s: %d of %d sequences too short, left out", source.name, total - len(kept), total)
+            self._usable.append(kept)
+            self._numbers.append(np.fromiter(kept, np.int64))
+        weights = np.array([source.weight for source in self.sources], np.float64)
+        self._cumulative = np.cumsum(weights / weights.sum())
+
+    def draw(self, rng: np.random.Generator) -> FramePair:
+        """Draws one pair; consumes a varying number of values of `rng`."""
+        source = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self.sources) - 1)
+        # an index from `integers` is what `rng.choice` draws, in a fraction of its time
+        numbers = self._numbers[source]
+        sequence = int(numbers[rng.integers(len(numbers))])
+        usable = self._usable[source][sequence]
+        modality = self.sources[source].sequences[sequence].modality
+        if len(usable) == 1:  # a still
+            return FramePair(source, sequence, int(usable[0]), int(usable[0]), modality)
+        gap = self.max_gap
+        while True:  # ends: some template has a successor, and the gap grows until it is reached
+            template = int(usable[rng.integers(len(usable) - 1)])
+            first, last = np.searchsorted(usable, [template + 1, template + gap])
+            if first < last:
+                return FramePair(source, sequence, template, int(usable[rng.integers(first, last)]), modality)
+            gap += GAP_GROWTH
+
+    def sequence(self, pair: FramePair) -> Sequence:
+        """Returns the sequence that a pair was drawn from."""
+        return self.sources[pair.source].sequences[pair.sequence]
+
+    def describe(self, pair: FramePair) -> str:
+        """Names data set, sequence and frames in one line, so that the pair can be found again."""
+        name = self.sequence(pair).name
+        return f"{self.sources[pair.source].name}: {name}, template frame {pair.template}, search frame {pair.search}"
+
+
+# ---- What is made of them
 
 
 class InvalidCrop(ValueError):
@@ -85,30 +229,15 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class PairCrops:
-    """A training sample; pixels are made when asked for.
+    """A training sample; `box`: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped."""
 
-    Attributes:
-        template_look, search_look: the crops.
-        box: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped.
-    """
-
-    template_look: Look
-    search_look: Look
+    template: Look
+    search: Look
     box: np.ndarray
-
-    @property
-    def template(self) -> np.ndarray:
-        """(Hz, Hz, C) uint8."""
-        return self.template_look.pixels
-
-    @property
-    def search(self) -> np.ndarray:
-        """(Hx, Hx, C) uint8."""
-        return self.search_look.pixels
 
 
 def jitter_box(
-    box: Sequence[float], center_jitter: float, scale_jitter: float, rng: np.random.Generator
+    box: Items[float], center_jitter: float, scale_jitter: float, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Draws the box a crop is made around: size times exp(normal * scale_jitter), center moved by at most
     center_jitter / 2 * sqrt(w h) of the new size on either axis.
@@ -128,7 +257,7 @@ def jitter_box(
     return left, y + 0.5 * h + reach * (to_y - 0.5) - 0.5 * new_h, new_w, new_h
 
 
-def flip_boxes(box: Sequence[float] | np.ndarray, width: float) -> np.ndarray:
+def flip_boxes(box: Items[float] | np.ndarray, width: float) -> np.ndarray:
     """Mirrors an xywh box left to right in an image of which x runs from 0 to `width`."""
     x, y, w, h = box
     return np.array([width - x - w, y, w, h], np.float64)
@@ -151,11 +280,8 @@ def draw_region(frame: DecodedFrame, rng: np.random.Generator) -> np.ndarray:
     """Draws any part of a picture as a target, so that a network learns to follow the box it was given.
 
     Objects have edges of their own, and a network that has seen nothing else finds the object around a headlight. A
-    part has no edges but its box's. Size, aspect and place are uniform, the first two in their logarithms.
-
-    Args:
-        frame: RGB, maybe with X, which is not looked at.
-        rng: the sample's generator.
+    part has no edges but its box's. Size, aspect and place are uniform, the first two in their logarithms. X is not
+    looked at.
 
     Returns:
         (4,) float64, xywh, pixels; inside the frame.
@@ -195,7 +321,7 @@ class ModalityDropout:
     rgb: float = 0.0
     x: float = 0.0
     one_frame: float = 0.5
-    x_shows: Sequence[str] = ("black",)
+    x_shows: Items[str] = ("black",)
 
     @property
     def acts(self) -> bool:
@@ -228,6 +354,7 @@ class ModalityDropout:
         )
 
 
+@dataclass(kw_only=True)
 class PairAugmentation:
     """Joint and per-crop augmentation of a (template, search) pair.
 
@@ -250,33 +377,27 @@ class PairAugmentation:
         training: False leaves out the per-crop part, as in published validation, and dropout.
     """
 
-    def __init__(
-        self,
-        *,
-        template_size: int,
-        search_size: int,
-        template_factor: float = 2.0,
-        search_factor: float = 4.0,
-        template_jitter: tuple[float, float] = (0.0, 0.0),
-        search_jitter: tuple[float, float] = (3.0, 0.25),
-        template_outline: int = 0,
-        stretch_jitter: float = 0.0,
-        gray_probability: float = 0.05,
-        flip_probability: float = 0.5,
-        crop_flip_probability: float = 0.5,
-        brightness_jitter: float = 0.2,
-        flip_shift: int = 1,
-        dropout: ModalityDropout | None = None,
-        training: bool = True,
-    ) -> None:
-        self.template = (template_size, template_factor, template_jitter)
-        self.search = (search_size, search_factor, search_jitter)
-        self.template_outline, self.stretch_jitter = template_outline, stretch_jitter
-        self.gray_probability = gray_probability
-        self.flip_probability, self.flip_shift = flip_probability, flip_shift
-        self.crop_flip_probability = crop_flip_probability if training else 0.0
-        self.brightness_jitter = brightness_jitter if training else 0.0
-        self.dropout = dropout if training and dropout is not None and dropout.acts else None
+    template_size: int
+    search_size: int
+    template_factor: float = 2.0
+    search_factor: float = 4.0
+    template_jitter: tuple[float, float] = (0.0, 0.0)
+    search_jitter: tuple[float, float] = (3.0, 0.25)
+    template_outline: int = 0
+    stretch_jitter: float = 0.0
+    gray_probability: float = 0.05
+    flip_probability: float = 0.5
+    crop_flip_probability: float = 0.5
+    brightness_jitter: float = 0.2
+    flip_shift: int = 1
+    dropout: ModalityDropout | None = None
+    training: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.training:
+            self.crop_flip_probability = self.brightness_jitter = 0.0
+        if self.dropout is not None and not (self.training and self.dropout.acts):
+            self.dropout = None
 
     def __call__(
         self,
@@ -296,14 +417,15 @@ class PairAugmentation:
         Raises:
             InvalidCrop: a box is empty or not finite, or a crop misses the image.
         """
+        # what both frames share; the order of all draws is fixed
         if self.dropout is not None:
             template_frame, search_frame = self.dropout(template_frame, search_frame, rng)
         stretch = math.exp(rng.standard_normal() * self.stretch_jitter) if self.stretch_jitter else 1.0
         gray, flip = rng.random(2).tolist()
         crops = []
-        for frame, box, (size, factor, jitter) in (
-            (template_frame, template_box, self.template),
-            (search_frame, search_box, self.search),
+        for frame, box, size, factor, jitter in (
+            (template_frame, template_box, self.template_size, self.template_factor, self.template_jitter),
+            (search_frame, search_box, self.search_size, self.search_factor, self.search_jitter),
         ):
             if flip < self.flip_probability:
                 frame, box = frame.flipped(), flip_boxes(box, frame.shape[1] - self.flip_shift)

@@ -6,21 +6,110 @@ import numpy as np
 import pytest
 
 from lib.datasets.decoded import DecodedFrame
-from lib.training.augment import (
+from lib.training.samples import (
     LARGEST,
     MOST_ELONGATED,
     SMALLEST,
     InvalidCrop,
     PairAugmentation,
+    PairSampler,
+    Source,
     brighten,
     draw_region,
     flip_boxes,
     jitter_box,
+    sample_generator,
+    usable_frames,
 )
-from lib.training.sampling import sample_generator
 
 BOX = np.array([30.0, 20.0, 16.0, 12.0])
 PLAIN = {"gray_probability": 0.0, "flip_probability": 0.0, "crop_flip_probability": 0.0, "brightness_jitter": 0.0}
+
+
+def flags(length: int, *frames: int) -> np.ndarray:
+    return np.isin(np.arange(length), frames)
+
+
+def draws(sampler: PairSampler, count: int, seed: int = 0) -> list:
+    return [sampler.draw(sample_generator(seed, 1, index)) for index in range(count)]
+
+
+def test_search_follows_template_within_the_gap_and_both_are_usable(make_sequence: Callable) -> None:
+    visible = np.arange(60) % 3 != 0
+    sampler = PairSampler([Source("set", (make_sequence(length=60, visible=visible),))], max_gap=7)
+    pairs = draws(sampler, 500)
+    gaps = {pair.search - pair.template for pair in pairs}
+    assert all(visible[pair.template] and visible[pair.search] for pair in pairs)
+    assert gaps == set(range(1, 7))  # the published range leaves out the gap itself
+
+
+def test_template_is_uniform_over_usable_frames_with_a_successor(make_sequence: Callable) -> None:
+    usable = [2, 5, 7, 8, 20]
+    sampler = PairSampler([Source("set", (make_sequence(visible=flags(30, *usable)),))], max_gap=200)
+    counts = np.bincount([pair.template for pair in draws(sampler, 4000)], minlength=30)
+    assert set(np.flatnonzero(counts)) == {2, 5, 7, 8}
+    assert counts[[2, 5, 7, 8]] == pytest.approx(1000, abs=120)
+
+
+def test_gap_grows_until_a_search_frame_is_found(make_sequence: Callable) -> None:
+    sampler = PairSampler([Source("set", (make_sequence(length=60, visible=flags(60, 0, 15, 30, 45, 59)),))], max_gap=2)
+    assert {pair.search - pair.template for pair in draws(sampler, 50)} == {14, 15}
+
+
+@pytest.mark.parametrize(
+    ("box", "visible"),
+    [
+        ([np.nan] * 4, True),
+        ([1, 1, 0, 5], True),
+        ([1, 1, 5, -2], True),
+        ([1, 1, np.inf, 5], True),
+        ([1, 1, 5, 5], False),
+    ],
+    ids=["no annotation", "zero width", "negative height", "infinite", "not visible"],
+)
+def test_frame_is_unusable(make_sequence: Callable, box: list[float], visible: bool) -> None:
+    sequence = make_sequence(length=4, visible=np.array([True, visible, True, True]))
+    sequence.boxes[1] = box
+    assert usable_frames(sequence).tolist() == [0, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("length", "usable", "kept"),
+    [(19, 19, False), (20, 20, True), (30, 4, False), (30, 5, True)],
+    ids=["19 frames", "20 frames", "4 usable", "5 usable"],
+)
+def test_short_sequences_are_left_out(make_sequence: Callable, length: int, usable: int, kept: bool) -> None:
+    short = make_sequence("short", length=length, visible=np.arange(length) < usable)
+    sampler = PairSampler([Source("set", (make_sequence("long"), short))], 200)
+    assert (1 in {pair.sequence for pair in draws(sampler, 60)}) == kept
+
+
+def test_sources_are_drawn_by_weight_and_sequences_uniformly(make_sequence: Callable) -> None:
+    many, one = tuple(make_sequence(str(n)) for n in range(4)), (make_sequence("one"),)
+    sampler = PairSampler([Source("many", many, 1.0), Source("one", one, 3.0)], 200)
+    pairs = draws(sampler, 4000)
+    assert sum(pair.source for pair in pairs) / 4000 == pytest.approx(0.75, abs=0.03)
+    counts = np.bincount([pair.sequence for pair in pairs if pair.source == 0])
+    assert counts == pytest.approx(250, abs=60)
+
+
+def test_drawing_is_a_pure_function_of_seed_epoch_and_index(make_sequence: Callable) -> None:
+    sampler = PairSampler([Source("set", (make_sequence(length=60),))], 200)
+    first = draws(sampler, 20)
+    assert draws(sampler, 20) == first
+    assert [sampler.draw(sample_generator(0, 1, index)) for index in reversed(range(20))] == first[::-1]
+    assert draws(sampler, 20, seed=1) != first
+    assert [sampler.draw(sample_generator(0, 2, index)) for index in range(20)] != first
+
+
+def test_no_source_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"data\.train"):
+        PairSampler([], 200)
+
+
+def test_source_without_a_usable_sequence_is_an_error_that_names_it(make_sequence: Callable) -> None:
+    with pytest.raises(ValueError, match="lasher/train: none of its 1 sequences"):
+        PairSampler([Source("lasher/train", (make_sequence(length=10),))], 200)
 
 
 def marked_frame(height: int = 80, width: int = 120) -> DecodedFrame:
@@ -57,9 +146,9 @@ def test_marker_is_at_the_same_place_in_rgb_and_x_and_is_where_the_label_says(se
     pair = augmentation(search_jitter=(1.0, 0.2), **settings)(
         marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0)
     )
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         assert np.array_equal(crop[..., :2] > 125, crop[..., 3:5] > 75)
-    found = extent(pair.search[..., :2].max(axis=2) > 125)
+    found = extent(pair.search.pixels[..., :2].max(axis=2) > 125)
     scale = found[2] / BOX[2]  # crop pixels per image pixel
     # rounded crop corner, half a pixel in the label and a whole one in the joint flip, as published; bilinear blur
     assert pair.box * 96 == pytest.approx(found, abs=2.5 * scale)
@@ -77,7 +166,7 @@ def test_marker_is_at_the_same_place_in_rgb_and_x_and_is_where_the_label_says(se
 )
 def test_flips_mirror_the_target(settings: dict, mirrored: bool) -> None:
     pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         red, green = extent(crop[..., 0] > 125), extent(crop[..., 1] > 125)
         assert (red[0] > green[0]) == mirrored
 
@@ -86,7 +175,8 @@ def test_joint_flip_is_one_decision_and_crop_flips_are_two() -> None:
     def sides(index: int, **settings: float) -> tuple[bool, bool]:
         pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, index))
         return tuple(
-            bool(extent(c[..., 0] > 125)[0] > extent(c[..., 1] > 125)[0]) for c in (pair.template, pair.search)
+            bool(extent(c[..., 0] > 125)[0] > extent(c[..., 1] > 125)[0])
+            for c in (pair.template.pixels, pair.search.pixels)
         )
 
     assert {sides(index, flip_probability=0.5) for index in range(20)} == {(True, True), (False, False)}
@@ -103,7 +193,7 @@ def test_label_of_the_joint_flip_lies_one_pixel_too_far_left_as_published_or_in_
 ) -> None:
     settings = {"flip_probability": 1.0, "search_jitter": (0.0, 0.0), "flip_shift": shift}
     pair = augmentation(**settings)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    found = extent(pair.search[..., :2].max(axis=2) > 125)
+    found = extent(pair.search.pixels[..., :2].max(axis=2) > 125)
     scale = found[2] / BOX[2]  # crop pixels per image pixel
     off = (found[0] + found[2] / 2 - (pair.box[0] + pair.box[2] / 2) * 96) / scale
     assert off == pytest.approx(pixels, abs=0.45)  # of the label and the blur: half a crop pixel each
@@ -121,7 +211,7 @@ def test_gray_acts_on_the_rgb_triple_only() -> None:
 
 def test_gray_decision_holds_for_template_and_search() -> None:
     pair = augmentation(gray_probability=1.0)(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    for crop in (pair.template, pair.search):
+    for crop in (pair.template.pixels, pair.search.pixels):
         assert np.array_equal(crop[..., 0], crop[..., 1])
         assert not np.array_equal(crop[..., 3], crop[..., 4])
 
@@ -159,8 +249,8 @@ def test_stretched_target_lies_where_the_label_says_and_both_crops_are_stretched
     )
     pair = augment(marked_frame(), BOX, marked_frame(), BOX, sample_generator(seed, 1, 0))
     stretch = np.exp(sample_generator(seed, 1, 0).standard_normal() * 0.6)
-    search, template = (extent(crop[..., :2].max(axis=2) > 125) for crop in (pair.search, pair.template))
-    assert np.array_equal(pair.search[..., :2] > 125, pair.search[..., 3:5] > 75)
+    search, template = (extent(crop[..., :2].max(axis=2) > 125) for crop in (pair.search.pixels, pair.template.pixels))
+    assert np.array_equal(pair.search.pixels[..., :2] > 125, pair.search.pixels[..., 3:5] > 75)
     assert pair.box[2] / pair.box[3] == pytest.approx(stretch * BOX[2] / BOX[3], rel=0.06)  # whole pixels of the crop
     assert template[2] / template[3] == pytest.approx(stretch * BOX[2] / BOX[3], rel=0.15)
     scale = np.tile(search[2:] / BOX[2:], 2)  # crop pixels per image pixel
@@ -177,11 +267,11 @@ def test_outline_lies_around_the_target_in_the_template_whatever_is_flipped_and_
         )
         for width in (0, 2)
     )
-    assert np.array_equal(plain.search, outlined.search)
-    target = extent(plain.template[..., :2].max(axis=2) > 125)
-    line = extent((plain.template != outlined.template).any(axis=2))
+    assert np.array_equal(plain.search.pixels, outlined.search.pixels)
+    target = extent(plain.template.pixels[..., :2].max(axis=2) > 125)
+    line = extent((plain.template.pixels != outlined.template.pixels).any(axis=2))
     assert line == pytest.approx(target + np.array([-2, -2, 4, 4]), abs=2.5)
-    assert (outlined.template[..., [0, 2, 3, 5]] == 255).all(axis=2).sum() > 4 * target[2]
+    assert (outlined.template.pixels[..., [0, 2, 3, 5]] == 255).all(axis=2).sum() > 4 * target[2]
 
 
 def test_template_is_not_jittered_by_default() -> None:
@@ -198,8 +288,8 @@ def test_validation_has_no_brightness_and_no_crop_flip() -> None:
         training=False,
     )
     pair = augment(marked_frame(), BOX, marked_frame(), BOX, sample_generator(0, 1, 0))
-    assert pair.template.max() == 250
-    assert extent(pair.template[..., 0] > 125)[0] < extent(pair.template[..., 1] > 125)[0]
+    assert pair.template.pixels.max() == 250
+    assert extent(pair.template.pixels[..., 0] > 125)[0] < extent(pair.template.pixels[..., 1] > 125)[0]
 
 
 @pytest.mark.parametrize(
@@ -256,4 +346,4 @@ def test_with_regions_alone_both_frames_are_one_and_the_label_is_the_region(
 def test_without_regions_no_random_number_is_consumed(make_dataset: Callable) -> None:
     dataset, other = make_dataset(), make_dataset()
     other.region_probability = 1e-12  # draws the number, and never acts
-    assert not np.array_equal(dataset[1, 0][0].search, other[1, 0][0].search)
+    assert not np.array_equal(dataset[1, 0][0].search.pixels, other[1, 0][0].search.pixels)

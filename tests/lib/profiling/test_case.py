@@ -3,7 +3,7 @@ import time
 import numpy as np
 import torch
 
-from lib.profiling.timing import Effort, in_turns, median, peak_memory
+from lib.profiling.case import Effort, in_turns, median, peak_memory
 
 CPU = torch.device("cpu")
 

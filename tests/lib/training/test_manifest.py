@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.training.compare import config_differences, read_run, read_runs, summarize
-from lib.training.manifest import read_manifest
+from lib.training.manifest import config_differences, read_manifest, read_run, read_runs, summarize
 from lib.training.run import run_training
 from patrack import build_model
 from patrack.weights import save_foundation
