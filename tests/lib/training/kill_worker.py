@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.utils.tensorboard  # here, and not in every forked process
+import torch._dynamo  # an optimizer loads it, which takes longer than the whole training: here, and not in every fork
+import torch.utils.tensorboard  # the same
 
 from lib.training import checkpoint, trainer
 from lib.training.loader import PairDataset
