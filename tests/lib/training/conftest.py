@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,16 +165,20 @@ def train(tmp_path: Path, make_config: Callable, data_root: Path, foundation: Pa
 
 
 def _write_sequence(folder: Path, seed: int, length: int = 20) -> None:
-    rng = np.random.default_rng(seed)
-    boxes = []
     for kind in ("visible", "infrared"):
         (folder / kind).mkdir(parents=True)
-    for index in range(length):
-        x, y = 10 + index, 14
-        for kind in ("visible", "infrared"):
-            image = rng.integers(0, 100, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-            image[y : y + 12, x : x + 14] = 220
-            cv2.imwrite(str(folder / kind / f"{kind[0]}{index:03d}.jpg"), image)
-        boxes.append(f"{x},{y},14,12")
+        for index, image in enumerate(_encoded(kind, seed, length)):
+            (folder / kind / f"{kind[0]}{index:03d}.jpg").write_bytes(image)
+    boxes = "".join(f"{10 + index},14,14,12\n" for index in range(length))
     for name in ("visible.txt", "infrared.txt", "init.txt"):
-        (folder / name).write_text("\n".join(boxes) + "\n")
+        (folder / name).write_text(boxes)
+
+
+@functools.cache  # the tests write these few sequences many times
+def _encoded(kind: str, seed: int, length: int) -> list[bytes]:
+    """JPEG images of noise with a bright target that moves to the right."""
+    rng = np.random.default_rng((seed, len(kind)))
+    images = rng.integers(0, 100, (length, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    for index, image in enumerate(images):
+        image[14:26, 10 + index : 24 + index] = 220
+    return [cv2.imencode(".jpg", image)[1].tobytes() for image in images]
