@@ -269,7 +269,7 @@ def test_another_method_starts_from_its_own_settings() -> None:
     ("overrides", "said"),
     [
         (["model.method=bta"], "model.method = 'bta': .*patrack, bat, lora"),
-        (["model.method=bat", "model.adapters.hiden_dim=4"], "unknown key; did you mean model.adapters.hidden_dim"),
+        (["model.method=bat", "model.adapters.hiden_dim=4"], r"did you mean model\.adapters\.hidden_dim"),
         (["model.method=bat", "model.adapters.layers=[7]"], r"model.adapters.layers = \[7\]: .* from 0 to 5"),
         (["model.method=lora", "model.adapters.targets=[k, k]"], "must name each part once"),
     ],

@@ -78,7 +78,7 @@ def test_help_loads_neither_torch_nor_matplotlib(command, help_verdicts):
 
 @pytest.mark.parametrize("name", ["toaster", "cuda:99"])
 def test_device_that_can_not_be_used_is_named(name):
-    with pytest.raises(ValueError, match=f"--device '{name}' can't be used: .*cpu always works"):
+    with pytest.raises(ValueError, match=f"--device '{name}' .*cpu always works"):
         usable_device(name)
 
 

@@ -226,7 +226,7 @@ def test_process_whose_neighbours_do_not_come_says_so(monkeypatch: pytest.Monkey
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(distributed, "START_TIMEOUT", timedelta(seconds=1))
-    with pytest.raises(RuntimeError, match=rf"not all 2 processes .* met at 127\.0\.0\.1:{port} within 0:00:01"):
+    with pytest.raises(RuntimeError, match=rf"not all 2 .*127\.0\.0\.1:{port} .*0:00:01"):
         with distributed_context():
             pass
 

@@ -42,5 +42,5 @@ def test_damaged_checkpoint_is_refused_with_a_remedy(train: Callable, place: str
     content[{"contents": header + 200 + largest.file_size // 2, "name": header + 34}[place]] ^= 0xFF
     path.write_bytes(content)
     reason = "checksum" if place == "contents" else "damaged"
-    with pytest.raises(ValueError, match=rf"last\.pt .*{reason}.*copy an older one over it \(epoch_0001\.pt\)"):
+    with pytest.raises(ValueError, match=rf"last\.pt .*{reason}.*epoch_0001\.pt"):
         train("train.epochs=1", resume=True)
