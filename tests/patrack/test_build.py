@@ -6,20 +6,10 @@ import torch
 import patrack
 from patrack import build
 from patrack.config import ConfigError, experiment_names, load, project_path, save
-from patrack.config.schema import Config
 from patrack.weights import WeightsError, save_adapters, save_foundation, save_model
+from small_models import tiny_config
 
-SIZES = {
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "patch_size": 8,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-    "adapters": {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}},
-}
-CONFIG = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES})
+CONFIG = tiny_config()
 
 
 def _trained(folder, seed=1):

@@ -6,9 +6,10 @@ import torch
 from torch import nn
 
 from patrack import build_model
-from patrack.config import Config, schema
+from patrack.config import schema
 from patrack.crop import hann_window
 from patrack.tracker import Target, Tracker, begin
+from small_models import tiny_config
 
 GRID, SIZE = 4, 64
 
@@ -305,11 +306,9 @@ def test_negative_margin_is_refused():
 
 def _tiny(streams="both", **sizes):
     torch.manual_seed(0)
-    adapters = {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}}
-    model = {"embed_dim": 16, "depth": 2, "num_heads": 2, "patch_size": 8, "head_channels": 8, "adapters": adapters}
-    model |= {"template_size": 32, "search_size": 64, "streams": streams} | sizes
+    wider = {"embed_dim": 16, "template_size": 32, "search_size": 64, "streams": streams}
     modality = "rgb" if streams == "rgb" else "rgbt"
-    return build_model(Config.model_validate({"name": "tiny", "modality": modality, "model": model}))
+    return build_model(tiny_config(wider | sizes, modality=modality))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from patrack import weights as w
 from patrack.weights import WeightsError
-from weights_files import ADAPTERS, foundation_names, make, published, same, state
+from small_models import ADAPTERS
+from weights_files import foundation_names, make, published, same, state
 
 # --- published weights
 

@@ -1,28 +1,16 @@
 """scripts/compare_recordings.py from its command line: tables, values and strips of made-up recordings."""
 
-import importlib.util
 import json
 import re
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from recording_data import boxes, text, write_recording
 
-PROJECT = Path(__file__).parents[2]
-
-
-def load_main():
-    path = PROJECT / "scripts" / "compare_recordings.py"
-    spec = importlib.util.spec_from_file_location("compare_recordings", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-main = load_main()
+main = load_command("scripts/compare_recordings.py").main
 ALONE = ["--only"]  # none of the columns that are there by themselves, whose weights take a second to load
 
 

@@ -1,25 +1,21 @@
 """The speed measurement as it is called."""
 
-import importlib.util
 import json
 
 import cv2
 import pytest
 import torch
 
+from commands import load_command
 from lib.profiling.command import SECTIONS
-from patrack.config import project_path
 
 SMALL = ("model.depth=2", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
 
 
 @pytest.fixture
 def main():
-    spec = importlib.util.spec_from_file_location("benchmark_command", project_path("tracking/profile_speed.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield module.main
+    yield load_command("tracking/profile_speed.py").main
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
 from lib.datasets.check import check_sequence
@@ -18,8 +18,6 @@ from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
 from lib.training.sampling import PairSampler, Source
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
-
 
 def numbered(pattern, count, start=0):
     return [pattern % k for k in range(start, start + count)]
@@ -27,10 +25,7 @@ def numbered(pattern, count, start=0):
 
 @pytest.fixture(scope="module")
 def check_data():
-    spec = importlib.util.spec_from_file_location("check_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("scripts/check_data.py").main
 
 
 @pytest.fixture

@@ -22,20 +22,12 @@ from patrack import build_model
 from patrack import config as config_files
 from patrack.config.schema import Config
 from patrack.weights import save_foundation
+from small_models import TRAINED, TRAINED_ADAPTERS
 
 WIDTH, HEIGHT = 64, 48
 TINY = (
-    "model.embed_dim=16",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.head_channels=8",
-    "model.template_size=32",
-    "model.search_size=64",
-    "model.adapters.cea.layers=[1]",
-    "model.adapters.cea.hidden_dim=8",
-    "model.adapters.mda.hidden_dim=4",
-    "model.adapters.task.hidden_dim=8",
-    "model.elimination.layers=[1]",
+    *TRAINED,
+    *TRAINED_ADAPTERS,
     "data.samples_per_epoch=16",
     "data.val_samples=4",
     "data.num_workers=0",

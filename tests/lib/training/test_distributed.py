@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -15,24 +14,19 @@ from types import ModuleType
 import pytest
 import torch
 
+from commands import load_command
 from lib import distributed
 from lib.distributed import DistributedContext, device_of, distributed_context, rank_and_world, reason_of
 from lib.training.manifest import read_manifest
 from lib.training.run import run_training
 from patrack import config as config_files
 from patrack.weights import read_tensors
+from small_models import TRAINED
 
 ROOT = Path(__file__).parents[3]
 WORKER = Path(__file__).with_name("ddp_worker.py")
 SMALL = (
-    "model.embed_dim=16",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.head_channels=8",
-    "model.template_size=32",
-    "model.search_size=64",
-    "model.elimination.layers=[1]",
-    "model.adapters.cea.layers=[1]",
+    *TRAINED,
     "data.train.0.name=synthrgbt",
     "data.samples_per_epoch=24",
     "data.val_samples=0",
@@ -47,7 +41,7 @@ def start(words: list[str], **variables: str) -> subprocess.Popen:
     environment = {key: value for key, value in os.environ.items() if key != "PATRACK_DATA"}
     return subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", *words],
-        env=environment | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | variables,
+        env=environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -64,10 +58,7 @@ def finish(job: subprocess.Popen) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def worker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ddp_worker", WORKER)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_command(str(WORKER))
 
 
 @pytest.fixture(scope="module")

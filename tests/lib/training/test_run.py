@@ -211,7 +211,7 @@ def test_unwritable_output_is_an_error_before_anything_is_loaded(make_config: Ca
 
 def test_settings_that_are_allowed_to_change_do(train: Callable, tmp_path: Path) -> None:
     train("train.epochs=1")
-    with pytest.raises(ValueError, match=r"(?s)s: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
+    with pytest.raises(ValueError, match=r"(?s)epochs: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
         train("train.lr=2e-3", resume=True)
     with pytest.raises(ValueError, match=r"train\.lr: .* -> 0\.002\nGive"):
         train("train.lr=2e-3", resume=True, allow_changes=["train.epochs"])
