@@ -22,7 +22,7 @@ from small_models import EXPERIMENT
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 VARIANTS = sorted((SCRIPTS / "variants").glob("*.yaml"))
-SMALL = EXPERIMENT + """\
+TRAINING = """\
 data:
   train: [{name: synthrgbt, split: train}]
   val: [{name: synthrgbt, split: val}]
@@ -62,7 +62,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for file in ("visible.txt", "infrared.txt", "init.txt"):
             (root / file).write_text("12,10,14,12\n" * length)
         (root.parents[1] / f"{folder}setList.txt").write_text("one\n")
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(EXPERIMENT + TRAINING)
     save_foundation(build_model(config_files.load(tmp_path / "small.yaml")), tmp_path / "foundation.safetensors")
     places = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--device", "cpu"]
     foundation = f"model.foundation={tmp_path / 'foundation.safetensors'}"
