@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import yaml
+
 from patrack.config.schema import Config
 
 SIZES = {
@@ -14,28 +16,10 @@ SIZES = {
     "head_channels": 8,
 }
 ADAPTERS = {"cea": {"layers": [1], "hidden_dim": 4}, "mda": {"hidden_dim": 4}, "task": {"hidden_dim": 4}}
-EXPERIMENT = """\
-modality: rgbt
-model:
-  embed_dim: 8
-  depth: 2
-  num_heads: 2
-  patch_size: 8
-  template_size: 16
-  search_size: 32
-  head_channels: 8
-  adapters: {cea: {layers: [1], hidden_dim: 4}, mda: {hidden_dim: 4}, task: {hidden_dim: 4}}
-  elimination: {layers: []}
-"""
-DEEPER_SIZES = {
-    "embed_dim": 16,
-    "depth": 4,
-    "num_heads": 2,
-    "patch_size": 4,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-}
+EXPERIMENT = yaml.safe_dump(
+    {"modality": "rgbt", "model": {**SIZES, "adapters": ADAPTERS, "elimination": {"layers": []}}}, sort_keys=False
+)
+DEEPER_SIZES = SIZES | {"embed_dim": 16, "depth": 4, "patch_size": 4}
 DEEPER_ADAPTERS = {"cea": {"layers": [1, 3], "hidden_dim": 8}, "task": {"hidden_dim": 8}}
 
 TRACKED = (
