@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from commands import load_command
 from lib.datasets import DATA_SETS
 from lib.datasets import load as load_sequences
 from lib.datasets.frames import read_frame
@@ -78,12 +78,7 @@ def methods() -> dict[str, Any]:
 
 def command(name: str) -> Callable[[list[str]], int]:
     """Load a command, for instance "tracking/test.py", and return its `main`."""
-    spec = importlib.util.spec_from_file_location(f"extend_{Path(name).stem}", ROOT / name)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command(name).main
 
 
 def write_experiment(path: Path, text: str) -> Path:
@@ -188,7 +183,7 @@ def test_a_modality(tmp_path: Path) -> None:
         load(path, ["modality=rgbx"])
 
     folder = write_recording(tmp_path / "walk", ("rgb", "nir"), frames=3)
-    with pytest.raises(ValueError, match=r"near-infrared image must have one channel of 16 bits.*uint8"):
+    with pytest.raises(ValueError, match=r"near-infrared .*one channel of 16 bits.*uint8"):
         read_frame(find_recordings(folder)[0], 0)
     for file in sorted((folder / "nir").iterdir()):
         cv2.imwrite(str(file), cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.uint16) << 2)

@@ -3,19 +3,10 @@
 import cv2
 import numpy as np
 
+from small_models import CEA, TRACKED
+
 SIZE = (64, 48)  # width, height
-SMALL = [
-    "model.embed_dim=8",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.template_size=16",
-    "model.search_size=32",
-    "model.head_channels=8",
-    "model.adapters.cea.layers=[1]",
-    "model.elimination.layers=[]",
-    "test.size_update=1.0",
-    "model.foundation=null",
-]
+SMALL = [*TRACKED, CEA, "test.size_update=1.0"]
 
 
 def truth_of(number, count):

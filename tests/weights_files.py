@@ -6,26 +6,15 @@ import torch
 
 from patrack import adapter_parameters, build_model
 from patrack import weights as w
-from patrack.config.schema import Config
-
-ADAPTERS = {"cea": {"layers": [1], "hidden_dim": 4}, "mda": {"hidden_dim": 4}, "task": {"hidden_dim": 4}}
-SIZES = {
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "patch_size": 8,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-}
+from small_models import ADAPTERS, tiny_config
 
 
 def make(seed=0, streams="both", **more):
     """A model of a few thousand random parameters; its norms and statistics are random too."""
     torch.manual_seed(seed)
     modality = "rgb" if streams == "rgb" else "rgbt"
-    sizes = {**SIZES, "streams": streams, "adapters": ADAPTERS, **more}
-    model = build_model(Config.model_validate({"name": "tiny", "modality": modality, "model": sizes}))
+    changes = {"streams": streams, "adapters": ADAPTERS, **more}
+    model = build_model(tiny_config(changes, modality=modality))
     with torch.no_grad():
         for tensor in model.state_dict().values():
             if tensor.is_floating_point():

@@ -10,16 +10,11 @@ import torch
 
 from patrack import PATrack, build_model
 from patrack.config.schema import ModelConfig
+from small_models import DEEPER_ADAPTERS, DEEPER_SIZES
 
 SMALL = {
-    "embed_dim": 16,
-    "depth": 4,
-    "num_heads": 2,
-    "patch_size": 4,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-    "adapters": {"cea": {"layers": [1, 3], "hidden_dim": 8}, "task": {"hidden_dim": 8}},
+    **DEEPER_SIZES,
+    "adapters": DEEPER_ADAPTERS,
     "elimination": {"layers": [0, 1, 2], "keep_ratio": 1.0},
 }
 

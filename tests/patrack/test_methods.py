@@ -25,6 +25,7 @@ from patrack.network import Network, adapter_names
 from patrack.predictor import PlainNetwork, tracking_network
 from patrack.vit import Block
 from patrack.weights import WeightsError, load_adapters, published_names, save_adapters
+from small_models import DEEPER_ADAPTERS, DEEPER_SIZES
 
 REFERENCE = Path(os.environ.get("PATRACK_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
 VARIANTS = {
@@ -43,28 +44,18 @@ VARIANTS = {
     "one stream": {"streams": "rgb"},
 }
 ALL = "[q, k, v, proj, fc1, fc2]"
-SMALL = {
-    "embed_dim": 16,
-    "depth": 4,
-    "num_heads": 2,
-    "patch_size": 4,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-}
-PATRACK = {"cea": {"layers": [1, 3], "hidden_dim": 8}, "task": {"hidden_dim": 8}}
 
 
 def small(**changes: object) -> Network:
     """A small network of any method, no weight of which is at its initial value."""
     adapters = changes.pop("adapters", {})
     if changes.get("method", "patrack") == "patrack":
-        adapters = {key: PATRACK.get(key, {}) | adapters.get(key, {}) for key in ("mda", "cea", "task")} | {
+        adapters = {key: DEEPER_ADAPTERS.get(key, {}) | adapters.get(key, {}) for key in ("mda", "cea", "task")} | {
             key: value for key, value in adapters.items() if key == "init"
         }
     settings = {"elimination": {"layers": [1], "keep_ratio": 0.7}} | changes
     torch.manual_seed(0)
-    model = build_model(SimpleNamespace(model=ModelConfig(**SMALL, **settings, adapters=adapters)))
+    model = build_model(SimpleNamespace(model=ModelConfig(**DEEPER_SIZES, **settings, adapters=adapters)))
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
@@ -269,7 +260,7 @@ def test_another_method_starts_from_its_own_settings() -> None:
     ("overrides", "said"),
     [
         (["model.method=bta"], "model.method = 'bta': .*patrack, bat, lora"),
-        (["model.method=bat", "model.adapters.hiden_dim=4"], "unknown key; did you mean model.adapters.hidden_dim"),
+        (["model.method=bat", "model.adapters.hiden_dim=4"], r"did you mean model\.adapters\.hidden_dim"),
         (["model.method=bat", "model.adapters.layers=[7]"], r"model.adapters.layers = \[7\]: .* from 0 to 5"),
         (["model.method=lora", "model.adapters.targets=[k, k]"], "must name each part once"),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import os
@@ -13,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from commands import load_command
 from parity_impl import Impl, build
 from parity_recipe import named_randn, sample_positions, weight
 from patrack.weights import published_names
@@ -118,9 +118,6 @@ def test_loss_and_adapter_gradients_equal_the_published_ones(tensors: dict[str, 
 @pytest.mark.skipif(not CHECKER.exists(), reason=f"the full-size reference numbers are not at {REFERENCE}")
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["fp64", "fp32"])
 def test_all_reference_checks_pass_at_full_size(dtype: torch.dtype) -> None:
-    spec = importlib.util.spec_from_file_location("check_parity", CHECKER)
-    checker = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(checker)
-    rows = checker.run_checks(Impl(), dtype=dtype)
+    rows = load_command(str(CHECKER)).run_checks(Impl(), dtype=dtype)
     assert len(rows) == 114
     assert [row for row in rows if not row.ok] == []

@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from patrack import weights as w
 from patrack.weights import WeightsError
-from weights_files import ADAPTERS, foundation_names, make, published, same, state
+from small_models import ADAPTERS
+from weights_files import foundation_names, make, published, same, state
 
 # --- published weights
 
@@ -59,7 +60,7 @@ def test_published_weights_fill_the_whole_model():
         pytest.param({"surprise.weight": torch.ones(1)}, "1 unexpected:\n    surprise.weight", id="unexpected"),
         pytest.param(
             {"backbone.norm.bias": torch.ones(9)},
-            r"1 of another shape:\n    backbone.norm.bias \(9,\), the model has \(8,\)",
+            r"another shape:\n .*norm\.bias \(9,\), .*\(8,\)",
             id="another-shape",
         ),
         pytest.param(
@@ -103,7 +104,7 @@ def test_one_error_lists_everything_that_is_wrong():
 
 def test_published_weights_do_not_fit_a_gated_model():
     gated = make(2, adapters=ADAPTERS | {"init": "neutral"})
-    with pytest.raises(WeightsError, match=r"model\.adapters\.init=published \(the model has neutral\)"):
+    with pytest.raises(WeightsError, match=r"adapters\.init=published .*has neutral"):
         w.load_published(gated, published(make(1)))
 
 
@@ -181,7 +182,7 @@ def test_adapters_of_another_foundation_are_refused(tmp_path):
     w.save_adapters(make(1), tmp_path / "a.safetensors")
     model = make(2)
     before = state(model)
-    with pytest.raises(WeightsError, match=r"trained on another foundation: it needs SHA-256 [0-9a-f]{16}"):
+    with pytest.raises(WeightsError, match=r"another foundation: .*SHA-256 [0-9a-f]{16}"):
         w.load_adapters(model, tmp_path / "a.safetensors")
     assert same(state(model), before)
 
@@ -189,7 +190,7 @@ def test_adapters_of_another_foundation_are_refused(tmp_path):
 def test_adapters_of_another_size_are_refused_with_a_list(tmp_path):
     w.save_adapters(make(1), tmp_path / "a.safetensors")
     other = make(1, adapters=ADAPTERS | {"task": {"hidden_dim": 8}})
-    with pytest.raises(WeightsError, match=r"task_adapter.down.weight \(4, 8\), the model has \(8, 8\)"):
+    with pytest.raises(WeightsError, match=r"task_adapter\.down.* \(4, 8\), .*\(8, 8\)"):
         w.load_adapters(other, tmp_path / "a.safetensors")
 
 

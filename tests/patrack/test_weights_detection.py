@@ -6,7 +6,8 @@ import torch
 from patrack import adapter_parameters
 from patrack import weights as w
 from patrack.weights import WeightsError
-from weights_files import ADAPTERS, make, published, same, state
+from small_models import ADAPTERS
+from weights_files import make, published, same, state
 
 # --- kinds of files
 

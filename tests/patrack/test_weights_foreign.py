@@ -161,7 +161,7 @@ def test_plain_vit_is_no_foundation_for_tracking(tmp_path):
 def test_position_embeddings_are_resized_only_on_request(tmp_path):
     w.save_foundation(make(1), tmp_path / "f.safetensors", half=False)
     larger = make(2, search_size=64)
-    with pytest.raises(WeightsError, match=r"pos_embed_x \(1, 16, 8\), the model has \(1, 64, 8\)") as caught:
+    with pytest.raises(WeightsError, match=r"pos_embed_x \(1, 16, 8\), .*\(1, 64, 8\)") as caught:
         w.load_foundation(larger, tmp_path / "f.safetensors")
     assert "resize_position_embeddings" in str(caught.value)
     w.load_foundation(larger, tmp_path / "f.safetensors", resize_position_embeddings=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -15,25 +13,16 @@ import numpy as np
 import pytest
 import yaml
 
+from commands import load_command
 from lib.training.manifest import read_manifest
 from patrack import build_model
 from patrack import config as config_files
 from patrack.weights import save_foundation
+from small_models import EXPERIMENT
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 VARIANTS = sorted((SCRIPTS / "variants").glob("*.yaml"))
-SMALL = """\
-modality: rgbt
-model:
-  embed_dim: 8
-  depth: 2
-  num_heads: 2
-  patch_size: 8
-  template_size: 16
-  search_size: 32
-  head_channels: 8
-  adapters: {cea: {layers: [1], hidden_dim: 4}, mda: {hidden_dim: 4}, task: {hidden_dim: 4}}
-  elimination: {layers: []}
+TRAINING = """\
 data:
   train: [{name: synthrgbt, split: train}]
   val: [{name: synthrgbt, split: val}]
@@ -44,23 +33,15 @@ train: {total_batch_size: 4, epochs: 1, lr_drop_epoch: 1, val_every: 1}
 """
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"command_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script; commands that it starts run in this process, and are listed in `started`."""
-    module = load(SCRIPTS / "experiments.py")
+    module = load_command("scripts/experiments.py")
     module.started = []
 
     def run(line: list[str], check: bool, **_: object) -> None:
         module.started.append(Path(line[1]).name)
-        if code := load(Path(line[1])).main(line[2:]):
+        if code := load_command(line[1]).main(line[2:]):
             raise subprocess.CalledProcessError(code, line)
 
     monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run))
@@ -81,7 +62,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         for file in ("visible.txt", "infrared.txt", "init.txt"):
             (root / file).write_text("12,10,14,12\n" * length)
         (root.parents[1] / f"{folder}setList.txt").write_text("one\n")
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(EXPERIMENT + TRAINING)
     save_foundation(build_model(config_files.load(tmp_path / "small.yaml")), tmp_path / "foundation.safetensors")
     places = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--device", "cpu"]
     foundation = f"model.foundation={tmp_path / 'foundation.safetensors'}"
@@ -150,7 +131,7 @@ def test_runs_that_are_there_are_averaged(
 
 @pytest.mark.parametrize("file", VARIANTS, ids=lambda path: path.stem)
 def test_shipped_variants_can_be_used(file: Path, tmp_path: Path) -> None:
-    script = load(SCRIPTS / "experiments.py")
+    script = load_command("scripts/experiments.py")
     plan = script.read_plan(script.parse(["--variants", str(file), "--output", str(tmp_path)]))
     assert plan.variants == yaml.safe_load(file.read_text())["variants"]
     for experiment in plan.experiments:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
+from commands import load_command
 from patrack import build_model, config
-from patrack.config import project_path
 from patrack.tensorfiles import write_tensors
 from patrack.weights import save_foundation
 
-spec = importlib.util.spec_from_file_location("export_weights", project_path("scripts/export_weights.py"))
-export_weights = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(export_weights)
+export_weights = load_command("scripts/export_weights.py")
 
 SMALL = ["model.embed_dim=16", "model.num_heads=2", "model.depth=2", "model.head_channels=8", "train.frozen_blocks=1"]
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import torch
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "fetch_dinov2.py"
-spec = importlib.util.spec_from_file_location("fetch_dinov2", SCRIPT)
-fetch = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fetch)
+from commands import load_command
+
+fetch = load_command("scripts/fetch_dinov2.py")
 
 
 def test_another_file_is_refused_before_it_is_parsed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

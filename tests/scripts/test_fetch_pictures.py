@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -11,18 +9,14 @@ import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.synthetic.objects import texture
 from lib.synthetic.pictures import Pictures
-
-SCRIPT = Path(__file__).parents[2] / "scripts/fetch_pictures.py"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fetch_pictures", SCRIPT)
-    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # where its dataclass looks itself up
-    spec.loader.exec_module(module)
-    return module
+    return load_command("scripts/fetch_pictures.py")
 
 
 def _davis(folder: Path, *names: str) -> Path:

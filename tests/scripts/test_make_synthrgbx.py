@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -10,20 +9,17 @@ import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets import load
 from lib.datasets.frames import read_frame
 from lib.synthetic.benchmark import Job, draw_scene, frames
 
-SCRIPT = Path(__file__).parents[2] / "scripts/make_synthrgbx.py"
 OPTIONS = ["--sequences", "1", "--length", "4", "--size", "96x72", "--seed", "3", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_synthrgbx", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_command("scripts/make_synthrgbx.py")
 
 
 @pytest.mark.parametrize("modality", ["rgbt", "rgbd", "rgbe"])

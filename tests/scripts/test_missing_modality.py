@@ -2,40 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets.decoded import DecodedFrame
 from lib.datasets.missing import read_masks
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "missing_modality.py"
-SMALL = """\
-modality: rgbt
-model:
-  embed_dim: 8
-  depth: 2
-  num_heads: 2
-  patch_size: 8
-  template_size: 16
-  search_size: 32
-  head_channels: 8
-  adapters: {cea: {layers: [1], hidden_dim: 4}, mda: {hidden_dim: 4}, task: {hidden_dim: 4}}
-  elimination: {layers: []}
-"""
-
-
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("missing_modality", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from small_models import EXPERIMENT
 
 
 @pytest.fixture
@@ -51,7 +29,7 @@ def options(tmp_path: Path) -> list[str]:
         for file in ("visible.txt", "infrared.txt", "init.txt"):
             (root / "testingset" / name / file).write_text("12,10,14,12\n" * 6)
     (root / "testingsetList.txt").write_text("one\ntwo\n")
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(EXPERIMENT)
     places = ["--dataset", "synthrgbt", "--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
     return ["--config", str(tmp_path / "small.yaml"), "--checkpoint", "none", "--device", "cpu", *places]
 
@@ -59,7 +37,7 @@ def options(tmp_path: Path) -> list[str]:
 def test_scores_are_tabled_and_drawn_against_the_share_that_is_missing(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    main, out = load_script().main, tmp_path / "out"
+    main, out = load_command("scripts/missing_modality.py").main, tmp_path / "out"
     more = ["--shares", "0", "0.4", "1", "--gap", "1", "--batch", "2"]
     assert main([*options, *more]) == 0
     table = (out / "missing.md").read_text()
@@ -80,7 +58,7 @@ def test_scores_are_tabled_and_drawn_against_the_share_that_is_missing(
 
 
 def test_another_seed_is_another_run(options: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    main = load_script().main
+    main = load_command("scripts/missing_modality.py").main
     assert main([*options, "--shares", "0.4", "--gap", "1", "--streams", "x"]) == 0
     with caplog.at_level(logging.ERROR):
         assert main([*options, "--shares", "0.4", "--gap", "1", "--streams", "x", "--seed", "1"]) == 1
@@ -91,7 +69,7 @@ def test_another_seed_is_another_run(options: list[str], tmp_path: Path, caplog:
 
 
 def test_fusion_is_compared_with_rgb_alone(options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    script, out = load_script(), tmp_path / "out"
+    script, out = load_command("scripts/missing_modality.py"), tmp_path / "out"
     more = ["--fusion", "--rgb-checkpoint", "none"]
     assert script.main([*options, *more]) == 0
     table = (out / "fusion.md").read_text()
@@ -104,9 +82,9 @@ def test_fusion_is_compared_with_rgb_alone(options: list[str], tmp_path: Path, c
 
 
 def test_fusion_of_one_stream_is_refused(options: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "small.yaml").write_text(SMALL + "  streams: x\n")
+    (tmp_path / "small.yaml").write_text(EXPERIMENT + "  streams: x\n")
     with caplog.at_level(logging.ERROR):
-        assert load_script().main([*options, "--fusion"]) == 1
+        assert load_command("scripts/missing_modality.py").main([*options, "--fusion"]) == 1
     assert "has one stream" in caplog.text
 
 
@@ -121,7 +99,7 @@ def test_options_of_the_other_table_are_refused(
     options: list[str], capsys: pytest.CaptureFixture, more: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit):
-        load_script().main([*options, *more])
+        load_command("scripts/missing_modality.py").main([*options, *more])
     assert message in capsys.readouterr().err
 
 
@@ -145,7 +123,7 @@ def test_variants_show_what_their_names_say_and_repeat(variant: str) -> None:
     runs = []
     for _ in range(2):
         seen = Seen()
-        changed = load_script().Changed(seen, variant)
+        changed = load_command("scripts/missing_modality.py").Changed(seen, variant)
         for _ in range(2):
             changed.initialize(DecodedFrame.from_image(image), None)
             changed.track(DecodedFrame.from_image(image))

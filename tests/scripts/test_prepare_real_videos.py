@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -13,19 +12,16 @@ import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets import load
 from lib.datasets.frames import read_frame
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_real_videos.py"
 HEIGHT, WIDTH, SIDE = 48, 64, 12
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("prepare_real_videos", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_command("scripts/prepare_real_videos.py")
 
 
 def draw(x: int, y: int = 18) -> np.ndarray:

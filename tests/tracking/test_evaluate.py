@@ -1,20 +1,15 @@
 """The command, from arguments to exit code."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tracking" / "evaluate.py"
+from commands import load_command
 
 
 @pytest.fixture(scope="module")
 def command():
-    spec = importlib.util.spec_from_file_location("evaluate_command", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("tracking/evaluate.py").main
 
 
 @pytest.fixture

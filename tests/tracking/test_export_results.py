@@ -1,21 +1,17 @@
 """The export command, from arguments to exit code."""
 
-import importlib.util
 import zipfile
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "tracking" / "export_results.py"
+from commands import load_command
+
 ROWS = "".join(f"{30 + k},30,20,20\n" for k in range(5))
 
 
 @pytest.fixture(scope="module")
 def command():
-    spec = importlib.util.spec_from_file_location("export_command", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("tracking/export_results.py").main
 
 
 @pytest.fixture

@@ -1,24 +1,20 @@
 """The speed measurement as it is called."""
 
-import importlib.util
 import json
 
 import cv2
 import pytest
 import torch
 
-from patrack.config import project_path
+from commands import load_command
 
 SMALL = ("model.depth=2", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
 
 
 @pytest.fixture
 def command():
-    spec = importlib.util.spec_from_file_location("benchmark_command", project_path("tracking/profile_speed.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     threads = torch.get_num_threads(), cv2.getNumThreads()
-    yield module
+    yield load_command("tracking/profile_speed.py")
     torch.set_num_threads(threads[0])
     cv2.setNumThreads(threads[1])
 

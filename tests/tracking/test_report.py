@@ -1,21 +1,14 @@
 """tracking/report.py from its command line."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
+from commands import load_command
 from report_data import write_benchmark, write_tracker
-
-SCRIPT = Path(__file__).resolve().parents[2] / "tracking" / "report.py"
 
 
 @pytest.fixture(scope="module")
 def command():
-    spec = importlib.util.spec_from_file_location("report_command", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("tracking/report.py").main
 
 
 @pytest.fixture

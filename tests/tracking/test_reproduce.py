@@ -1,37 +1,22 @@
 """tracking/reproduce.py: what it runs, what it says is missing, and its exit code."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets import DATA_SETS
 from lib.report import reproduce as rows
 from patrack import build_model
 from patrack.weights import save_foundation
 from report_data import NAMES, write_benchmark, write_tracker
-
-SCRIPT = Path(__file__).resolve().parents[2] / "tracking" / "reproduce.py"
-SMALL = [
-    "model.embed_dim=8",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.template_size=16",
-    "model.search_size=32",
-    "model.head_channels=8",
-    "model.elimination.layers=[]",
-    "model.foundation=null",
-]
+from small_models import CEA, TRACKED
 
 
 @pytest.fixture(scope="module")
 def command():
-    spec = importlib.util.spec_from_file_location("reproduce_command", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("tracking/reproduce.py").main
 
 
 @pytest.fixture
@@ -42,8 +27,8 @@ def project(tmp_path, monkeypatch):
     load = rows.load_config
 
     def small(name, overrides):
-        extra = [] if name.startswith("rgb_") else ["model.adapters.cea.layers=[1]"]
-        return load(name, [*overrides, *SMALL, *extra])
+        extra = [] if name.startswith("rgb_") else [CEA]
+        return load(name, [*overrides, *TRACKED, *extra])
 
     monkeypatch.setattr(rows, "load_config", small)
     monkeypatch.chdir(tmp_path)

@@ -1,37 +1,20 @@
 """tracking/test.py from its command line: data set, recording, and one clear error for every bad input."""
 
-import importlib.util
 import json
 import logging
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-PROJECT = Path(__file__).parents[2]
-SMALL = [
-    "model.embed_dim=8",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.template_size=16",
-    "model.search_size=32",
-    "model.head_channels=8",
-    "model.adapters.cea.layers=[1]",
-    "model.elimination.layers=[]",
-    "model.foundation=null",
-]
+from commands import load_command
+from small_models import CEA, TRACKED
+
+SMALL = (*TRACKED, CEA)
 FIRST = "6.0,5.0,12.0,10.0"
 
 
-def load_main():
-    spec = importlib.util.spec_from_file_location("tracking_test", PROJECT / "tracking" / "test.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-main = load_main()
+main = load_command("tracking/test.py").main
 
 
 def write_images(folder, count=4, size=(24, 32)):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
@@ -13,15 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.training.trainer import Interrupted
+from small_models import TRAINED
 
 SMALL = (
-    "model.embed_dim=16",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.head_channels=8",
-    "model.elimination.layers=[1]",
-    "model.adapters.cea.layers=[1]",
+    *TRAINED,
     "data.samples_per_epoch=200",
     "data.val_samples=0",
     "train.total_batch_size=2",
@@ -46,10 +42,7 @@ def make_data(root: Path) -> None:
 
 @pytest.fixture
 def train() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_command("tracking/train.py")
 
 
 @pytest.mark.parametrize(

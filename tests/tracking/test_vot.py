@@ -1,25 +1,14 @@
 """tracking/vot.py and scripts/prepare_vot.py from their command lines."""
 
-import importlib.util
 import logging
 import sys
-from pathlib import Path
 
 import pytest
 
+from commands import load_command
 from vot_data import SMALL, write_data
 
-PROJECT = Path(__file__).parents[2]
-
-
-def load_main(file):
-    spec = importlib.util.spec_from_file_location(f"main_of_{Path(file).stem}", PROJECT / file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
-
-
-vot, prepare = load_main("tracking/vot.py"), load_main("scripts/prepare_vot.py")
+vot, prepare = (load_command(f"{name}.py").main for name in ("tracking/vot", "scripts/prepare_vot"))
 UNTRAINED = ["--config", "rgbd_tiny", "--checkpoint", "none", "--device", "cpu"]
 
 

@@ -181,7 +181,7 @@ def test_rgbd1k_test_list_on_disk_may_name_class_folders(tmp_path, write_sequenc
     (tmp_path / "list.txt").write_text("Ball/ball9\n")
     assert [s.name for s in load("rgbd1k", "test", tmp_path)] == ["ball9"]
     (tmp_path / "list.txt").write_text("Ball/../../ball9\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: line 1: .* is not the name of a folder"):
+    with pytest.raises(DatasetError, match=r"list\.txt: line 1: .* name of a folder"):
         load("rgbd1k", "test", tmp_path)
 
 
@@ -268,6 +268,6 @@ def test_fe108_with_too_few_events_is_an_error(tmp_path, write_sequence, box_lin
     images, events = numbered("%04d.jpg", 4, 1), numbered("frame%04d.bmp", 20)
     texts = {"groundtruth_rect.txt": box_lines(4)}
     folder = write_sequence(tmp_path / "test/airplane", ("img", images), ("events/events_dvs", events), texts)
-    with pytest.raises(DatasetError, match="airplane: 20 X frames; needs 4, one per RGB frame, or at least 109"):
+    with pytest.raises(DatasetError, match=r"airplane: 20 X frames; needs 4.*109"):
         load("fe108", "test", tmp_path)
     assert "needs 4" in check_sequence("airplane", folder, DATA_SETS["fe108"]).errors[0]

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets import DATA_SETS
 from lib.datasets.check import check_sequence
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
 FOLDER = "trainingset/a"
 
 
 @pytest.fixture(scope="module")
 def check_data():
-    spec = importlib.util.spec_from_file_location("check_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("scripts/check_data.py").main
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_folder_needs_its_own_root():
 
 def test_missing_set_says_what_was_looked_for_and_where(tmp_path, monkeypatch):
     (tmp_path / "GTOT").mkdir()
-    with pytest.raises(DatasetError, match=r"a folder LasHeR in .*\(from --data-root or data\.root\), found GTOT"):
+    with pytest.raises(DatasetError, match=r"LasHeR.*--data-root or data\.root.*GTOT"):
         load("lasher", "train", data_root=tmp_path)
     monkeypatch.setenv("PATRACK_DATA", str(tmp_path))
     with pytest.raises(DatasetError, match=r"\(from PATRACK_DATA\)"):
@@ -98,17 +98,17 @@ def test_missing_root_of_a_set_is_named(tmp_path):
 
 
 def test_unknown_split_lists_the_known_ones(tmp_path):
-    with pytest.raises(DatasetError, match="VisEvent has no split 'val'; it has train, test"):
+    with pytest.raises(DatasetError, match=r"VisEvent .*split 'val'.* train, test"):
         load("visevent", "val", root=tmp_path)
 
 
 def test_missing_list_says_where_it_was_expected(tmp_path):
-    with pytest.raises(DatasetError, match=r"no list of split 'val': looked for valsetList\.txt in "):
+    with pytest.raises(DatasetError, match=r"split 'val': looked for valsetList\.txt in "):
         load("synthrgbt", "val", root=tmp_path)
 
 
 def test_missing_sequences_are_counted_and_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"245 of 245 sequences are not in .*testingset or .*: 10runone, "):
+    with pytest.raises(DatasetError, match=r"245 of 245 .*testingset .*: 10runone, "):
         load("lasher", "test", root=tmp_path)
 
 

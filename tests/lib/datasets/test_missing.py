@@ -87,7 +87,7 @@ def test_sequences_get_their_rows_and_those_of_dropped_first_frames_are_dropped(
     ("masks", "message"),
     [
         ({"b": np.ones((3, 2), bool)}, "masks.json: no mask for 1 of 1 sequences: a"),
-        ({"a": np.ones((4, 2), bool)}, "the mask of a has 4 rows, the sequence 3 frames"),
+        ({"a": np.ones((4, 2), bool)}, "mask of a has 4 rows, .*3 frames"),
         ({"a": np.array([[0, 0], [1, 1], [1, 1]], bool)}, "a lacks both streams in frame 0"),
     ],
     ids=["unknown sequence", "wrong count", "nothing to start with"],

@@ -238,7 +238,7 @@ def test_visevent_without_flags_takes_empty_boxes_as_absent(visevent):
 
 
 def test_visevent_never_present_is_an_error(visevent, box_lines):
-    with pytest.raises(ValueError, match="00419_UAV_outdoor6: the target is absent in all 6 frames"):
+    with pytest.raises(ValueError, match=r"00419_UAV_outdoor6: .*absent in all 6"):
         visevent(box_lines(6), ["0"] * 6)
 
 

@@ -64,7 +64,7 @@ def test_different_counts_are_an_error(recording):
 
 def test_more_boxes_than_frames_are_an_error(recording):
     (recording / "boxes.txt").write_text("1,2,3,4\n" * 5)
-    with pytest.raises(DatasetError, match=r"more lines than frames: 4 RGB frames, 4 X frames, 5 boxes"):
+    with pytest.raises(DatasetError, match=r"4 RGB frames, 4 X frames, 5 boxes"):
         load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
 
 
@@ -82,7 +82,7 @@ def test_modality_and_folders_must_fit(recording, x, modality, message):
 
 
 def test_a_missing_folder_is_named(recording):
-    with pytest.raises(DatasetError, match=r"walk/thermal: no such folder of images or video"):
+    with pytest.raises(DatasetError, match=r"walk/thermal: no such folder"):
         load_pair(recording / "rgb", recording / "thermal", "rgbt")
 
 
@@ -114,7 +114,7 @@ def test_a_pair_of_videos_is_read(tmp_path, codes_match):
 def test_a_video_and_a_folder_make_a_pair(tmp_path, write_images, codes_match):
     _write_video(tmp_path / "rgb.avi", range(0, 30, 10))
     write_images(tmp_path / "x", ["0.png", "1.png", "2.png"], 5)
-    with pytest.raises(FrameError, match=r"rgb\.avi \(frame 0\) is 64x48, .*x/0\.png is 32x24"):
+    with pytest.raises(FrameError, match=r"rgb\.avi .*64x48, .*x/0\.png .*32x24"):
         read_frame(load_pair(tmp_path / "rgb.avi", tmp_path / "x", "rgbt"), 0)
 
 
@@ -183,7 +183,7 @@ def test_wrong_settings_are_explained(dataset, text, message):
 
 
 def test_an_unknown_split_is_explained(dataset):
-    with pytest.raises(DatasetError, match=r"no split 'test': neither a list test\.txt nor a folder test/"):
+    with pytest.raises(DatasetError, match=r"split 'test': .*test\.txt .* folder test/"):
         load("folder", "test", root=dataset)
 
 
@@ -224,7 +224,7 @@ def test_folder_holds_recordings_or_is_one(tmp_path):
 
 def test_folder_without_recordings_is_an_error_that_says_what_was_looked_for(tmp_path):
     (tmp_path / "a" / "pictures").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"no recording in it.*visible.*groundtruth_rect\.txt"):
+    with pytest.raises(DatasetError, match=r"no recording.*visible.*groundtruth_rect\.txt"):
         find_recordings(tmp_path)
     with pytest.raises(DatasetError, match="no such folder"):
         find_recordings(tmp_path / "b")
@@ -232,7 +232,7 @@ def test_folder_without_recordings_is_an_error_that_says_what_was_looked_for(tmp
 
 def test_modality_is_asked_for_where_the_names_leave_it_open(tmp_path):
     folder = write_recording(tmp_path / "r", ("rgb", "x"))
-    with pytest.raises(DatasetError, match=r"a folder x, which may hold anything.*--modality"):
+    with pytest.raises(DatasetError, match=r"folder x, .*--modality"):
         read_recording(folder)
     assert read_recording(folder, "rgbe").modality == "rgbe"
     assert read_recording(folder, "rgb").x_files is None
@@ -255,7 +255,7 @@ def test_lines_of_every_tenth_frame_are_spread_as_the_known_layout_says(tmp_path
 
 def test_fewer_lines_than_frames_are_not_guessed_at(tmp_path):
     folder = write_recording(tmp_path / "r", lines=text(boxes(12)[::4]))
-    with pytest.raises(DatasetError, match=r"3 lines for 12 frames: for every 4th frame.*--box-step 1"):
+    with pytest.raises(DatasetError, match=r"3 lines for 12 frames.* 4th .*--box-step 1"):
         read_recording(folder)
     assert np.flatnonzero(read_recording(folder, box_step=4).annotated).tolist() == [0, 4, 8]
     assert np.flatnonzero(read_recording(folder, box_step=1).annotated).tolist() == [0, 1, 2]

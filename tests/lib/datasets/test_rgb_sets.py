@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from commands import load_command
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
 from lib.datasets.check import check_sequence
@@ -18,8 +18,6 @@ from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
 from lib.training.samples import PairSampler, Source
 
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
-
 
 def numbered(pattern, count, start=0):
     return [pattern % k for k in range(start, start + count)]
@@ -27,10 +25,7 @@ def numbered(pattern, count, start=0):
 
 @pytest.fixture(scope="module")
 def check_data():
-    spec = importlib.util.spec_from_file_location("check_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_command("scripts/check_data.py").main
 
 
 @pytest.fixture
@@ -67,7 +62,7 @@ def test_got10k_splits_have_the_usual_sizes(got10k):
 
 def test_got10k_list_that_is_too_short_is_an_error(got10k):
     (got10k / "train/list.txt").write_text("GOT-10k_Train_000001\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: 1 names; the split needs at least 93\d\d"):
+    with pytest.raises(DatasetError, match=r"list\.txt: 1 names; .*at least 93\d\d"):
         load("got10k", "train", got10k)
 
 
@@ -75,7 +70,7 @@ def test_got10k_cover_label_has_numbers_to_8(got10k):
     folder = got10k / "train/GOT-10k_Train_003785"
     assert check_sequence(folder.name, folder, DATA_SETS["got10k"]).errors == []
     (folder / "cover.label").write_text("8\n9\n0\n3\n8\n")
-    with pytest.raises(DatasetError, match=r"cover\.label: line 2: expected a number from 0 to 8, got '9'"):
+    with pytest.raises(DatasetError, match=r"cover\.label: line 2: .* 0 to 8, got '9'"):
         load("got10k", "train", got10k, sequences=[folder.name])
     assert "cover.label line 2: expected a number" in check_sequence(folder.name, folder, DATA_SETS["got10k"]).errors[0]
 
@@ -103,7 +98,7 @@ def test_trackingnet_names_are_not_padded_and_boxes_lie_elsewhere(tmp_path, writ
     for sequence in sequences:
         codes_match(sequence)  # a plain sort would put 10.jpg before 2.jpg
     (tmp_path / "TRAIN_3/anno/a_0.txt").unlink()
-    with pytest.raises(DatasetError, match=r"a_0: no annotation \(looked for \.\./\.\./anno"):
+    with pytest.raises(DatasetError, match=r"a_0: no annotation .*\.\./\.\./anno"):
         load("trackingnet", "train", tmp_path)
     with pytest.raises(DatasetError, match="TrackingNet test: no sequence in"):
         load("trackingnet", "test", tmp_path)
@@ -185,7 +180,7 @@ def test_lists_are_complete():
 def test_tables_of_numbers_name_the_bad_line(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("sequence,first_frame\na,3\nb,x\n")
-    with pytest.raises(DatasetError, match=r"t\.csv: line 3: expected a name and a number, got 'b,x'"):
+    with pytest.raises(DatasetError, match=r"t\.csv: line 3: .*number, got 'b,x'"):
         read_numbers(path)
 
 

@@ -94,10 +94,10 @@ def test_vot_workspace_gives_image_size_and_anchors(tmp_path):
     ("files", "message"),
     [
         pytest.param({"annos__a": BOX, "testingsetList": "a\nb\n"}, r"annos/b\.txt: missing annotation", id="missing"),
-        pytest.param({"annos__a": "1,2,3\n"}, r"annos/a\.txt: line 1: expected 4 numbers .*got 3", id="three numbers"),
+        pytest.param({"annos__a": "1,2,3\n"}, r"annos/a\.txt: line 1: .*4 numbers .*got 3", id="three numbers"),
         pytest.param(
             {"readme__a": "x", "more__b": "y"},
-            r"no annotation of lasher; looked for lasher_gt/<sequence>\.txt",
+            r"lasher; looked for lasher_gt/<sequence>\.txt",
             id="nothing",
         ),
     ],
@@ -126,7 +126,7 @@ def test_only_named_sequences_are_read(tmp_path):
 
 def test_a_set_without_ground_truth_says_how_to_give_it(monkeypatch):
     monkeypatch.delenv("PATRACK_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"no ground truth for vtuav, split test; give one of: --ground-truth"):
+    with pytest.raises(ValueError, match=r"vtuav, split test; .*--ground-truth"):
         load_ground_truth("vtuav", protocols_of("vtuav")["official"])
     with pytest.raises(ValueError, match="--data-root"):
         load_ground_truth("visevent", protocols_of("visevent")["official"])

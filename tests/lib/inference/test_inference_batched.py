@@ -15,23 +15,14 @@ from lib.datasets.recordings import load_pair
 from lib.inference.runner import run_sequences
 from lib.inference.sequence import GROUPS, PrefetchedFrames, run_batched, track_frames
 from patrack.build import build_tracker
-from patrack.config.schema import Config
+from small_models import tiny_config
 
-SIZES = {
-    "embed_dim": 16,
-    "depth": 2,
-    "num_heads": 2,
-    "patch_size": 8,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-    "adapters": {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}},
-}
+WIDER = {"embed_dim": 16}
 
 
 @pytest.fixture
 def tracker():
-    return build_tracker(Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES}), "none")
+    return build_tracker(tiny_config(WIDER), "none")
 
 
 @pytest.fixture
@@ -74,10 +65,7 @@ def test_same_boxes_as_one_by_one(tmp_path, tracker, make_sequence, monkeypatch,
 
 def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequence):
     settings = {"crop": {"template_outline": 1}, "test": {"size_calibration": 0.7, "size_update": 0.5}}
-    plain, calibrated = (
-        build_tracker(Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES, **more}), "none")
-        for more in ({}, settings)
-    )
+    plain, calibrated = (build_tracker(tiny_config(WIDER, **more), "none") for more in ({}, settings))
     sequences = [make_sequence(f"s{n}", frames=n + 3, box=(14, 15, 12 + 4 * n, 10)) for n in range(4)]
     assert not any(outcome.error for outcome in run_batched(calibrated, sequences, tmp_path / "out", 2))
     for sequence in sequences:
@@ -114,7 +102,7 @@ def test_readers_get_one_opencv_thread_each_while_it_runs(tmp_path, tracker, mak
 
 
 def test_output_that_is_not_finite_ends_the_sequence(tmp_path, make_sequence):
-    config = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES})
+    config = tiny_config(WIDER)
     tracker = build_tracker(config, "none")
     with torch.no_grad():
         tracker.network.scale[0] = float("nan")
@@ -153,7 +141,7 @@ def test_closing_early_leaves_whole_results_only(tmp_path, tracker, make_sequenc
 def test_compiled_step_finds_the_same(tmp_path, make_sequence, monkeypatch):
     # the graph is traced as for any compiler; building C++ from it would take most of a minute
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    config = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES, "test": {"compile": True}})
+    config = tiny_config(WIDER, test={"compile": True})
     tracker = build_tracker(config, "none")
     eager = build_tracker(config.model_copy(update={"test": config.test.model_copy(update={"compile": False})}), "none")
     sequence = make_sequence("a", frames=3)

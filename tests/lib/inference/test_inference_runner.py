@@ -16,20 +16,9 @@ from lib.inference.results import SequenceResult, TrackingError, is_complete, wr
 from lib.inference.runner import run_sequences
 from lib.inference.sequence import track_frames
 from patrack import build
-from patrack.config.schema import Config
+from small_models import tiny_config
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
-SIZES = {
-    "embed_dim": 8,
-    "depth": 2,
-    "num_heads": 2,
-    "patch_size": 8,
-    "template_size": 16,
-    "search_size": 32,
-    "head_channels": 8,
-    "adapters": {"cea": {"layers": [1], "hidden_dim": 4}, "task": {"hidden_dim": 4}},
-}
-CONFIG = Config.model_validate({"name": "tiny", "modality": "rgbt", "model": SIZES})
 
 
 class StubTracker:
@@ -225,7 +214,7 @@ def test_worker_stops_in_the_middle_of_a_sequence_when_told_to(tmp_path, make_se
 def test_workers_write_what_one_process_writes(tmp_path, make_sequence):
     sequences = [make_sequence(name) for name in "abc"]
     sequences[2].rgb_files[1].unlink()
-    make_tracker = functools.partial(build.build_tracker, CONFIG, build.UNTRAINED)
+    make_tracker = functools.partial(build.build_tracker, tiny_config(), build.UNTRAINED)
     here = run_sequences(make_tracker, sequences, tmp_path / "one")
     there = run_sequences(make_tracker, sequences, tmp_path / "two", workers=2)
     assert {outcome.name for outcome in there.finished} == {outcome.name for outcome in here.finished} == {"a", "b"}

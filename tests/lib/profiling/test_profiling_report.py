@@ -61,8 +61,8 @@ def test_shipped_bounds_are_readable_and_say_what_they_were_set_by():
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{key: a, config: b}", r"bounds\.0.*at_most and at_least, got None and None"),
-        ("{key: a, config: b, at_most: 1, at_least: 2}", r"bounds\.0.*at_most and at_least, got 1.0 and 2.0"),
+        ("{key: a, config: b}", r"bounds\.0.*at_most .*got None and None"),
+        ("{key: a, config: b, at_most: 1, at_least: 2}", r"bounds\.0.*at_most .*got 1\.0 and 2\.0"),
         ("{key: a, config: b, at_most: fast}", r"bounds\.0\.at_most.*fast"),
         ("{config: b, at_most: 1}", r"bounds\.0\.key.*required"),
         ("{key: a, config: b, atmost: 1}", r"bounds\.0\.atmost"),

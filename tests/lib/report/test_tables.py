@@ -146,7 +146,7 @@ def test_json_is_percent_with_null_for_missing():
 
 
 def test_an_unknown_form_is_an_error():
-    with pytest.raises(ValueError, match="must be one of markdown, latex, csv, json, got 'html'"):
+    with pytest.raises(ValueError, match="markdown, latex, csv, json, got 'html'"):
         render(comparison(("a", 1.0)), "html")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,20 +21,12 @@ from patrack import build_model
 from patrack import config as config_files
 from patrack.config.schema import Config
 from patrack.weights import save_foundation
+from small_models import TRAINED, TRAINED_ADAPTERS
 
 WIDTH, HEIGHT = 64, 48
 TINY = (
-    "model.embed_dim=16",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.head_channels=8",
-    "model.template_size=32",
-    "model.search_size=64",
-    "model.adapters.cea.layers=[1]",
-    "model.adapters.cea.hidden_dim=8",
-    "model.adapters.mda.hidden_dim=4",
-    "model.adapters.task.hidden_dim=8",
-    "model.elimination.layers=[1]",
+    *TRAINED,
+    *TRAINED_ADAPTERS,
     "data.samples_per_epoch=16",
     "data.val_samples=4",
     "data.num_workers=0",
@@ -163,16 +156,20 @@ def train(tmp_path: Path, make_config: Callable, data_root: Path, foundation: Pa
 
 
 def _write_sequence(folder: Path, seed: int, length: int = 20) -> None:
-    rng = np.random.default_rng(seed)
-    boxes = []
     for kind in ("visible", "infrared"):
         (folder / kind).mkdir(parents=True)
-    for index in range(length):
-        x, y = 10 + index, 14
-        for kind in ("visible", "infrared"):
-            image = rng.integers(0, 100, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-            image[y : y + 12, x : x + 14] = 220
-            cv2.imwrite(str(folder / kind / f"{kind[0]}{index:03d}.jpg"), image)
-        boxes.append(f"{x},{y},14,12")
+        for index, image in enumerate(_encoded(kind, seed, length)):
+            (folder / kind / f"{kind[0]}{index:03d}.jpg").write_bytes(image)
+    boxes = "".join(f"{10 + index},14,14,12\n" for index in range(length))
     for name in ("visible.txt", "infrared.txt", "init.txt"):
-        (folder / name).write_text("\n".join(boxes) + "\n")
+        (folder / name).write_text(boxes)
+
+
+@functools.cache  # the tests write these few sequences many times
+def _encoded(kind: str, seed: int, length: int) -> list[bytes]:
+    """JPEG images of noise with a bright target that moves to the right."""
+    rng = np.random.default_rng((seed, len(kind)))
+    images = rng.integers(0, 100, (length, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    for index, image in enumerate(images):
+        image[14:26, 10 + index : 24 + index] = 220
+    return [cv2.imencode(".jpg", image)[1].tobytes() for image in images]

@@ -22,19 +22,11 @@ from lib.training.samples import PairAugmentation, PairSampler, Source
 from lib.training.trainer import LAST, Trainer
 from patrack import build_model
 from patrack import config as config_files
+from small_models import TRAINED, TRAINED_ADAPTERS
 
 SETTINGS = (
-    "model.embed_dim=16",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.head_channels=8",
-    "model.template_size=32",
-    "model.search_size=64",
-    "model.adapters.cea.layers=[1]",
-    "model.adapters.cea.hidden_dim=8",
-    "model.adapters.mda.hidden_dim=4",
-    "model.adapters.task.hidden_dim=8",
-    "model.elimination.layers=[1]",
+    *TRAINED,
+    *TRAINED_ADAPTERS,
     "model.drop_path=0.4",
     "model.adapters.init=published",
     "data.samples_per_epoch=24",

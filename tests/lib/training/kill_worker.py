@@ -1,6 +1,6 @@
 """Kills a real training again and again and says whether it ended as if nothing had happened (test_killed.py).
 
-    kill_worker.py FOLDER DATA_ROOT KILLS SEED tracking/train.py
+    kill_worker.py FOLDER DATA_ROOT KILLS SEED
 
 Every training is a process of its own, forked from this one, so that torch is imported once. FOLDER/report.json gets
 what was seen.
@@ -8,7 +8,6 @@ what was seen.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import mmap
 import os
@@ -20,24 +19,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-import torch.utils.tensorboard  # here, and not in every forked process
+import torch._dynamo  # an optimizer loads it, which takes longer than the whole training: here, and not in every fork
+import torch.utils.tensorboard  # the same
 
+from commands import load_command
 from lib.training import checkpoint, trainer
 from lib.training.loader import PairDataset
 from lib.training.log import read_rows
 from lib.training.step import BatchStep
 from lib.training.trainer import Trainer
+from small_models import TRAINED
 
 PHASES = ("elsewhere", "data loading", "step", "checkpoint writing", "validation")
 SETTINGS = (
-    "model.embed_dim=16",
-    "model.depth=2",
-    "model.num_heads=2",
-    "model.head_channels=8",
-    "model.template_size=32",
-    "model.search_size=64",
-    "model.elimination.layers=[1]",
-    "model.adapters.cea.layers=[1]",
+    *TRAINED,
     "data.train.0.name=synthrgbt",
     "data.val.0.name=synthrgbt",
     "data.samples_per_epoch=32",
@@ -157,7 +152,4 @@ def main(train: Train) -> None:
 
 
 if __name__ == "__main__":
-    spec = importlib.util.spec_from_file_location("train_script", sys.argv[5])
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    main(script.main)
+    main(load_command("tracking/train.py").main)

@@ -134,7 +134,7 @@ def test_run_with_dropout_trains_and_its_shares_reach_the_samples(
 ) -> None:
     settings = ("data.modality_dropout.rgb=0.5", "data.modality_dropout.x=0.5", "train.epochs=1")
     assert train(*settings).is_file()
-    with pytest.raises(ValueError, match=r"another configuration(.|\n)*data\.modality_dropout\.x: 0\.5 -> 0\.25"):
+    with pytest.raises(ValueError, match=r"data\.modality_dropout\.x: 0\.5 -> 0\.25"):
         train(settings[0], "data.modality_dropout.x=0.25", settings[2], resume=True)
 
 

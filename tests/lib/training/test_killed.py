@@ -18,11 +18,11 @@ KILLS = 20
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks trainings")
 def test_training_killed_at_random_moments_ends_with_the_same_bits(data_root: Path, tmp_path: Path) -> None:
-    words = [str(tmp_path / "runs"), str(data_root), str(KILLS), "0", str(ROOT / "tracking" / "train.py")]
+    words = [str(tmp_path / "runs"), str(data_root), str(KILLS), "0"]
     (tmp_path / "runs").mkdir()
     done = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("kill_worker.py")), *words],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=600,

@@ -141,7 +141,7 @@ def test_processes_share_every_batch_without_gap_or_overlap(world: int) -> None:
 
 
 def test_more_processes_than_pairs_is_an_error() -> None:
-    with pytest.raises(ValueError, match="batch of 2 pairs cannot be shared by 3 processes"):
+    with pytest.raises(ValueError, match=r"batch of 2 pairs .*3 processes"):
         EpochBatches(8, 2, 0, 3)
 
 

@@ -105,7 +105,7 @@ def test_tensorboard_that_cannot_be_written_names_the_folder(tmp_path: Path, cap
             board.add_scalar("loss", 1.0, step)
             time.sleep(0.005)
 
-    with pytest.raises(OSError, match=r"cannot write to .*tensorboard.*; the last checkpoint is untouched"):
+    with pytest.raises(OSError, match=r"cannot write .*tensorboard.*checkpoint"):
         add(1000)
     with pytest.raises(OSError, match=r"tensorboard: .*No such file"):
         board.close()

@@ -38,7 +38,7 @@ def test_run_is_repeated_from_its_own_folder(
         "repeat_of": folder,
         "overwrite": True,
     }
-    with pytest.raises(ValueError, match=r"(?s)synthrgbt/train \(2 sequences, 40 frames.*--allow-other-data"):
+    with pytest.raises(ValueError, match=r"(?s)/train \(2 .*40 .*--allow-other-data"):
         run_training(config, **again)
     with caplog.at_level("WARNING"):
         path = run_training(config, **again, allow_other_data=True)
@@ -52,7 +52,7 @@ def test_run_does_not_go_on_with_other_data_unless_told_so(
     folder = train().parent
     before = read_manifest(folder)["data_fingerprint"]
     (data_root / "SynthRGBX" / "rgbt" / "trainingsetList.txt").write_text("training_0\n")
-    with pytest.raises(ValueError, match=r"(?s)--resume.*2 sequences.* -> .*1 sequences.*--allow-other-data"):
+    with pytest.raises(ValueError, match=r"(?s)--resume.*2 .*-> .*1 .*--allow-other"):
         train(resume=True)
     assert read_manifest(folder)["data_fingerprint"] == before
     assert read_manifest(folder)["status"] == "finished"  # refusing changes nothing
@@ -72,9 +72,7 @@ def test_another_foundation_is_refused_and_the_same_one_elsewhere_is_not(
     path = run_training(config, **again)
     assert path.read_bytes() == (folder / path.name).read_bytes()
     save_foundation(build_model(make_config()), moved)
-    with pytest.raises(
-        ValueError, match=r"another foundation .*moved\.safetensors has changed.*model\.foundation=FILE"
-    ):
+    with pytest.raises(ValueError, match=r"moved\.safetensors .*model\.foundation=FILE"):
         run_training(config, **again, overwrite=True)
 
 

@@ -168,7 +168,7 @@ def test_resume_from_another_config_lists_what_differs(train: Callable, tmp_path
     train()
     if not checkpoint:
         (tmp_path / "runs" / "rgbt_tiny" / "checkpoints" / "last.pt").unlink()
-    with pytest.raises(ValueError, match=r"train\.lr: 0\.\d+ -> 0\.002\n  train\.weight_decay"):
+    with pytest.raises(ValueError, match=r"lr: .* -> 0\.002\n  train\.weight_decay"):
         train("train.lr=2e-3", "train.weight_decay=0.5", resume=True)
 
 
@@ -197,7 +197,7 @@ def test_unreadable_image_in_the_middle_stops_the_run_and_names_it(
 ) -> None:
     for path in (data_root / "SynthRGBX" / "rgbt" / "trainingset").glob("*/infrared/i01*.jpg"):
         path.write_bytes(b"")
-    with pytest.raises(SampleError, match=r"synthrgbt/train: training_\d, template frame \d+.*i01\d\.jpg"):
+    with pytest.raises(SampleError, match=r"training_\d, template frame \d+.*i01\d\.jpg"):
         train()
     manifest = read_manifest(tmp_path / "runs" / "rgbt_tiny")
     assert manifest["status"] == "failed"
@@ -206,17 +206,17 @@ def test_unreadable_image_in_the_middle_stops_the_run_and_names_it(
 
 def test_unwritable_output_is_an_error_before_anything_is_loaded(make_config: Callable, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"cannot write to the run folder .*--output.*Not a directory"):
+    with pytest.raises(ValueError, match=r"run folder .*--output.*Not a directory"):
         run_training(make_config(), data_root="/nowhere", output=str(tmp_path / "file"))
 
 
 def test_settings_that_are_allowed_to_change_do(train: Callable, tmp_path: Path) -> None:
     train("train.epochs=1")
-    with pytest.raises(ValueError, match=r"(?s)train\.epochs: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
+    with pytest.raises(ValueError, match=r"(?s)epochs: 1 -> 2.*--allow-changes train\.epochs train\.lr"):
         train("train.lr=2e-3", resume=True)
     with pytest.raises(ValueError, match=r"train\.lr: .* -> 0\.002\nGive"):
         train("train.lr=2e-3", resume=True, allow_changes=["train.epochs"])
-    with pytest.raises(ValueError, match=r"no setting 'train\.lrr'; did you mean train\.lr\?"):
+    with pytest.raises(ValueError, match=r"'train\.lrr'; did you mean train\.lr\?"):
         train("train.lr=2e-3", resume=True, allow_changes=["train.epochs", "train.lrr"])
     train("train.lr=2e-3", resume=True, allow_changes=["train"])
     manifest = read_manifest(tmp_path / "runs" / "rgbt_tiny")
@@ -250,9 +250,7 @@ def test_disk_that_fills_up_while_a_checkpoint_is_written_leaves_the_older_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
-        with pytest.raises(
-            OSError, match=r"last\.pt .*No space left.*needs .*MB are free.*older one .* untouched.*--resume"
-        ):
+        with pytest.raises(OSError, match=r"last\.pt .*No space.*MB are free.*--resume"):
             train("train.checkpoint_minutes=1e-9", overwrite=True)
     folder = tmp_path / "runs" / "rgbt_tiny"
     assert load_state(folder / "checkpoints" / "last.pt").global_step == 2
@@ -287,7 +285,7 @@ def test_data_that_vanish_in_the_middle_stop_the_run_which_goes_on_when_they_are
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "train_step", vanish)
-        with pytest.raises(SampleError, match=r"sample \d+ of epoch 2: synthrgbt/train: training_\d.*frame"):
+        with pytest.raises(SampleError, match=r"sample \d+ of epoch 2: .*training_\d.*frame"):
             train("data.val_samples=0", overwrite=True)
     (tmp_path / "elsewhere").rename(data_root)
     assert train("data.val_samples=0", resume=True).read_bytes() == expected
@@ -352,7 +350,7 @@ def test_data_root_is_said_once(train: Callable, caplog: pytest.LogCaptureFixtur
 
 
 def test_fewer_pairs_than_processes_is_an_error(make_config: Callable, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"total_batch_size = 4 is less than the number of processes \(5\)"):
+    with pytest.raises(ValueError, match=r"total_batch_size = 4 .*processes \(5\)"):
         run_training(make_config(), output=str(tmp_path), context=DistributedContext(1, 5, 1))
 
 
@@ -387,5 +385,5 @@ def test_damaged_checkpoint_is_refused_with_a_remedy(train: Callable, place: str
     content[{"contents": header + 200 + largest.file_size // 2, "name": header + 34}[place]] ^= 0xFF
     path.write_bytes(content)
     reason = "checksum" if place == "contents" else "damaged"
-    with pytest.raises(ValueError, match=rf"last\.pt .*{reason}.*copy an older one over it \(epoch_0001\.pt\)"):
+    with pytest.raises(ValueError, match=rf"last\.pt .*{reason}.*epoch_0001\.pt"):
         train("train.epochs=1", resume=True)

@@ -269,7 +269,7 @@ def test_weights_that_are_not_finite_replace_no_checkpoint(tmp_path: Path, make_
     before = path.read_bytes()
     with torch.no_grad():
         next(iter(trainer.work.parameters.values())).fill_(torch.inf)
-    with pytest.raises(FloatingPointError, match=r"1 of \d+ trained tensors hold NaN or infinity after step 0"):
+    with pytest.raises(FloatingPointError, match=r"1 of \d+ .* NaN or infinity after step 0"):
         trainer.save()
     assert path.read_bytes() == before
 

@@ -87,7 +87,7 @@ def test_results_of_another_command_are_not_mixed_with_new_ones(tmp_path):
     (results / "one_001.bin").touch()
     registry_with(tmp_path, "PATrack", ["python", "a"])
     registry_with(tmp_path, "Second", ["python", "b"])
-    with pytest.raises(ValueError, match=r"(?s)results of\n  python a\n.*python b\nchoose another --name"):
+    with pytest.raises(ValueError, match=r"(?s)  python a\n.*python b\n.*--name"):
         registry_with(tmp_path, "PATrack", ["python", "b"])
 
 

@@ -69,7 +69,7 @@ def test_a_color_tracker_reads_no_depth(tmp_path):
     for path in (tmp_path / "data").rglob("*.png"):
         path.write_bytes(b"")
     assert run_workspace(Follower(), place, "ours", ("color",)) == 2
-    with pytest.raises(TrackingError, match=r"one_001, frame 0 .*00000001.png: not a readable image"):
+    with pytest.raises(TrackingError, match=r"one_001, frame 0 .*00000001\.png: .*image"):
         run_workspace(Follower(), place, "other", CHANNELS)
 
 
@@ -86,7 +86,7 @@ def test_a_multi_start_workspace_without_any_anchor_is_an_error(tmp_path):
 
 
 def test_a_folder_that_is_no_workspace_says_what_makes_one(tmp_path):
-    with pytest.raises(ValueError, match=r"no config.yaml; expected .*vot2021/rgbd or vot2022/rgbd.*prepare_vot"):
+    with pytest.raises(ValueError, match=r"no config\.yaml; .*vot2021/rgbd.*prepare_vot"):
         workspace_stack(tmp_path)
     (tmp_path / "config.yaml").write_text("stack: vots2023\n")
     with pytest.raises(ValueError, match="stack 'vots2023'"):

@@ -25,7 +25,7 @@ def test_channels_follow_the_modality(name, override, channels):
 
 
 def test_events_have_no_channel():
-    with pytest.raises(ValueError, match="rgbe_tiny is for rgbe, which the VOT toolkit has no channel for"):
+    with pytest.raises(ValueError, match=r"rgbe_tiny is for rgbe, .*no channel"):
         channels_of(configs.load("rgbe_tiny"))
 
 

@@ -99,7 +99,7 @@ def test_a_users_own_settings_in_config_yaml_stay(data, tmp_path):
 def test_a_workspace_of_another_stack_is_refused_before_anything_is_written(data, tmp_path):
     write_workspace(tmp_path / "ws", LONG, sequences(data))
     before = contents(tmp_path / "ws")
-    with pytest.raises(ValueError, match="is a workspace for stack vot2021/rgbd, not vot2022/rgbd"):
+    with pytest.raises(ValueError, match="stack vot2021/rgbd, not vot2022/rgbd"):
         write_workspace(tmp_path / "ws", MULTI, sequences(data), anchors=3)
     assert contents(tmp_path / "ws") == before
 
@@ -172,12 +172,12 @@ def break_image(data):
     ("damage", "message"),
     [
         (break_list, "no list of split 'test'"),
-        (break_folder, "sequence two: in the list, but there is no such folder"),
-        (break_gap, r"one/color: no image 3 between 00000001.jpg and 00000006.jpg"),
+        (break_folder, "sequence two: in the list, .*no such folder"),
+        (break_gap, r"one/color: no image 3 .*1\.jpg .*6\.jpg"),
         (break_count, "sequence one: 6 color and 5 depth images"),
-        (break_truth, "sequence two: no annotation in .*looked for groundtruth.txt"),
+        (break_truth, r"sequence two: no annotation .*groundtruth\.txt"),
         (break_line, "two/groundtruth.txt:2: "),
-        (break_first, "two/groundtruth.txt: the first frame has no box"),
+        (break_first, r"two/groundtruth\.txt: .*first frame .*no box"),
         (break_image, "two/color/00000001.jpg: not a readable image"),
     ],
     ids=lambda value: value.__name__ if callable(value) else None,
@@ -191,7 +191,7 @@ def test_a_damaged_data_set_is_an_error_that_names_the_place(data, damage, messa
 def test_all_sequences_that_cannot_be_used_are_listed(data):
     break_gap(data)
     break_truth(data)
-    with pytest.raises(ValueError, match=r"(?s)2 of 2 sequences can't be used.*one/color.*sequence two"):
+    with pytest.raises(ValueError, match=r"(?s)2 of 2 .*one/color.*sequence two"):
         sequences(data)
 
 

@@ -1,0 +1,9 @@
+"""One thread for every test and every process that a test starts: the models are so small that more only wait."""
+
+from __future__ import annotations
+
+import os
+
+for _library in ("OMP", "MKL", "OPENBLAS"):  # read when torch and numpy are loaded, which comes after this file
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
