@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import SUBSTITUTES, black_rgb, substitute_x
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Evaluation

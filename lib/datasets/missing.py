@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.decoded import DecodedFrame, Plane
+from lib.datasets.frames import DecodedFrame, Plane
 from lib.datasets.parsing import read_text
 from lib.datasets.sequence import DatasetError, Sequence
 from patrack.files import atomic_write

@@ -36,6 +36,9 @@ class VideoFrame:
     path: Path
     index: int
 
+    def __str__(self) -> str:
+        return f"{self.path} (frame {self.index})"
+
 
 class FileList(collections.abc.Sequence[Path]):
     """Files of one folder, in order; a tuple of paths that is built on access, to keep large indices small.

@@ -19,8 +19,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import decode_frame
+from lib.datasets.frames import DecodedFrame, decode_frame
 from lib.datasets.sequence import Sequence, VideoFrame
 from patrack.files import atomic_write, remove_leftovers
 

@@ -17,8 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import decode_frame
+from lib.datasets.frames import DecodedFrame, decode_frame
 from lib.datasets.sequence import Sequence
 from lib.training.augment import InvalidCrop, Look, ModalityDropout, PairAugmentation, PairCrops, draw_region
 from lib.training.cache import FrameCache

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import read_masks
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

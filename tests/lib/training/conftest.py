@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.training.augment import PairAugmentation
 from lib.training.loader import PairDataset

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.training.augment import ModalityDropout, PairAugmentation
 from lib.training.loader import build_dataset, collate
 from lib.training.sampling import sample_generator

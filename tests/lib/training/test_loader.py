@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch._utils import ExceptionWrapper
 
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import FrameError
+from lib.datasets.frames import DecodedFrame, FrameError
 from lib.datasets.sequence import Sequence
 from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, PairDataset, SampleError, make_loader
 from patrack.crop import MEAN, STD

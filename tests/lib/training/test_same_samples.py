@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import decode_frame, read_frame
+from lib.datasets.frames import DecodedFrame, decode_frame, read_frame
 from lib.datasets.sequence import Sequence
 from lib.training.augment import InvalidCrop, PairAugmentation
 from lib.training.cache import FrameCache
