@@ -9,10 +9,10 @@ import pytest
 
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
-from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
+from scripts.check_data import check_sequence
 
 
 def numbered(pattern, count, start=0):

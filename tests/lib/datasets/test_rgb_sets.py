@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,25 +11,16 @@ import pytest
 
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
-from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
 from lib.training.sampling import PairSampler, Source
-
-SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "check_data.py"
+from scripts.check_data import check_sequence
+from scripts.check_data import main as check_data
 
 
 def numbered(pattern, count, start=0):
     return [pattern % k for k in range(start, start + count)]
-
-
-@pytest.fixture(scope="module")
-def check_data():
-    spec = importlib.util.spec_from_file_location("check_data", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
 
 
 @pytest.fixture
@@ -161,7 +151,7 @@ def test_coco_files_that_are_wrong_are_named(coco, damage, message):
         load("coco", "train", coco)
 
 
-def test_coco_is_checked(coco, check_data, capsys):
+def test_coco_is_checked(coco, capsys):
     arguments = ["--dataset", "coco", "--root", str(coco), "--split", "train"]
     assert check_data(arguments) == 0
     (coco / "images/train2017/000000000002.jpg").unlink()
