@@ -28,15 +28,18 @@ from lib.datasets.loading import dataset_root, split_folders
 from lib.datasets.parsing import parse_boxes, read_text
 from lib.datasets.reader import frame_number, list_frames
 from lib.datasets.sequence import DatasetError, FileList, unknown
-from lib.vot.server import channels_of
 from patrack.config import experiment_names, load, project_path
+from patrack.config.schema import Config
 from patrack.files import atomic_write
 
 __all__ = [
+    "COLOR",
     "REGISTRY",
     "STACKS",
+    "X_CHANNELS",
     "Stack",
     "VotSequence",
+    "channels_of",
     "find_sequences",
     "registry_with",
     "spread_anchors",
@@ -45,6 +48,8 @@ __all__ = [
     "write_workspace",
 ]
 
+COLOR = "color"
+X_CHANNELS = {"rgbd": "depth", "rgbt": "ir"}  # TraX has no channel for events
 SUFFIXES = (".jpg", ".png")  # the toolkit knows no others
 EXTRAS = ("*.value", "*.tag", "*.label")  # files of a VOT sequence that hold something per frame
 ANCHORS = "anchor.value"
@@ -291,6 +296,22 @@ def workspace_stack(folder: Path) -> Stack:
         what = f"stack {name!r}" if config.is_file() else "no config.yaml"
         raise ValueError(f"{folder}: {what}; expected a workspace for {' or '.join(known)} (scripts/prepare_vot.py)")
     return known[name]
+
+
+def channels_of(config: Config) -> tuple[str, ...]:
+    """List the TraX channels that a tracker of this experiment wants, in the order of its frame.
+
+    Raises:
+        ValueError: a modality that TraX does not have.
+    """
+    if config.modality == "rgb" or config.model.streams == "rgb":
+        return (COLOR,)
+    if config.modality not in X_CHANNELS:
+        raise ValueError(
+            f"{config.name} is for {config.modality}, which the VOT toolkit has no channel for; choose one of: rgb, "
+            + ", ".join(X_CHANNELS)
+        )
+    return COLOR, X_CHANNELS[config.modality]
 
 
 def tracker_command(
