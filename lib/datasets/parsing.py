@@ -1,7 +1,7 @@
 """Text files of data sets, in a folder or a zip archive: boxes, flags, name lists, tables of numbers, attributes.
 
 Training and scoring read them by the functions here. Accepted everywhere: comma, tab or blank as separator, a UTF-8
-BOM, CRLF, blank lines at the end. A file is given as a `pathlib.Path`, or as what `lib.evaluation.filetree` has for one
+BOM, CRLF, blank lines at the end. A file is given as a `pathlib.Path`, or as what `lib.evaluation.files` has for one
 in an archive.
 """
 
@@ -17,8 +17,10 @@ from lib.datasets.catalog import PACKAGED_LISTS, DataSet
 from lib.datasets.sequence import DatasetError
 
 __all__ = [
+    "SEPARATORS",
     "TextPath",
     "first_number",
+    "load_rows",
     "parse_boxes",
     "parse_flags",
     "parse_names",
@@ -65,6 +67,16 @@ def _lines(text: str) -> list[str]:
     return text.split("\n") if text else []
 
 
+def load_rows(lines: list[str]) -> np.ndarray | None:
+    """Read (N, C) float64 from lines of numbers between blanks, blank lines skipped; None if they are anything else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return np.loadtxt(lines, ndmin=2, comments=None)
+    except (ValueError, UserWarning, DeprecationWarning):
+        return None
+
+
 def parse_boxes(
     text: str, corners: bool = False, polygons: bool = False, complete: bool = False
 ) -> tuple[np.ndarray, Problems]:
@@ -88,12 +100,7 @@ def parse_boxes(
     # which the numbers of rows and commas give away.
     lines = _lines(text.translate(SEPARATORS))
     if lines and text.count(",") in (0, 3 * len(lines)):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                boxes = np.loadtxt(lines, ndmin=2, comments=None)
-        except (ValueError, UserWarning, DeprecationWarning):
-            boxes = None
+        boxes = load_rows(lines)
     if boxes is None or boxes.shape != (len(lines), 4) or np.isinf(boxes).any():
         boxes, problems = _parse_line_by_line(_lines(text), polygons, complete)
     boxes[np.isnan(boxes).any(axis=1)] = np.nan

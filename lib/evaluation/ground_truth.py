@@ -13,9 +13,8 @@ import numpy as np
 from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
 from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
 from lib.datasets.sequence import VideoFrame
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
-from lib.evaluation.rows import parse_column
 
 if TYPE_CHECKING:
     from lib.datasets import Sequence
@@ -55,6 +54,16 @@ class GroundTruth:
     def frames(self) -> int:
         """Number of annotation rows."""
         return len(self.boxes[0])
+
+    def runs(self) -> dict[int, np.ndarray]:
+        """List the frame numbers that a run covers, in the order they are tracked, by anchor frame."""
+        if self.anchors is None:
+            return {}
+        frames = np.arange(self.frames)
+        return {
+            int(anchor): frames[anchor:] if self.anchors[anchor] > 0 else frames[anchor::-1]
+            for anchor in np.flatnonzero(self.anchors)
+        }
 
     def cut(self, length: int) -> GroundTruth:
         """Keep the first `length` annotation rows; returns itself if it has no more."""

@@ -1,42 +1,24 @@
-"""The VOT toolkit's two evaluations: long-term (precision, recall, F) and multi-start (EAO, accuracy, robustness).
-
-Long-term result files are `<sequence>/<sequence>_001.txt` or `.bin` with `<sequence>_001_confidence.value` (VOT), or
-`<sequence>.txt` with `<sequence>_scores.txt` (ours). In a multi-start experiment a run starts at every anchor and goes
-to the end of the sequence, or back to its beginning; its file is `<sequence>/<sequence>_<anchor>.txt` or `.bin` (anchor
-frame from 0, 8 digits), and its first row is the initialization.
-"""
+"""The VOT toolkit's two evaluations: long-term (precision, recall, F) and multi-start (EAO, accuracy, robustness)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from lib.evaluation.boxes import raster_overlap
-from lib.evaluation.filetree import FileTree
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import LongTerm, MultiStart
-from lib.evaluation.results import ResultFiles, find_folder
-from lib.evaluation.rows import parse_column, parse_regions
 from lib.evaluation.scores import Curve, TrackerScores
 
 __all__ = [
     "Run",
     "confidence_thresholds",
     "expected_overlap",
-    "read_long_term",
-    "read_multi_start",
-    "run_frames",
     "score_long_term",
     "score_multi_start",
 ]
-
-LONG_TERM_FORMS = {
-    "VOT": ("{seq}/{seq}_001.txt", "{seq}/{seq}_001_confidence.value"),
-    "binary VOT": ("{seq}/{seq}_001.bin", "{seq}/{seq}_001_confidence.value"),
-    "boxes and scores": ("{seq}.txt", "{seq}_scores.txt"),
-}
 
 
 @dataclass(frozen=True)
@@ -45,47 +27,6 @@ class Run:
 
     overlaps: np.ndarray
     passed: int
-
-
-def read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles[tuple[np.ndarray, np.ndarray]]:
-    """Read boxes and confidences of one tracker.
-
-    Args:
-        tree: folder or archive.
-        truth: the sequences wanted.
-
-    Returns:
-        Per sequence (N, 4) xywh (NaN rows: nothing reported) and (N,) confidences, and what is wrong with its files.
-    """
-    located = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
-    if located is None:
-        looked = " or ".join(files[0].replace("{seq}", "<sequence>") for files in LONG_TERM_FORMS.values())
-        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
-    folder, form = located
-    results = ResultFiles[tuple[np.ndarray, np.ndarray]](file_format=f"{form} files, x,y,w,h and confidence")
-    for name, annotation in truth.items():
-        boxes_file, confidence_file = (folder + file.format(seq=name) for file in LONG_TERM_FORMS[form])
-        frames, words = annotation.frames, (f"one row per frame, {annotation.frames}", "one per frame")
-        try:
-            boxes = _read(tree, boxes_file, parse_regions, frames, *words)
-            results.rows[name] = boxes, _read(tree, confidence_file, parse_column, frames, *words)
-        except ValueError as error:
-            results.problems[name] = str(error)
-    return results
-
-
-def _read(
-    tree: FileTree, file: str, parse: Callable[[str, str], np.ndarray], frames: int, expected: str, reason: str
-) -> np.ndarray:
-    """Read and parse a file of `frames` rows; the last two arguments are for errors."""
-    where = tree.describe(file)
-    if not tree.has(file):
-        raise ValueError(f"{where}: missing; expected {expected}")
-    rows = parse(tree.read(file), where)
-    if len(rows) != frames:
-        word = "short" if len(rows) < frames else "long"
-        raise ValueError(f"{where}: too {word}, {len(rows)} rows; expected {frames} ({reason})")
-    return rows
 
 
 def confidence_thresholds(confidences: np.ndarray, resolution: int) -> np.ndarray:
@@ -157,55 +98,6 @@ def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
     return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
 
 
-def run_frames(truth: GroundTruth) -> dict[int, np.ndarray]:
-    """List the frame numbers that a run covers, in the order they are tracked, by anchor frame."""
-    if truth.anchors is None:
-        return {}
-    frames = np.arange(truth.frames)
-    return {
-        int(anchor): frames[anchor:] if truth.anchors[anchor] > 0 else frames[anchor::-1]
-        for anchor in np.flatnonzero(truth.anchors)
-    }
-
-
-def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles[dict[int, np.ndarray]]:
-    """Read the runs of one tracker.
-
-    Args:
-        tree: folder or archive.
-        truth: the sequences wanted, with anchors.
-
-    Returns:
-        Per sequence and anchor frame the (L, 4) boxes xywh, and per sequence what is wrong.
-    """
-    anchors = sorted({anchor for annotation in truth.values() for anchor in run_frames(annotation)})
-    forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
-    located = find_folder(tree, forms, list(truth))
-    if located is None:
-        looked = "<sequence>/<sequence>_<anchor, 8 digits>.txt"
-        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
-    results = ResultFiles[dict[int, np.ndarray]](file_format="VOT files, x,y,w,h, one per anchor")
-    for name, annotation in truth.items():
-        if annotation.anchors is None:
-            results.problems[name] = f"{name}: the annotation has no anchor.value, which says where runs start"
-            continue
-        runs, problems = {}, []
-        for anchor, frames in run_frames(annotation).items():
-            stem = f"{located[0]}{name}/{name}_{anchor:08d}"
-            binary = tree.has(f"{stem}.bin") and not tree.has(f"{stem}.txt")
-            file = f"{stem}.bin" if binary else f"{stem}.txt"
-            try:
-                expected = f"a run of {len(frames)} rows"
-                runs[anchor] = _read(tree, file, parse_regions, len(frames), expected, "anchor to the end")
-            except ValueError as error:
-                problems.append(str(error))
-        if problems:
-            results.problems[name] = "\n".join(problems)
-        else:
-            results.rows[name] = runs
-    return results
-
-
 def score_multi_start(
     protocol: MultiStart, truth: Mapping[str, GroundTruth], results: Mapping[str, Mapping[int, np.ndarray]]
 ) -> TrackerScores:
@@ -221,7 +113,7 @@ def score_multi_start(
     """
     runs = {}
     for name, boxes in results.items():
-        frames_of_runs = run_frames(truth[name])
+        frames_of_runs = truth[name].runs()
         runs[name] = [_run(protocol, truth[name], frames, boxes[anchor]) for anchor, frames in frames_of_runs.items()]
     passed = np.array([sum(run.passed for run in group) for group in runs.values()], dtype=np.float64)
     lasted = np.array([sum(len(run.overlaps) for run in group) for group in runs.values()], dtype=np.float64)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lib.evaluation.boxes import iou
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.results import find_folder
-from lib.evaluation.rows import parse_column
 
 __all__ = ["AGAIN", "GRACE", "LOST", "Losses", "Speed", "find_losses", "overlaps", "read_speed"]
 

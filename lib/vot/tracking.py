@@ -3,9 +3,10 @@
 `serve` answers TraX messages, one per frame; the protocol comes from the package vot-trax, which is optional.
 
 `run_workspace` takes the same frames and starts and leaves the files that the toolkit analyzes. It needs no package,
-reads the weights once, and does the multi-start runs that the toolkit's versions 0.8.0 to 0.9.0 fail at. A run lies in `<workspace>/results/<tracker>/<experiment>/<sequence>/` as `<run>.txt` (or `<run>.bin`),
-`<run>_confidence.value` and `<run>_time.value`, where `<run>` is `<sequence>_001` in a long-term experiment and
-`<sequence>_<anchor frame, 8 digits>` in a multi-start one.
+reads the weights once, and does the multi-start runs that the toolkit's versions 0.8.0 to 0.9.0 fail at. A run lies in
+`<workspace>/results/<tracker>/<experiment>/<sequence>/` as `<run>.txt` (or `<run>.bin`), `<run>_confidence.value` and
+`<run>_time.value`; `<run>` is `<sequence>_001` in a long-term experiment and `<sequence>_<anchor frame, 8 digits>` in a
+multi-start one.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ from tqdm import tqdm
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_text
 from lib.datasets.sequence import Sequence
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
-from lib.evaluation.vot import run_frames
 from lib.inference.results import TrackingError
 from lib.inference.sequence import FrameTracker, track_frames
 from lib.vot.workspace import COLOR, X_CHANNELS, workspace_stack
@@ -159,7 +159,7 @@ def run_workspace(
     for sequence, annotation in truth.items():
         runs = {f"{sequence}_001": np.arange(annotation.frames)}
         if stack.multi_start:
-            runs = {f"{sequence}_{anchor:08d}": frames for anchor, frames in run_frames(annotation).items()}
+            runs = {f"{sequence}_{anchor:08d}": frames for anchor, frames in annotation.runs().items()}
             if not runs:
                 raise ValueError(f"sequence {sequence}: no anchors in anchor.value, which says where runs start")
         for run, frames in runs.items():

@@ -5,7 +5,7 @@ import pytest
 
 from lib.datasets import DATA_SETS, load
 from lib.evaluation import evaluate
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import load_ground_truth, read_annotations
 from lib.evaluation.protocols import protocols_of
 

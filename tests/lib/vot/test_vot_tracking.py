@@ -7,9 +7,10 @@ import pytest
 
 from lib.datasets.frames import FrameError
 from lib.evaluation import evaluate
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import GroundTruth
-from lib.evaluation.vot import read_long_term
+from lib.evaluation.protocols import protocols_of
+from lib.evaluation.results import read_results
 from lib.inference.results import TrackingError
 from lib.vot import tracking as vot_tracking
 from lib.vot.tracking import import_trax, read_images, run_workspace, serve, write_run
@@ -245,7 +246,8 @@ def test_what_is_written_reads_back_with_the_first_row_as_initialization(tmp_pat
     assert (tmp_path / "a" / "a_001.txt").read_text() == "1\n5.5000,6.0000,7.0000,8.0000\n0\n"
     assert (tmp_path / "a" / "a_001_confidence.value").read_text() == "\n0.5\n0.1\n"
     assert (tmp_path / "a" / "a_001_time.value").read_text() == "0.1\n0.2\n0.3\n"
-    files = read_long_term(FileTree(tmp_path), {"a": GroundTruth((boxes,), image_size=(64, 48))})
+    truth = {"a": GroundTruth((boxes,), image_size=(64, 48))}
+    files = read_results(FileTree(tmp_path), truth, protocols_of("depthtrack")["vot-0.9.0"])
     assert not files.problems
     np.testing.assert_array_equal(files.rows["a"][0], [[np.nan] * 4, [5.5, 6, 7, 8], [np.nan] * 4])
 

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lib.datasets import DatasetError
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
 from lib.vot.workspace import STACKS, find_sequences, spread_anchors, write_workspace
 from vot_data import SIZE, truth_of, write_data
