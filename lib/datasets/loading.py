@@ -202,8 +202,9 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
         folder_of.update(sub_folders(parent))
 
     # The names: from a list on disk, from the packaged list, or all that is there.
-    path = next((found for file in rule.lists if (found := _spelled_on_disk(root, file)) is not None), None)
-    if path is not None:
+    on_disk = [path for file in rule.lists for path in _find(root, file)]
+    if on_disk:
+        path = on_disk[0]
         names = read_names(path, nested=any("*" in folder for folder in rule.folders))
         if rule.picked is not None:
             numbers = [int(line) for line in read_text(PACKAGED_LISTS / rule.picked).split()]
@@ -226,32 +227,19 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
 
 def parent_folders(rule: Split, root: Path) -> list[Path]:
     """Find the existing folders that may hold sequences of a split, in the order of `rule.folders`."""
-    parents: dict[Path, None] = {}
-    for pattern in rule.folders:
-        level = [root]
-        for part in Path(pattern).parts:
-            below: list[Path] = []
-            for folder in level:
-                if "*" not in part and (folder / part).is_dir():
-                    below.append(folder / part)
-                else:  # another spelling, or any name that fits
-                    children = sorted(sub_folders(folder).items())
-                    below += [path for name, path in children if fnmatch.fnmatch(name.lower(), part.lower())]
-            level = below
-        parents.update(dict.fromkeys(level))
-    return list(parents)
+    found = [path for pattern in rule.folders for path in _find(root, pattern) if path.is_dir()]
+    return list(dict.fromkeys(found))
 
 
-def _spelled_on_disk(root: Path, relative: str) -> Path | None:
-    """`root/relative` in the case that it has on disk, or None."""
-    path = root
-    for part in Path(relative).parts:
-        if not path.is_dir():
-            return None
-        if not (path / part).exists():
-            spelled = [entry.name for entry in path.iterdir() if entry.name.lower() == part.lower()]
-            if not spelled:
-                return None
-            part = min(spelled)
-        path = path / part
-    return path
+def _find(root: Path, pattern: str) -> list[Path]:
+    """Existing paths that fit `root/pattern`, where `*` stands for any name; a name may be there in another case."""
+    level = [root]
+    for part in Path(pattern).parts:
+        below: list[Path] = []
+        for folder in level:
+            if "*" not in part and (folder / part).exists():
+                below.append(folder / part)
+            elif folder.is_dir():
+                below += sorted(path for path in folder.iterdir() if fnmatch.fnmatch(path.name.lower(), part.lower()))
+        level = below
+    return level

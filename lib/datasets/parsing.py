@@ -209,6 +209,7 @@ def read_names(path: TextPath, nested: bool = False) -> list[str]:
     return names
 
 
+@functools.cache
 def read_numbers(path: TextPath) -> dict[str, int]:
     """Read a table `sequence,number` with one heading line. Raises DatasetError with path and line number."""
     numbers = {}
@@ -220,14 +221,9 @@ def read_numbers(path: TextPath) -> dict[str, int]:
     return numbers
 
 
-@functools.cache
-def _packaged_numbers(file: str) -> dict[str, int]:
-    return read_numbers(PACKAGED_LISTS / file)
-
-
 def first_number(file: str | None, name: str) -> int:
     """Number of a sequence in a table in `lib/datasets/splits/`; 0 if it isn't in it, or if there is no table."""
-    return 0 if file is None else _packaged_numbers(file).get(name, 0)
+    return 0 if file is None else read_numbers(PACKAGED_LISTS / file).get(name, 0)
 
 
 def read_attributes(root: TextPath, name: str, data_set: DataSet) -> tuple[str, ...]:

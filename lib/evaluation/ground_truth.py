@@ -123,12 +123,8 @@ def load_ground_truth(
         from lib.datasets import load  # here, because OpenCV takes a while to start
 
         own = None if ground_truth is None else Path(ground_truth)
-        truth = {}
-        for sequence in load(dataset, split, own, root, names, problems):
-            if isinstance(protocol, OnePass):
-                truth[sequence.name] = _one_pass_truth(sequence, protocol)
-            else:
-                truth[sequence.name] = _vot_truth(sequence, anchored=isinstance(protocol, MultiStart))
+        sequences = load(dataset, split, own, root, names, problems)
+        truth = {sequence.name: _truth_of(sequence, protocol) for sequence in sequences}
         return truth, f"data set {dataset}, split {split}, {own or root}"
     if package is not None and split == "test":
         truth = read_annotations(dataset, FileTree(package), names, problems)
@@ -142,44 +138,43 @@ def load_ground_truth(
 # --- from the data set, as its own reader gives it: frames and rows are then those a tracker was run on
 
 
-def _one_pass_truth(sequence: Sequence, protocol: OnePass) -> GroundTruth:
-    """Take the annotated frames, and the dropped ones before them where a result counts them as misses."""
+def _truth_of(sequence: Sequence, protocol: Protocol) -> GroundTruth:
+    boxes, absent = sequence.boxes, sequence.absent
+    if not isinstance(protocol, OnePass):
+        # All frames, NaN where the target is absent or nothing is known
+        from lib.datasets.frames import read_frame
+
+        absent = absent | np.isnan(boxes).any(axis=1)
+        height, width = read_frame(sequence, 0).shape[:2]
+        anchors = None
+        if isinstance(protocol, MultiStart):
+            first = sequence.rgb_files[0]
+            folder = first.path.parent if isinstance(first, VideoFrame) else first.parent.parent
+            anchors = _read_column(folder / "anchor.value", len(sequence), "the anchors of the multi-start protocol")
+        every = np.where(absent[:, None], np.nan, boxes)
+        return GroundTruth((every,), absent, sequence.attributes, (width, height), anchors)
+
+    # The annotated frames, and the dropped ones before them where a result counts them as misses
     rows = np.flatnonzero(sequence.annotated)
-    absent = sequence.absent[rows]
-    boxes = [np.where(absent[:, None], 0.0, sequence.boxes[rows])]
+    absent = absent[rows]
+    annotations = [np.where(absent[:, None], 0.0, boxes[rows])]
     if sequence.x_boxes is not None:
-        boxes.append(np.nan_to_num(sequence.x_boxes[rows]))
+        annotations.append(np.nan_to_num(sequence.x_boxes[rows]))
     lead, images = sequence.cut, len(sequence)
     if protocol.late_start and lead:
-        boxes = [np.concatenate([np.zeros((lead, 4)), box]) for box in boxes]
+        annotations = [np.concatenate([np.zeros((lead, 4)), box]) for box in annotations]
         absent = np.concatenate([np.ones(lead, dtype=bool), absent])
         rows = np.concatenate([np.arange(lead), rows + lead])
         lead, images = 0, images + lead
-    every = len(rows) == images
+    every_frame = protocol.stride == 1 and len(rows) == images
     return GroundTruth(
-        tuple(boxes),
+        tuple(annotations),
         absent,
-        tuple(sequence.attributes),
+        sequence.attributes,
         lead=lead,
-        rows=None if every and protocol.stride == 1 else rows,
+        rows=None if every_frame else rows,
         images=images,
     )
-
-
-def _vot_truth(sequence: Sequence, anchored: bool) -> GroundTruth:
-    """Take all frames; NaN where the target is absent or nothing is known."""
-    from lib.datasets.frames import read_frame
-
-    boxes = np.array(sequence.boxes, dtype=np.float64)
-    absent = np.asarray(sequence.absent, dtype=bool) | np.isnan(boxes).any(axis=1)
-    boxes[absent] = np.nan
-    height, width = read_frame(sequence, 0).shape[:2]
-    anchors = None
-    if anchored:
-        first = sequence.rgb_files[0]
-        folder = first.path.parent if isinstance(first, VideoFrame) else first.parent.parent
-        anchors = _read_column(folder / "anchor.value", len(sequence), "the anchors of the multi-start protocol")
-    return GroundTruth((boxes,), absent, tuple(sequence.attributes), (width, height), anchors)
 
 
 # --- from annotation files without images
@@ -264,7 +259,14 @@ def _read_annotation(
     image_size = anchors = None
     if form.vot:
         folder = tree / (top + path)
-        image_size = _read_image_size(folder / "sequence")
+        file = folder / "sequence"
+        if not file.is_file():
+            raise ValueError(f"{file}: missing; it holds width and height of the images")
+        pairs = dict(line.split("=", 1) for line in read_text(file).split("\n") if "=" in line)
+        try:
+            image_size = int(pairs["width"]), int(pairs["height"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{file}: expected lines width=N and height=N ({error})") from None
         if (folder / "anchor.value").is_file():
             anchors = _read_column(folder / "anchor.value", count, "anchors")
     return GroundTruth(
@@ -286,14 +288,3 @@ def _read_column(path: TextPath, count: int, content: str) -> np.ndarray:
     if len(values) != count:
         raise ValueError(f"{path}: {len(values)} lines; expected {count}, one per annotated frame")
     return values
-
-
-def _read_image_size(path: TextPath) -> tuple[int, int]:
-    """Read width and height from the file `sequence` of a VOT sequence."""
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; it holds width and height of the images")
-    pairs = dict(line.split("=", 1) for line in read_text(path).split("\n") if "=" in line)
-    try:
-        return int(pairs["width"]), int(pairs["height"])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected lines width=N and height=N ({error})") from None

@@ -39,6 +39,8 @@ __all__ = [
     "Toolkit",
     "export_results",
     "find_folder",
+    "read_long_term",
+    "read_multi_start",
     "read_results",
     "write_boxes",
 ]
@@ -105,7 +107,7 @@ def read_results(
         Rows and problems; nothing is raised for a bad file, so that all of them can be reported together.
     """
     if not isinstance(rules, OnePass):
-        return _read_long_term(tree, truth) if isinstance(rules, LongTerm) else _read_multi_start(tree, truth)
+        return read_long_term(tree, truth) if isinstance(rules, LongTerm) else read_multi_start(tree, truth)
     files = ResultFiles()
     try:
         folder, prefix = _locate(tree, list(truth), prefix)
@@ -283,7 +285,8 @@ def _is_corners(rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], b
 # --- the VOT toolkit's runs
 
 
-def _read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
+def read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
+    """Read boxes and confidences of one tracker."""
     located = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
     if located is None:
         looked = " or ".join(files[0].replace("{seq}", "<sequence>") for files in LONG_TERM_FORMS.values())
@@ -301,7 +304,8 @@ def _read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultF
     return results
 
 
-def _read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
+def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
+    """Read the runs of one tracker from all anchors."""
     anchors = sorted({anchor for annotation in truth.values() for anchor in annotation.runs()})
     forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
     located = find_folder(tree, forms, list(truth))
