@@ -25,8 +25,8 @@ import yaml
 from lib.datasets.catalog import DATA_SETS
 from lib.datasets.frames import read_image
 from lib.datasets.loading import dataset_root, split_folders
-from lib.datasets.parsing import parse_boxes, read_text
-from lib.datasets.reader import frame_number, list_frames
+from lib.datasets.parsing import read_boxes, read_text
+from lib.datasets.reader import annotation_file, frame_number, list_frames
 from lib.datasets.sequence import DatasetError, FileList, unknown
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config
@@ -167,18 +167,14 @@ def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
     if sizes["color"] != sizes["depth"]:
         raise DatasetError(f"sequence {name}: color is {sizes['color']}, depth {sizes['depth']} pixels (width, height)")
 
-    file = next((folder / box_file for box_file in layout.boxes if (folder / box_file).is_file()), None)
-    if file is None:
-        raise DatasetError(f"sequence {name}: no annotation in {folder} (looked for {', '.join(layout.boxes)})")
-    text = read_text(file)
-    boxes, wrong = parse_boxes(text, polygons=True)
-    if wrong:
-        raise DatasetError(f"{file}:{wrong[0][0]}: {wrong[0][1]}")
+    # Lines of the annotation stay as they are, polygons too, but for separators and missing boxes
+    file = annotation_file(folder, layout)
+    boxes = read_boxes(file, polygons=True)
     present = np.zeros(count, dtype=bool)
     present[: len(boxes)] = ~np.isnan(boxes[:count]).any(axis=1)
     if not present[0]:
         raise DatasetError(f"{file}: the first frame has no box, so there is nothing to start from")
-    lines = [",".join(re.split(r"[,\s]+", line.strip(", \t"))) for line in text.splitlines()]
+    lines = [",".join(re.split(r"[,\s]+", line.strip(", \t"))) for line in read_text(file).splitlines()]
     truth = tuple(lines[number] if there else NOTHING for number, there in enumerate(present))
     extras = {path.name: read_text(path) for pattern in EXTRAS for path in sorted(folder.glob(pattern))}
     return VotSequence(name, frames, truth, present, sizes["color"], extras)
@@ -250,8 +246,23 @@ def write_workspace(
         files[place / "groundtruth.txt"] = "\n".join(sequence.truth) + "\n"
     for sequence in sequences:
         place = folder / "sequences" / sequence.name
-        patterns = {channel: _pattern(place, channel, images) for channel, images in sequence.frames.items()}
-        lines = [f"channels.{channel}={pattern}" for channel, pattern in patterns.items()]
+        lines = []
+        for channel, images in sequence.frames.items():
+            # The toolkit counts frames from 1 in names of 8 digits: those of the data set, or links to them.
+            suffix = Path(images.names[0]).suffix
+            wanted = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
+            base = images.folder.resolve()
+            if list(images.names) != wanted or "%" in str(base):
+                base = Path(channel)
+                for name, image in zip(wanted, images, strict=True):
+                    link, target = place / channel / name, image.resolve()
+                    if link.is_symlink():
+                        if link.readlink() == target:
+                            continue
+                        link.unlink()
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.symlink_to(target)
+            lines.append(f"channels.{channel}={base.as_posix()}/%08d{suffix}")
         width, height = sequence.size
         files[place / "sequence"] = "\n".join([*lines, "fps=30", f"width={width}", f"height={height}", ""])
     files[folder / "sequences" / "list.txt"] = "".join(f"{sequence.name}\n" for sequence in sequences)
@@ -262,24 +273,6 @@ def write_workspace(
     for path, content in files.items():
         with atomic_write(path) as file:
             file.write(content)
-
-
-def _pattern(place: Path, channel: str, images: FileList) -> str:
-    """Pattern of file names by frame number from 1: into the data set, or to links in `place` that are made here."""
-    suffix = Path(images.names[0]).suffix
-    names = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
-    base = images.folder.resolve()
-    if list(images.names) != names or "%" in str(base):
-        base = Path(channel)
-        for name, image in zip(names, images, strict=True):
-            link, target = place / channel / name, image.resolve()
-            if link.is_symlink():
-                if link.readlink() == target:
-                    continue
-                link.unlink()
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target)
-    return f"{base.as_posix()}/%08d{suffix}"
 
 
 def workspace_stack(folder: Path) -> Stack:
