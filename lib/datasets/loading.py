@@ -25,7 +25,7 @@ from lib.datasets.catalog import (
 from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
-from lib.datasets.sequence import DatasetError, FileList, Sequence, rgb_only, select, unknown
+from lib.datasets.sequence import DatasetError, FileList, Sequence, first_few, rgb_only, select, unknown
 
 __all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders"]
 
@@ -69,11 +69,9 @@ def load(
     if missing and problems is not None and len(missing) < len(folders):
         problems.update({name: f"{name}: no such sequence in {root}" for name in missing})
     elif missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         where = " or ".join(str(root / folder) for folder in data_set.splits[split].folders)
-        raise DatasetError(
-            f"{data_set.title} {split}: {len(missing)} of {len(folders)} sequences are not in {where}: {shown}"
-        )
+        count = f"{len(missing)} of {len(folders)} sequences"
+        raise DatasetError(f"{data_set.title} {split}: {count} are not in {where}: {first_few(missing)}")
     loaded = []
     for sequence, folder in folders.items():
         try:

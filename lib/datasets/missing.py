@@ -19,7 +19,7 @@ import numpy as np
 
 from lib.datasets.frames import DecodedFrame, Plane
 from lib.datasets.parsing import read_text
-from lib.datasets.sequence import DatasetError, Sequence
+from lib.datasets.sequence import DatasetError, Sequence, first_few
 from patrack.files import atomic_write
 
 __all__ = [
@@ -88,8 +88,8 @@ def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], o
     sequences = list(sequences)
     without = [sequence.name for sequence in sequences if sequence.name not in masks]
     if without:
-        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-        raise DatasetError(f"{origin}: no mask for {len(without)} of {len(sequences)} sequences: {shown}")
+        count = f"{len(without)} of {len(sequences)}"
+        raise DatasetError(f"{origin}: no mask for {count} sequences: {first_few(without)}")
     masked = []
     for sequence in sequences:
         mask, frames = masks[sequence.name], len(sequence) + sequence.cut

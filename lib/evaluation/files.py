@@ -59,10 +59,11 @@ class FileTree:
             if str(parts) in self._stored:
                 raise ValueError(f"{flag}: {self.path} holds {str(parts)!r} twice; which one counts is ambiguous")
             self._stored[str(parts)] = name
-            self._files.setdefault(_folder(parts.parent), set()).add(parts.name)
-            for inner in parts.parents:
-                if inner.name:
-                    self._folders.setdefault(_folder(inner.parent), set()).add(inner.name)
+            folder, _, last = str(parts).rpartition("/")
+            self._files.setdefault(folder, set()).add(last)
+            while folder:
+                folder, _, last = folder.rpartition("/")
+                self._folders.setdefault(folder, set()).add(last)
 
     def __truediv__(self, name: str) -> TreePath:
         return TreePath(self, name)
@@ -114,10 +115,6 @@ class FileTree:
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _folder(path: PurePosixPath) -> str:
-    return "" if path == PurePosixPath() else str(path)
-
-
 @dataclass(frozen=True)
 class TreePath:
     """A file or folder in a `FileTree`, with the part of `pathlib.Path` that `lib.datasets.parsing` needs."""
@@ -147,19 +144,18 @@ def parse_rows(text: str, where: str, columns: tuple[int, ...]) -> tuple[np.ndar
 
     Args:
         text: content of the file.
-        where: its name, for errors.
+        where: its name, for errors, which name the line, too.
         columns: allowed numbers of columns.
 
     Returns:
         (N, columns) float64, in which NaN is allowed, and the name of the separator: comma, tab, blank or mixed.
 
     Raises:
-        ValueError: for an empty file, a row that is no row of numbers, another number of columns, or an infinite
-            number; the message names file and line.
+        ValueError: an empty file, a row that is no row of numbers, another number of columns, or an infinite number.
     """
     lines = text.rstrip().split("\n")
     if lines == [""]:
-        raise ValueError(f"{where}: empty; expected rows of {_either(columns)} numbers")
+        raise ValueError(f"{where}: empty; expected rows of {' or '.join(map(str, columns))} numbers")
     rows = load_rows(text.rstrip().translate(SEPARATORS).split("\n"))
     if rows is None or rows.shape[1] not in columns or len(rows) != len(lines) or np.isinf(rows).any():
         raise ValueError(f"{where}:{_first_bad_line(lines, columns)}")
@@ -169,13 +165,10 @@ def parse_rows(text: str, where: str, columns: tuple[int, ...]) -> tuple[np.ndar
 
 
 def parse_column(text: str, where: str) -> np.ndarray:
-    """Parse one number per line; an empty line is 0 (the VOT toolkit's reading of a missing confidence).
-
-    Returns:
-        (N,) float64; NaN is allowed.
+    """Parse one number per line to (N,) float64; an empty line is 0, as the VOT toolkit reads a missing confidence.
 
     Raises:
-        ValueError: for a line that is no number; the message names file and line.
+        ValueError: a line that is no number.
     """
     lines = text.removesuffix("\n").split("\n")
     try:
@@ -191,7 +184,7 @@ def parse_regions(text: str, where: str) -> np.ndarray:
         (N, 4) float64 xywh; a row of NaN where nothing was reported.
 
     Raises:
-        ValueError: for any other line; the message names file and line.
+        ValueError: any other line.
     """
     regions = []
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
@@ -203,14 +196,7 @@ def parse_regions(text: str, where: str) -> np.ndarray:
 
 
 def decode_trajectory(data: bytes, where: str) -> str:
-    """Turn a binary trajectory, which newer versions of the toolkit write by default, into the text it stands for.
-
-    Args:
-        data: content of a `.bin` file.
-        where: its name, for errors.
-
-    Returns:
-        Per frame a line `x,y,w,h`, or one number, a special code.
+    """Turn a binary trajectory, which newer versions of the toolkit write by default, into what `parse_regions` reads.
 
     Raises:
         ValueError: another version, truncated or overlong data, or a region that is neither a rectangle nor a code.
@@ -243,20 +229,17 @@ def _numbers(line: str) -> list[float] | None:
 
 def _first_bad_line(lines: list[str], columns: tuple[int, ...]) -> str:
     """Number of the first offending line and what is wrong with it."""
+    either = " or ".join(map(str, columns))
     width = None
     for number, line in enumerate(lines, start=1):
         values = _numbers(line)
         if values is None:
-            return f"{number}: expected {_either(columns)} numbers separated by comma, tab or blank, got {line[:80]!r}"
+            return f"{number}: expected {either} numbers separated by comma, tab or blank, got {line[:80]!r}"
         if not values:
             return f"{number}: blank line between rows; expected one row per frame"
         if len(values) not in columns or (width is not None and len(values) != width):
-            return f"{number}: expected {width or _either(columns)} numbers, got {len(values)}: {line[:80]!r}"
+            return f"{number}: expected {width or either} numbers, got {len(values)}: {line[:80]!r}"
         if np.isinf(values).any():
             return f"{number}: infinite number in {line[:80]!r}; expected pixels"
         width = len(values)
-    return f"1: not rows of numbers; expected {_either(columns)} per line"
-
-
-def _either(columns: tuple[int, ...]) -> str:
-    return " or ".join(str(count) for count in columns)
+    return f"1: not rows of numbers; expected {either} per line"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import center_error, corners_to_xywh, iou, normalized_center_error, round_half_away
 from lib.evaluation.scores import Curve, TrackerScores
 
@@ -90,11 +91,7 @@ class CurveMetric:
 
 
 def hits(metric: CurveMetric, values: np.ndarray) -> np.ndarray:
-    """Count the frames that pass each threshold.
-
-    Args:
-        metric: gives direction and thresholds.
-        values: (N,) one per frame; NaN never passes.
+    """Count the frames, of (N,) values, that pass each of the T thresholds; NaN never passes.
 
     Returns:
         (T,) float64 counts from 0 to N.
@@ -110,15 +107,7 @@ def hits(metric: CurveMetric, values: np.ndarray) -> np.ndarray:
 
 
 def summary(metric: CurveMetric, curve: np.ndarray) -> float:
-    """Sum up a curve of rates in one number: its value at `metric.at`, its mean, or the area below it.
-
-    Args:
-        metric: says which.
-        curve: (T,) rates in [0, 1], one per threshold.
-
-    Returns:
-        A float in [0, 1].
-    """
+    """Sum up a curve, (T,) rates in [0, 1], in one number: its value at `metric.at`, its mean, or the area below it."""
     if metric.at is not None:
         return float(curve[metric.thresholds.index(metric.at)])
     if metric.trapezoid:
@@ -155,16 +144,7 @@ def average(counts: np.ndarray, frames: np.ndarray, *, pooled: bool, drop_zero_c
 
 
 def to_boxes(protocol: OnePass, rows: np.ndarray, *, corners: bool) -> np.ndarray:
-    """Read raw rows of a result file as boxes.
-
-    Args:
-        protocol: says what is rounded.
-        rows: (N, 4) or (N, 8) as written.
-        corners: rows are corners rather than xywh.
-
-    Returns:
-        (N, 4) xywh, pixels.
-    """
+    """Make (N, 4) boxes xywh, pixels, from rows of a result file, (N, 4) or (N, 8), rounded as the protocol has it."""
     if protocol.round_results:
         rows = np.round(rows.astype(np.float32)).astype(np.float64)
     if not corners:
@@ -178,7 +158,7 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
 
     Args:
         protocol: the rules.
-        truth: annotation of the sequence.
+        truth: of the sequence.
         boxes: (N, 4) xywh, pixels, one row per annotation row.
 
     Returns:
@@ -213,16 +193,13 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
 def score_one_pass(
     protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]
 ) -> TrackerScores:
-    """Score one tracker.
+    """Score one tracker; the curves are named like the metrics.
 
     Args:
         protocol: the rules.
-        truth: annotation by sequence name.
+        truth: by sequence.
         boxes: (N, 4) xywh, pixels, of the sequences to score, at least one. Annotation rows beyond N are left out;
             whether a result may be that short is decided where it is read.
-
-    Returns:
-        All values; the curves are named like the metrics.
     """
     metrics = protocol.metrics
     compared = {name: truth[name].cut(len(rows)) for name, rows in boxes.items()}
@@ -265,8 +242,6 @@ def score_one_pass(
     for name, count in counts.items() if protocol.drop_zero_curves else ():
         zero = [sequence for sequence, row in zip(compared, count, strict=True) if not row.any()]
         if zero:
-            listed = ", ".join(zero[:5]) + (", ..." if len(zero) > 5 else "")
-            notes.append(
-                f"{len(zero)} sequences without any hit do not count in {name} (this protocol's rule): {listed}"
-            )
+            said = f"{len(zero)} sequences without any hit do not count in {name} (this protocol's rule)"
+            notes.append(f"{said}: {first_few(zero)}")
     return TrackerScores(means(overall), sequences, attributes, curves, tuple(notes))

@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import corners_to_xywh, iou
 from lib.evaluation.files import FileTree, parse_column, parse_regions, parse_rows
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
@@ -138,7 +139,7 @@ def read_results(
         if file[len(prefix) : -4] not in truth
     ]
     if extra:
-        files.notes.append(f"{len(extra)} files belong to no scored sequence and were not read: {_some(extra)}")
+        files.notes.append(f"{len(extra)} files belong to no scored sequence and were not read: {first_few(extra)}")
     bad = {
         name: np.flatnonzero(np.isnan(rows).any(axis=1) | ((rows[:, 2:4] <= 0).any(axis=1) & (rows.shape[1] == 4)))
         for name, rows in files.rows.items()
@@ -147,17 +148,17 @@ def read_results(
     if first_bad:
         fate = "take the row before (this protocol's rule)" if rules.repair else "count as written"
         count = sum(len(at) for at in bad.values())
-        files.notes.append(f"{count} rows of {len(first_bad)} files have NaN or no size and {fate}: {_some(first_bad)}")
+        files.notes.append(
+            f"{count} rows of {len(first_bad)} files have NaN or no size and {fate}: {first_few(first_bad)}"
+        )
     dropped = [f"{name} ({shift})" for name, shift in shifts.items() if shift > 0]
     if dropped:
-        files.notes.append(
-            f"{len(dropped)} files have rows before the first annotated frame, left out: {_some(dropped)}"
-        )
+        said = f"{len(dropped)} files have rows before the first annotated frame, left out"
+        files.notes.append(f"{said}: {first_few(dropped)}")
     added = [f"{name} ({-shift})" for name, shift in shifts.items() if shift < 0]
     if added:
-        files.notes.append(
-            f"{len(added)} files begin at the first frame with the target; misses before: {_some(added)}"
-        )
+        said = f"{len(added)} files begin at the first frame with the target; misses before"
+        files.notes.append(f"{said}: {first_few(added)}")
 
     if not files.rows:
         files.file_format = "nothing readable"
@@ -170,10 +171,6 @@ def read_results(
     meaning = "8 corner numbers" if columns == 8 else "corners x1,y1,x2,y2" if files.corners else "x,y,w,h"
     files.file_format = ", ".join([meaning, "/".join(sorted(separators)), *([f"prefix {prefix}"] if prefix else [])])
     return files
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
 def _locate(tree: FileTree, names: list[str], prefix: str | None) -> tuple[str, str]:

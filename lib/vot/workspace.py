@@ -27,7 +27,7 @@ from lib.datasets.frames import read_image
 from lib.datasets.loading import dataset_root, split_folders
 from lib.datasets.parsing import read_boxes, read_text
 from lib.datasets.reader import annotation_file, frame_number, list_frames
-from lib.datasets.sequence import DatasetError, FileList, unknown
+from lib.datasets.sequence import DatasetError, FileList, select, unknown
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config
 from patrack.files import atomic_write
@@ -128,13 +128,11 @@ def find_sequences(
     if dataset not in STACKS:
         raise ValueError(f"no VOT stack for data set {unknown(dataset, STACKS)}; there is one for: {', '.join(STACKS)}")
     folder_of = split_folders(DATA_SETS[dataset], split, dataset_root(dataset, root, data_root))
-    wanted = list(folder_of) if names is None else list(dict.fromkeys(names))
+    wanted = select(folder_of, names, f"{DATA_SETS[dataset].title} {split}")
     sequences, problems = [], []
-    for name in wanted:
-        if name not in folder_of:
-            raise DatasetError(f"{DATA_SETS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
+    for name, folder in wanted.items():
         try:
-            sequences.append(_read_sequence(name, folder_of[name], dataset))
+            sequences.append(_read_sequence(name, folder, dataset))
         except ValueError as error:
             problems.append(str(error))
     if problems:
