@@ -184,18 +184,15 @@ def protocols_of(dataset: str) -> dict[str, Protocol]:
 
 
 def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protocol]:
-    """Look up the rules of a benchmark.
+    """Look up a variant of a benchmark's rules, and its name.
 
     Args:
         dataset: one of `scored_data_sets()`.
         variant: a key of `protocols_of(dataset)`; None: the first, which is "official" where the benchmark has its own
             toolkit, the newest VOT toolkit for its kind, and else the benchmark's whose rule is borrowed.
 
-    Returns:
-        Name of the variant and the protocol.
-
     Raises:
-        ValueError: for an unknown data set or variant; the message lists the known ones.
+        ValueError: unknown data set or variant; the message lists the known ones.
     """
     variants = protocols_of(dataset)
     if not variants:

@@ -148,9 +148,8 @@ def read_results(
     if first_bad:
         fate = "take the row before (this protocol's rule)" if rules.repair else "count as written"
         count = sum(len(at) for at in bad.values())
-        files.notes.append(
-            f"{count} rows of {len(first_bad)} files have NaN or no size and {fate}: {first_few(first_bad)}"
-        )
+        said = f"{count} rows of {len(first_bad)} files have NaN or no size and {fate}"
+        files.notes.append(f"{said}: {first_few(first_bad)}")
     dropped = [f"{name} ({shift})" for name, shift in shifts.items() if shift > 0]
     if dropped:
         said = f"{len(dropped)} files have rows before the first annotated frame, left out"
@@ -354,7 +353,7 @@ def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> t
         names: of the sequences.
 
     Returns:
-        Folder (with `/`, or empty) and form; None if there is none.
+        Folder (with `/`, or empty) and form, or None.
     """
     first = [""]
     second = [f"{name}/" for name in tree.folders() if name not in names]
@@ -370,14 +369,10 @@ def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> t
 
 
 def write_boxes(path: str | Path, boxes: np.ndarray) -> None:
-    """Write a result file as our commands do: `x,y,w,h` with four decimals, one row per frame, atomically.
-
-    Args:
-        path: file to write.
-        boxes: (N, 4) xywh, pixels.
+    """Write (N, 4) boxes xywh, pixels, as our commands do: `x,y,w,h` with four decimals, one row per frame, atomically.
 
     Raises:
-        ValueError: if the shape is another.
+        ValueError: another shape.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes must be (N, 4), got {boxes.shape}")

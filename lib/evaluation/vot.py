@@ -51,15 +51,12 @@ def score_long_term(
     truth: Mapping[str, GroundTruth],
     results: Mapping[str, tuple[np.ndarray, np.ndarray]],
 ) -> TrackerScores:
-    """Score one tracker.
+    """Score one tracker by Pr, Re and F at the first threshold with the highest F, for single sequences too.
 
     Args:
         protocol: the rules.
-        truth: annotation by sequence name, with image sizes.
+        truth: by sequence, with image sizes.
         results: boxes (N, 4) and confidences (N,) of the sequences to score, at least one.
-
-    Returns:
-        Pr, Re and F at the first threshold with the highest F; per sequence at that same threshold.
     """
     thresholds = confidence_thresholds(np.concatenate([scores for _, scores in results.values()]), protocol.resolution)
     curves = np.empty((len(results), 2, len(thresholds)))  # (S, 2, T) precision and recall
@@ -101,15 +98,12 @@ def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
 def score_multi_start(
     protocol: MultiStart, truth: Mapping[str, GroundTruth], results: Mapping[str, Mapping[int, np.ndarray]]
 ) -> TrackerScores:
-    """Score one tracker.
+    """Score one tracker by EAO, A and R. R is weighted by the length of a sequence, A by the frames tracked.
 
     Args:
         protocol: the rules.
-        truth: annotation by sequence name, with image sizes and anchors.
+        truth: by sequence, with image sizes and anchors.
         results: boxes (L, 4) by anchor of the sequences to score, at least one.
-
-    Returns:
-        EAO, A and R; per sequence A and R. R is weighted by the length of a sequence, A by the frames tracked.
     """
     runs = {}
     for name, boxes in results.items():
