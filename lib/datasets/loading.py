@@ -49,7 +49,7 @@ def load(
 
     Args:
         name: one of `data_set_names()`.
-        split: of the data set, e.g. "train", "val", "test".
+        split: e.g. "train", "val", "test".
         root: folder of this data set; None: its usual name in `data_root`.
         data_root: folder that holds the data sets; see `resolve_data_root`.
         sequences: read only these of the split.

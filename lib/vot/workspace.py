@@ -113,14 +113,9 @@ def find_sequences(
     data_root: Path | None = None,
     names: Iterable[str] | None = None,
 ) -> list[VotSequence]:
-    """Check and read the sequences of an RGB-D data set; only the first image of each channel is opened.
+    """Check and read the sequences of an RGB-D data set, a key of `STACKS`, found as `lib.datasets.load` does.
 
-    Args:
-        dataset: a key of `STACKS`.
-        split: of the data set.
-        root: its folder; None: its usual name in `data_root`.
-        data_root: folder that holds the data sets.
-        names: only these sequences.
+    Only the first image of each channel is opened.
 
     Raises:
         ValueError: no such data set, split, list or sequence; or listing all sequences that can't be used.
@@ -212,7 +207,7 @@ def write_workspace(
     Args:
         folder: of the workspace.
         stack: the protocol.
-        sequences: see `find_sequences`.
+        sequences: from `find_sequences`.
         anchors: distance of anchors for a multi-start stack if the data set has none.
         registry: text of `trackers.ini`, see `registry_with`; None: left as it is.
 
@@ -229,6 +224,8 @@ def write_workspace(
         raise ValueError(
             f"{folder} is a workspace for stack {present.get('stack')}, not {stack.name}; choose another folder"
         )
+
+    # Texts first: whatever is refused is refused before anything is written
     files: dict[Path, str] = {}
     for sequence in sequences:
         place = folder / "sequences" / sequence.name
@@ -242,11 +239,12 @@ def write_workspace(
             extras[ANCHORS] = "".join(f"{value}\n" for value in spread_anchors(sequence.present, anchors))
         files |= {place / name: content for name, content in extras.items()}
         files[place / "groundtruth.txt"] = "\n".join(sequence.truth) + "\n"
+
+    # Patterns of image names: the toolkit counts from 1 in 8 digits, so other names get links of such names
     for sequence in sequences:
         place = folder / "sequences" / sequence.name
         lines = []
         for channel, images in sequence.frames.items():
-            # The toolkit counts frames from 1 in names of 8 digits: those of the data set, or links to them.
             suffix = Path(images.names[0]).suffix
             wanted = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
             base = images.folder.resolve()
@@ -316,10 +314,9 @@ def tracker_command(
     """Make the command that the toolkit starts, from any folder: every path in it is absolute.
 
     Args:
-        config: experiment, YAML file or run folder.
-        checkpoint: see `patrack.build.build_tracker`.
+        config, checkpoint: see `patrack.build.build_tracker`; a name, YAML file or run folder, and a weights file.
         device: a torch device; None: chosen when it starts.
-        clip_depth: see `patrack.modality.x_to_three_channels`.
+        clip_depth: as in `lib.datasets.Sequence`.
         overrides: `key=value` settings.
         interpreter: Python of the environment that has PATrack and vot-trax; None: this one.
 
@@ -339,10 +336,8 @@ def tracker_command(
     command = [str(python), str(project_path("tracking/vot.py"))]
     command += ["--config", config if config in experiment_names() else str(Path(config).expanduser().resolve())]
     if checkpoint is not None:
-        command += [
-            "--checkpoint",
-            UNTRAINED if checkpoint == UNTRAINED else str(Path(checkpoint).expanduser().resolve()),
-        ]
+        place = checkpoint if checkpoint == UNTRAINED else str(Path(checkpoint).expanduser().resolve())
+        command += ["--checkpoint", place]
     command += ["--device", device] if device else []
     return [*command, *([] if clip_depth else ["--no-clip-depth"]), *overrides]
 
@@ -353,7 +348,7 @@ def registry_with(workspace: Path, name: str, command: Sequence[str], timeout: i
     Args:
         workspace: its folder, which need not exist.
         name: of the tracker, and of its folder below results/.
-        command: see `tracker_command`.
+        command: from `tracker_command`.
         timeout: seconds that the toolkit waits for an answer; its own default is 30, too short for reading weights.
 
     Raises:
