@@ -72,6 +72,7 @@ class SequenceReport:
 
 
 def some(items: Iterable[object]) -> str:
+    """List the first few of many."""
     names = [str(item) for item in items]
     return ", ".join(names[:SHOWN]) + (f", ... ({len(names)})" if len(names) > SHOWN else "")
 
@@ -256,13 +257,15 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list
     """Print the findings of one data set; returns rows of the summary and the number of errors."""
     rows, total = [], 0
     every = args.split == "all"
-    row_of: dict[str, DataSet] = {}  # by split
+    row_of: dict[str, DataSet] = {}  # by split; none for COCO, which is no row
     if name == "folder":
         row_of = {split: folder_data_set(root, split) for split in (folder_splits(root) if every else [args.split])}
         if not row_of:
             raise DatasetError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
     elif name != "coco":
         row_of = dict.fromkeys(DATA_SETS[name].splits if every else [args.split], DATA_SETS[name])
+
+    # Split by split
     for split in row_of or (COCO_SPLITS if every else [args.split]):
         label = f"{name} {split}"
         try:

@@ -99,12 +99,7 @@ class DecodedFrame:
         return not others and first.pixels.ndim == 3 and not first.backwards
 
     def crop(self, box_xywh: Numbers[float] | np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
-        """Cut a square crop around a box, bit for bit as `patrack.crop.sample_crop` does from the whole image.
-
-        Args:
-            box_xywh: (4,), pixels.
-            factor: side of the square in units of sqrt(w * h).
-            size: side of the returned crop, pixels.
+        """Cut a square around a box, bit for bit as `patrack.crop.sample_crop` does from the whole image.
 
         Returns:
             patch (size, size, C) uint8, and resize_factor = size / side.

