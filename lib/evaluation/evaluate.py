@@ -13,11 +13,10 @@ from lib.datasets.sequence import Sequence, shows_target
 from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import load_ground_truth
-from lib.evaluation.onepass import score_one_pass, to_boxes
 from lib.evaluation.protocols import LongTerm, OnePass, get_protocol
 from lib.evaluation.results import BoxFormat, Longer, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
-from lib.evaluation.vot import score_long_term, score_multi_start
+from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
 
 __all__ = ["RecordingScores", "evaluate", "mean_scores", "measure", "parse_results"]
 

@@ -2,7 +2,7 @@
 
 A protocol is one of three small declarative objects: `OnePass` (one run per sequence, threshold metrics), `LongTerm`
 (one run with confidences: precision, recall, F) and `MultiStart` (runs from anchors: EAO, accuracy, robustness). The
-code that follows them is in `onepass` and `vot`.
+code that follows them is in `scoring`.
 
 Variants: "official" is what the benchmark's own toolkit computes; "rgbt" is the PyPI package of that name, whose
 numbers most RGB-T papers since 2023 report; "vot-0.9.0" and "vot-0.5.3" are versions of the VOT toolkit, which differ
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lib.datasets.catalog import DATA_SETS, FOLDER
-from lib.evaluation.onepass import (
+from lib.evaluation.scoring import (
     CENTER_GRID,
     FINE_OVERLAP_GRID,
     GTOT_CENTER_GRID,

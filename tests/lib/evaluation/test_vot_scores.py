@@ -9,7 +9,7 @@ from lib.evaluation.files import FileTree, decode_trajectory
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import protocols_of
 from lib.evaluation.results import read_results
-from lib.evaluation.vot import (
+from lib.evaluation.scoring import (
     Run,
     confidence_thresholds,
     expected_overlap,
