@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from lib.datasets import frames
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.synthetic import generate
 from patrack import config as config_files
 from patrack.files import atomic_write

@@ -1,8 +1,9 @@
-"""Report what is missing or inconsistent in a data set.
+"""Report what is missing or inconsistent in a data set, and damaged images.
 
     python scripts/check_data.py --dataset lasher --data-root DATA
     python scripts/check_data.py --dataset folder --root MY_RECORDINGS --split train --images all
 
+An error is something that is missing or does not agree. A note is something unusual that a stated rule takes care of.
 Exit code: 0 everything agrees, 1 something is missing or inconsistent, 130 stopped by Ctrl-C.
 """
 
@@ -11,16 +12,25 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
 
+import numpy as np
 from tqdm import tqdm
 
 from lib.datasets import DATA_SETS, DatasetError, data_set_names, resolve_data_root
-from lib.datasets.catalog import SYNTHETIC, DataSet
-from lib.datasets.check import IMAGE_CHOICES, SequenceReport, check_overlap, check_split, unlisted_folders
-from lib.datasets.coco import COCO_SPLITS, check_coco
-from lib.datasets.loading import dataset_root
+from lib.datasets.catalog import SYNTHETIC, DataSet, FlagFile
+from lib.datasets.frames import FrameError, read_frame
+from lib.datasets.loading import COCO_SPLITS, dataset_root, load, parent_folders, split_folders
+from lib.datasets.parsing import first_number, parse_boxes, parse_flags, read_text
+from lib.datasets.reader import annotation_file, find_both, frame_number, pair_by_name, read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set, folder_splits
+from lib.datasets.sequence import FileList, Frames
+
+IMAGE_CHOICES = ("none", "sample", "all")
+SHOWN = 5  # examples in one message
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -44,62 +54,271 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def splits_of(name: str, root: Path, split: str) -> dict[str, DataSet | None]:
-    """Find the splits to check, each with the row to read it by (None: COCO, which has none)."""
-    if name == "coco":
-        return dict.fromkeys(COCO_SPLITS if split == "all" else [split])
-    if name == "folder":
-        return {s: folder_data_set(root, s) for s in (folder_splits(root) if split == "all" else [split])}
-    return dict.fromkeys(DATA_SETS[name].splits if split == "all" else [split], DATA_SETS[name])
+@dataclass
+class SequenceReport:
+    """Findings in one sequence."""
+
+    name: str
+    missing: bool = False
+    frames: int = 0
+    errors: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add_lines(self, path: Path, problems: list[tuple[int, str]]) -> None:
+        """Add what is wrong with lines of a file, as its parser reports it, as errors."""
+        self.errors += [f"{path.name} line {number}: {message}" for number, message in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            self.errors.append(f"{path.name}: {len(problems) - SHOWN} more bad lines")
+
+
+def some(items: Iterable[object]) -> str:
+    """List the first few of many."""
+    names = [str(item) for item in items]
+    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)})" if len(names) > SHOWN else "")
+
+
+def check_sequence(
+    name: str, folder: Path | None, data_set: DataSet, root: Path | None = None, images: str = "sample"
+) -> SequenceReport:
+    """Check one sequence; `folder` None means that it is listed but not there. Never raises for what it finds."""
+    report = SequenceReport(name)
+    if folder is None:
+        report.missing = True
+        report.errors.append("listed, but there is no such folder")
+        return report
+    try:
+        if name in data_set.known:
+            report.notes.append(f"known: {data_set.known[name]}")
+        rgb, x = find_both(folder, data_set)
+        report.frames = len(rgb)
+        boxes = check_annotation(folder, data_set, report)
+        check_counts(data_set, rgb, x, len(boxes), report)
+        # An annotation that cannot be read leaves no sequence to open.
+        if not any("line " in error for error in report.errors):
+            check_images(folder, data_set, root, images, report)
+    except DatasetError as error:
+        report.errors.append(str(error))
+    return report
+
+
+def check_annotation(folder: Path, data_set: DataSet, report: SequenceReport) -> np.ndarray:
+    """Check the lines of boxes, flags and X boxes; returns the boxes."""
+    path = annotation_file(folder, data_set)
+    if path.name != data_set.boxes[0].rpartition("/")[2].format(name=report.name):
+        report.notes.append(f"no {data_set.boxes[0]}, read {path.name}")
+    text = read_text(path)
+    boxes, problems = parse_boxes(text, data_set.corners, data_set.polygons)
+    report.add_lines(path, problems)
+    blank = [number for number, line in enumerate(text.rstrip().splitlines(), start=1) if not line.strip()]
+    if blank:
+        report.errors.append(f"{path.name}: blank lines before the end, read as no box: {some(blank)}")
+    negative = np.flatnonzero((boxes[:, 2:] < 0).any(axis=1)) + 1
+    if len(negative):
+        report.notes.append(f"{path.name}: negative size, read as absent, in lines {some(negative)}")
+    absent = ~((boxes[:, 2] > 0) & (boxes[:, 3] > 0) & ~np.isnan(boxes).any(axis=1))
+
+    def read_flags(rule: FlagFile, without: str) -> np.ndarray | None:
+        path = folder / rule.name
+        if not path.is_file():
+            if data_set.title != "folder":
+                report.errors.append(f"no {path.name}; {without}")
+            return None
+        flags, problems = parse_flags(read_text(path), rule.highest)
+        report.add_lines(path, problems)
+        if len(flags) != len(boxes):
+            report.errors.append(f"{len(boxes)} boxes, but {len(flags)} flags in {path.name}")
+        return flags == bool(rule.present)
+
+    if data_set.flags is not None:
+        present = read_flags(data_set.flags, "empty boxes are taken as absent")
+        if present is not None:
+            n = min(len(present), len(boxes))
+            odd = np.flatnonzero(present[:n] & absent[:n]) + 1
+            if len(odd):
+                name = data_set.flags.name
+                report.notes.append(f"{name} says present where the box is empty, in lines {some(odd)}")
+            absent = ~present
+    for rule in data_set.hidden:
+        read_flags(rule, "all frames count as seen")
+
+    x_paths = [folder / name for name in data_set.x_boxes if (folder / name).is_file()]
+    if data_set.x_boxes and not x_paths:
+        report.errors.append(f"no {data_set.x_boxes[0]}; the maximum over both modalities cannot be scored")
+    for path in x_paths[:1]:
+        x_boxes, problems = parse_boxes(read_text(path), data_set.corners)
+        report.add_lines(path, problems)
+        if len(x_boxes) != len(boxes):
+            report.errors.append(f"{len(boxes)} boxes, but {len(x_boxes)} in {path.name}")
+
+    if len(absent) == 0:
+        report.errors.append("the annotation is empty")
+    elif absent.all():
+        report.errors.append("the target is absent in every frame")
+    elif absent[0] and not data_set.cut_leading_absent:
+        report.errors.append("the target is absent in the first frame, so nothing can be tracked")
+    elif absent[0]:
+        report.notes.append(f"absent in the first {int(np.argmin(absent))} frames, which are cut")
+    return boxes
+
+
+def check_counts(data_set: DataSet, rgb: Frames, x: Frames | None, boxes: int, report: SequenceReport) -> None:
+    """Check that frames of both modalities and lines agree, in number and in numbering."""
+    rgb_name = "the folder" if data_set.rgb == "." else data_set.rgb.format(name=report.name)
+    sides = {rgb_name: rgb}
+    if x is not None:
+        x_name = data_set.x[0].format(name=report.name)
+        sides[x_name] = x
+        if data_set.pairing == "name":
+            paired, exists = pair_by_name(rgb, x)
+            missing = [paired.names[i] for i in np.flatnonzero(~exists)] if isinstance(paired, FileList) else []
+            if missing:
+                report.errors.append(f"no {x_name} image for {len(missing)} frames: {some(missing)}")
+        elif len(x) != len(rgb):
+            report.errors.append(f"{len(rgb)} images in {rgb_name}, {len(x)} in {x_name}")
+        elif isinstance(rgb, FileList) and isinstance(x, FileList):
+            # Equal counts can still hide a frame lost here and another one lost there.
+            offset = frame_number(x.names[0]) - frame_number(rgb.names[0])
+            for one, other in zip(rgb.names, x.names, strict=True):
+                if frame_number(other) - frame_number(one) != offset:
+                    report.errors.append(f"RGB and X are numbered differently: {one} is paired with {other}")
+                    break
+
+    lines = first_number(data_set.first_frames, report.name) + (boxes - 1) * data_set.box_step + 1 if boxes else 0
+    agree = 0 <= len(rgb) - lines < data_set.box_step or (data_set.length == "strict" and lines < len(rgb))
+    if not agree:
+        report.errors.append(f"{len(rgb)} images in {rgb_name}, {boxes} boxes")
+
+    for side, frames in sides.items():
+        if not isinstance(frames, FileList):
+            continue
+        messages = report.notes if agree and len(frames) == len(rgb) else report.errors
+        steps = np.diff([frame_number(name) for name in frames.names])
+        gaps, doubled = np.flatnonzero(steps > 1), np.flatnonzero(steps == 0)
+        if len(gaps):
+            shown = some(PurePath(frames.names[i]).name for i in gaps)
+            messages.append(f"{side}: numbering has gaps after {shown}")
+        if len(doubled):
+            shown = some(frames.names[i + 1] for i in doubled)
+            messages.append(f"{side}: several files with one number: {shown}")
+
+
+def check_images(folder: Path, data_set: DataSet, root: Path | None, images: str, report: SequenceReport) -> None:
+    """Read the sequence and decode images: can they be, have they one size, do they hold the boxes?"""
+    sequence = read_sequence(folder, data_set, root)
+    if images == "none":
+        return
+    n = len(sequence)
+    size: tuple[int, ...] | None = None
+    for i in range(n) if images == "all" else sorted({0, n // 2, n - 1}):
+        try:
+            frame = read_frame(sequence, i)
+        except FrameError as error:
+            report.errors.append(str(error))
+            continue
+        if size is not None and frame.shape[:2] != size:
+            was = f"{size[1]}x{size[0]} before"
+            report.errors.append(f"{sequence.rgb_files[i]}: {frame.shape[1]}x{frame.shape[0]}, {was}")
+        size = frame.shape[:2]
+    if size is not None:
+        boxes = sequence.boxes
+        with np.errstate(invalid="ignore"):
+            outside = (boxes[:, 0] >= size[1]) | (boxes[:, 1] >= size[0])
+            outside |= (boxes[:, 0] + boxes[:, 2] <= 0) | (boxes[:, 1] + boxes[:, 3] <= 0)
+        frames = np.flatnonzero(outside & ~sequence.absent)
+        if len(frames):
+            report.errors.append(f"box outside the {size[1]}x{size[0]} image in frames {some(frames)}")
+
+
+def check_coco(split: str, root: Path, images: str) -> list[SequenceReport]:
+    """Check each object of COCO: image missing or damaged, box outside it. "sample" opens 100 images evenly spaced."""
+    sequences = load("coco", split, root)
+    step = 1 if images == "all" else max(1, len(sequences) // 100)
+    listed = {entry.name for entry in (root / "images" / f"{split}2017").iterdir()}
+    reports = []
+    for number, sequence in enumerate(sequences):
+        report = SequenceReport(sequence.name, frames=1)
+        file = sequence.rgb_files[0]
+        assert isinstance(file, Path)
+        if file.name not in listed:
+            report.errors.append(f"{file}: missing")
+        elif images != "none" and number % step == 0:
+            try:
+                height, width = read_frame(sequence, 0).shape[:2]
+                x, y, w, h = sequence.boxes[0]
+                if not (x < width and y < height and x + w > 0 and y + h > 0):
+                    report.errors.append(f"box {[x, y, w, h]} outside the {width}x{height} image")
+            except FrameError as error:
+                report.errors.append(str(error))
+        reports.append(report)
+    return reports
 
 
 def check_dataset(name: str, root: Path, args: argparse.Namespace) -> tuple[list[str], int]:
     """Print the findings of one data set; returns rows of the summary and the number of errors."""
     rows, total = [], 0
-    data_sets = splits_of(name, root, args.split)
-    if not data_sets:
-        raise DatasetError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
-    for split, data_set in data_sets.items():
+    every = args.split == "all"
+    row_of: dict[str, DataSet] = {}  # by split; none for COCO, which is no row
+    if name == "folder":
+        row_of = {split: folder_data_set(root, split) for split in (folder_splits(root) if every else [args.split])}
+        if not row_of:
+            raise DatasetError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
+    elif name != "coco":
+        row_of = dict.fromkeys(DATA_SETS[name].splits if every else [args.split], DATA_SETS[name])
+
+    # Split by split
+    for split in row_of or (COCO_SPLITS if every else [args.split]):
         label = f"{name} {split}"
         try:
-            with tqdm(desc=label, unit="seq", file=sys.stderr) as bar:
-                if data_set is None:
-                    found = check_coco(split, root, args.images)
-                    reports = [SequenceReport(name, frames=1, errors=errors) for name, errors in found]
-                else:
-                    reports = check_split(
-                        data_set, split, root, args.images, args.jobs, on_total=bar.reset, on_done=bar.update
-                    )
+            if name == "coco":
+                reports = check_coco(split, root, args.images)
+            else:
+                reports = check_split(label, row_of[split], split, root, args.images, args.jobs)
         except DatasetError as error:
             print(f"ERROR {label}: {error}")
             total += 1
             continue
-        total += print_findings(label, reports, args.notes)
+        if reports and all(report.missing for report in reports):
+            print(f"ERROR {label}: none of its {len(reports)} sequences is there")
+            total += 1
+        else:
+            for report in reports:
+                for message in report.errors:
+                    print(f"ERROR {label} {report.name}: {message}")
+                for message in report.notes if args.notes else []:
+                    print(f"note  {label} {report.name}: {message}")
+            total += sum(len(report.errors) for report in reports)
         frames, wrong = sum(r.frames for r in reports), sum(bool(r.errors) for r in reports)
         rows.append(f"{label:<24}{len(reports):>10}{frames:>10}{wrong:>12}{sum(bool(r.notes) for r in reports):>11}")
-    if args.split == "all" and total == 0 and name in DATA_SETS:
-        overlap = check_overlap(DATA_SETS[name], root)
-        total += len(overlap)
-        for message in overlap:
-            print(f"ERROR {name}: {message}")
-        if args.notes:
-            for folder in unlisted_folders(DATA_SETS[name], root):
+    if not every or total or name not in DATA_SETS:
+        return rows, total
+
+    # Across the splits: what is trained on and tested, and folders that look like sequences but are in no list
+    data_set = DATA_SETS[name]
+    lists = {split: set(split_folders(data_set, split, root)) for split in data_set.splits}
+    for split, names in lists.items():
+        shared = sorted(names & lists.get("test", set())) if split != "test" else []
+        if shared:
+            print(f"ERROR {name}: {len(shared)} sequences are in {split} and in test: {some(shared)}")
+            total += 1
+    if args.notes and data_set.rgb != ".":
+        parents = {parent for rule in data_set.splits.values() for parent in parent_folders(rule, root)}
+        for folder in sorted(folder for parent in parents for folder in sub_folders(parent).values()):
+            listed = any(folder.name in names for names in lists.values())
+            if not listed and (folder / data_set.rgb.format(name=folder.name)).is_dir():
                 print(f"note  {name}: {folder} is in no list")
     return rows, total
 
 
-def print_findings(label: str, reports: list[SequenceReport], notes: bool) -> int:
-    """Print what was found in the sequences of one split; returns the number of errors."""
-    absent = [r for r in reports if r.missing]
-    if reports and len(absent) == len(reports):
-        print(f"ERROR {label}: none of its {len(reports)} sequences is there")
-        return 1
-    for report in reports:
-        for message in report.errors:
-            print(f"ERROR {label} {report.name}: {message}")
-        for message in report.notes if notes else []:
-            print(f"note  {label} {report.name}: {message}")
-    return sum(len(report.errors) for report in reports)
+def check_split(label: str, data_set: DataSet, split: str, root: Path, images: str, jobs: int) -> list[SequenceReport]:
+    """Check all sequences of a split, in the order of its list."""
+    folders = split_folders(data_set, split, root)
+
+    def check(item: tuple[str, Path | None]) -> SequenceReport:
+        return check_sequence(*item, data_set, root, images)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(check, folders.items())
+        return list(tqdm(found, desc=label, total=len(folders), unit="seq", file=sys.stderr))
 
 
 def main(argv: list[str] | None = None) -> int:

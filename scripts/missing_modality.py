@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import STREAMS, SUBSTITUTES, black_rgb, random_mask, substitute_x, write_masks
 from lib.evaluation import Curve, Evaluation, evaluate
 from patrack import config as configs

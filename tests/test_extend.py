@@ -19,8 +19,8 @@ from lib.datasets import load as load_sequences
 from lib.datasets.frames import read_frame
 from lib.datasets.recordings import find_recordings, folder_data_set
 from lib.evaluation import evaluate, write_boxes
-from lib.evaluation.onepass import MEASURES
 from lib.evaluation.protocols import RULES
+from lib.evaluation.scoring import MEASURES
 from patrack import Tracker, adapter_parameters, build_model, tracking_loss, trainable_parameters
 from patrack.config import experiments_dir, load
 from patrack.methods import METHODS

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from lib.evaluation import parse_results
-from lib.evaluation.export import SEPARATORS, TOOLKITS, export_results
+from lib.evaluation.results import SEPARATORS, TOOLKITS, export_results
 
 logger = logging.getLogger("export_results")
 

@@ -45,9 +45,8 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch  # here, so that --help answers at once
 
-    from lib.vot.runner import run_workspace
-    from lib.vot.server import channels_of, serve
-    from lib.vot.workspace import workspace_stack
+    from lib.vot.tracking import run_workspace, serve
+    from lib.vot.workspace import channels_of, workspace_stack
     from patrack.build import build_tracker
     from patrack.config import load
 

@@ -102,7 +102,7 @@ class DataSet:
         boxes: annotation files in a sequence; the first that exists is read. `{name}` as above.
         folder: usual folder in the data root, where it isn't called like the title.
         x_boxes: annotation of the X modality, where it has its own; needed for evaluation only.
-        corners: annotation lines are x1, y1, x2, y2 instead of x, y, w, h.
+        corners: annotation lines are x1, y1, x2, y2, left top first, instead of x, y, w, h.
         polygons: annotation lines of 8 numbers are read as the bounding box of 4 points.
         splits: by name.
         flags: file that says in which frames the target is in view, read if it exists.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import logging
 import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from lib.datasets.catalog import (
     COLLECTIONS,
@@ -19,15 +22,19 @@ from lib.datasets.catalog import (
     Split,
     data_set_names,
 )
-from lib.datasets.coco import load_coco
 from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
-from lib.datasets.sequence import DatasetError, Sequence, rgb_only, select, unknown
+from lib.datasets.sequence import DatasetError, FileList, Sequence, first_few, rgb_only, select, unknown
 
-__all__ = ["dataset_root", "load", "parent_folders", "split_folders"]
+__all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders"]
 
 log = logging.getLogger(__name__)
+
+COCO_SPLITS = ("train", "val")
+COCO_MIN_SIZE = 50.0
+_YES, _NO = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)  # shared by hundreds of thousands of sequences
+_YES.flags.writeable = _NO.flags.writeable = False
 
 
 def load(
@@ -42,7 +49,7 @@ def load(
 
     Args:
         name: one of `data_set_names()`.
-        split: of the data set, e.g. "train", "val", "test".
+        split: e.g. "train", "val", "test".
         root: folder of this data set; None: its usual name in `data_root`.
         data_root: folder that holds the data sets; see `resolve_data_root`.
         sequences: read only these of the split.
@@ -53,7 +60,7 @@ def load(
     """
     root = dataset_root(name, root, data_root)
     if name == "coco":
-        return load_coco(split, root, sequences)
+        return _load_coco(split, root, sequences)
     if name == "synthrgb":
         return _load_synthrgb(split, root, sequences)
     data_set = folder_data_set(root, split) if name == "folder" else DATA_SETS[name]
@@ -62,11 +69,9 @@ def load(
     if missing and problems is not None and len(missing) < len(folders):
         problems.update({name: f"{name}: no such sequence in {root}" for name in missing})
     elif missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         where = " or ".join(str(root / folder) for folder in data_set.splits[split].folders)
-        raise DatasetError(
-            f"{data_set.title} {split}: {len(missing)} of {len(folders)} sequences are not in {where}: {shown}"
-        )
+        count = f"{len(missing)} of {len(folders)} sequences"
+        raise DatasetError(f"{data_set.title} {split}: {count} are not in {where}: {first_few(missing)}")
     loaded = []
     for sequence, folder in folders.items():
         try:
@@ -93,6 +98,55 @@ def _load_synthrgb(split: str, root: Path, sequences: Iterable[str] | None) -> l
         for sequence in load(name, split, root=root / part)
     ]
     return list(select({sequence.name: sequence for sequence in loaded}, sequences, f"synthrgb {split}").values())
+
+
+def _load_coco(split: str, root: Path, sequences: Iterable[str] | None) -> list[Sequence]:
+    """Objects of COCO 2017 (https://arxiv.org/abs/1405.0312): sequences of one image, `<image id>_<annotation id>`.
+
+    Template and search crop then come from the same image, cut and augmented differently. Crowds are left out, and of
+    the others those not wider and higher than 50 pixels.
+    """
+    if split not in COCO_SPLITS:
+        raise DatasetError(f"COCO has no split {unknown(split, COCO_SPLITS)}; it has {', '.join(COCO_SPLITS)}")
+    folder, path = root / "images" / f"{split}2017", root / "annotations" / f"instances_{split}2017.json"
+    if not folder.is_dir():
+        raise DatasetError(f"COCO {split}: no folder of images {folder}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        images = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        objects = [item for item in content["annotations"] if not item.get("iscrowd", 0)]
+        big = [item for item in objects if item["bbox"][2] > COCO_MIN_SIZE and item["bbox"][3] > COCO_MIN_SIZE]
+        if any(len(item["bbox"]) != 4 for item in big) or any({"id", "image_id"} - item.keys() for item in big):
+            raise ValueError("an annotation lacks its id, its image_id or 4 numbers in bbox")
+    except OSError as error:
+        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DatasetError(f"{path}: not an instances file of COCO: {type(error).__name__} {error}") from error
+    bad = next((name for name in images.values() if Path(name).name != name or name in ("", "..")), None)
+    if bad is not None:
+        raise DatasetError(f"{path}: image file {bad!r} is not the name of a file")
+    log.info(
+        "%s: %d of %d objects are above %g x %g pixels", path.name, len(big), len(objects), COCO_MIN_SIZE, COCO_MIN_SIZE
+    )
+
+    by_name: dict[str, Sequence] = {}
+    for item in big:
+        image = images.get(item["image_id"])
+        if image is None:
+            raise DatasetError(f"{path}: annotation {item['id']} belongs to no image (image_id {item['image_id']})")
+        name = f"{item['image_id']}_{item['id']}"
+        by_name[name] = Sequence(
+            name=name,
+            modality="rgb",
+            rgb_files=FileList(folder, (image,)),
+            x_files=None,
+            boxes=np.array([item["bbox"]], dtype=np.float64),
+            visible=_YES,
+            absent=_NO,
+            still=True,
+        )
+    kind = f"object wider and higher than {COCO_MIN_SIZE:g} px"
+    return list(select(by_name, sequences, f"COCO {split}", kind).values())
 
 
 def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
@@ -146,8 +200,9 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
         folder_of.update(sub_folders(parent))
 
     # The names: from a list on disk, from the packaged list, or all that is there.
-    path = next((found for file in rule.lists if (found := _spelled_on_disk(root, file)) is not None), None)
-    if path is not None:
+    on_disk = [path for file in rule.lists for path in _find(root, file)]
+    if on_disk:
+        path = on_disk[0]
         names = read_names(path, nested=any("*" in folder for folder in rule.folders))
         if rule.picked is not None:
             numbers = [int(line) for line in read_text(PACKAGED_LISTS / rule.picked).split()]
@@ -170,32 +225,19 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
 
 def parent_folders(rule: Split, root: Path) -> list[Path]:
     """Find the existing folders that may hold sequences of a split, in the order of `rule.folders`."""
-    parents: dict[Path, None] = {}
-    for pattern in rule.folders:
-        level = [root]
-        for part in Path(pattern).parts:
-            below: list[Path] = []
-            for folder in level:
-                if "*" not in part and (folder / part).is_dir():
-                    below.append(folder / part)
-                else:  # another spelling, or any name that fits
-                    children = sorted(sub_folders(folder).items())
-                    below += [path for name, path in children if fnmatch.fnmatch(name.lower(), part.lower())]
-            level = below
-        parents.update(dict.fromkeys(level))
-    return list(parents)
+    found = [path for pattern in rule.folders for path in _find(root, pattern) if path.is_dir()]
+    return list(dict.fromkeys(found))
 
 
-def _spelled_on_disk(root: Path, relative: str) -> Path | None:
-    """`root/relative` in the case that it has on disk, or None."""
-    path = root
-    for part in Path(relative).parts:
-        if not path.is_dir():
-            return None
-        if not (path / part).exists():
-            spelled = [entry.name for entry in path.iterdir() if entry.name.lower() == part.lower()]
-            if not spelled:
-                return None
-            part = min(spelled)
-        path = path / part
-    return path
+def _find(root: Path, pattern: str) -> list[Path]:
+    """Existing paths that fit `root/pattern`, where `*` stands for any name; a name may be there in another case."""
+    level = [root]
+    for part in Path(pattern).parts:
+        below: list[Path] = []
+        for folder in level:
+            if "*" not in part and (folder / part).exists():
+                below.append(folder / part)
+            elif folder.is_dir():
+                below += sorted(path for path in folder.iterdir() if fnmatch.fnmatch(path.name.lower(), part.lower()))
+        level = below
+    return level

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.decoded import DecodedFrame, Plane
+from lib.datasets.frames import DecodedFrame, Plane
 from lib.datasets.parsing import read_text
-from lib.datasets.sequence import DatasetError, Sequence
+from lib.datasets.sequence import DatasetError, Sequence, first_few
 from patrack.files import atomic_write
 
 __all__ = [
@@ -39,10 +39,7 @@ SUBSTITUTES: tuple[str, ...] = ("black", "constant", "noise", "copy")
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
-    """Read a file of masks.
-
-    Returns:
-        By sequence (N, 2) bool: RGB is there, X is there.
+    """Read a file of masks: by sequence (N, 2) bool, RGB is there, X is there.
 
     Raises:
         DatasetError: the file can't be read or is of another form; names the sequence and the row.
@@ -75,12 +72,7 @@ def read_masks(path: Path) -> dict[str, np.ndarray]:
 
 
 def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], origin: str) -> list[Sequence]:
-    """Set `present` of sequences.
-
-    Args:
-        sequences: of a data set.
-        masks: from `read_masks`; those of further sequences are left aside.
-        origin: of the masks, for messages.
+    """Set `present` of sequences by masks from `read_masks`; those of further sequences are left aside.
 
     Raises:
         DatasetError: a sequence without mask, a mask of another length, or one whose first frame has no stream.
@@ -88,8 +80,8 @@ def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], o
     sequences = list(sequences)
     without = [sequence.name for sequence in sequences if sequence.name not in masks]
     if without:
-        shown = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-        raise DatasetError(f"{origin}: no mask for {len(without)} of {len(sequences)} sequences: {shown}")
+        count = f"{len(without)} of {len(sequences)}"
+        raise DatasetError(f"{origin}: no mask for {count} sequences: {first_few(without)}")
     masked = []
     for sequence in sequences:
         mask, frames = masks[sequence.name], len(sequence) + sequence.cut
@@ -116,7 +108,7 @@ def masks_digest(masks: Mapping[str, np.ndarray]) -> str:
 
 
 def random_mask(frames: int, stream: str, share: float, length: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw a mask in which one stream is missing in gaps.
+    """Draw a mask, (frames, 2) bool, in which one stream is missing in gaps.
 
     Args:
         frames: of the sequence.
@@ -125,9 +117,6 @@ def random_mask(frames: int, stream: str, share: float, length: int, rng: np.ran
             stream never was there.
         length: frames that are missing in a row, or several times as many where gaps touch.
         rng: draws the places of the gaps.
-
-    Returns:
-        (frames, 2) bool.
 
     Raises:
         ValueError: another stream, a share outside [0, 1], or length < 1.

@@ -1,7 +1,7 @@
 """Text files of data sets, in a folder or a zip archive: boxes, flags, name lists, tables of numbers, attributes.
 
 Training and scoring read them by the functions here. Accepted everywhere: comma, tab or blank as separator, a UTF-8
-BOM, CRLF, blank lines at the end. A file is given as a `pathlib.Path`, or as what `lib.evaluation.filetree` has for one
+BOM, CRLF, blank lines at the end. A file is given as a `pathlib.Path`, or as what `lib.evaluation.files` has for one
 in an archive.
 """
 
@@ -17,8 +17,10 @@ from lib.datasets.catalog import PACKAGED_LISTS, DataSet
 from lib.datasets.sequence import DatasetError
 
 __all__ = [
+    "SEPARATORS",
     "TextPath",
     "first_number",
+    "load_rows",
     "parse_boxes",
     "parse_flags",
     "parse_names",
@@ -65,6 +67,16 @@ def _lines(text: str) -> list[str]:
     return text.split("\n") if text else []
 
 
+def load_rows(lines: list[str]) -> np.ndarray | None:
+    """Read (N, C) float64 from lines of numbers between blanks, blank lines skipped; None if they are anything else."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            return np.loadtxt(lines, ndmin=2, comments=None)
+    except (ValueError, UserWarning, DeprecationWarning):
+        return None
+
+
 def parse_boxes(
     text: str, corners: bool = False, polygons: bool = False, complete: bool = False
 ) -> tuple[np.ndarray, Problems]:
@@ -74,7 +86,8 @@ def parse_boxes(
 
     Args:
         text: of the file.
-        corners: lines are two opposite corners x1, y1, x2, y2, in any order, instead of x, y, w, h.
+        corners: lines are corners x1, y1, x2, y2 (left top, right bottom) instead of x, y, w, h. As in the toolkit of
+            GTOT w = x2 - x1 without "+ 1", negative where they stand the other way round.
         polygons: a line may also be 4 points x1, y1, ..., x4, y4, of which the bounding box is taken.
         complete: an empty file and a blank line before the end are problems, too.
 
@@ -87,18 +100,12 @@ def parse_boxes(
     # which the numbers of rows and commas give away.
     lines = _lines(text.translate(SEPARATORS))
     if lines and text.count(",") in (0, 3 * len(lines)):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error")
-                boxes = np.loadtxt(lines, ndmin=2, comments=None)
-        except (ValueError, UserWarning, DeprecationWarning):
-            boxes = None
+        boxes = load_rows(lines)
     if boxes is None or boxes.shape != (len(lines), 4) or np.isinf(boxes).any():
         boxes, problems = _parse_line_by_line(_lines(text), polygons, complete)
     boxes[np.isnan(boxes).any(axis=1)] = np.nan
     if corners:
-        low, high = np.minimum(boxes[:, :2], boxes[:, 2:]), np.maximum(boxes[:, :2], boxes[:, 2:])
-        boxes = np.concatenate((low, high - low), axis=1)
+        boxes[:, 2:] -= boxes[:, :2]
     return boxes, problems
 
 
@@ -202,6 +209,7 @@ def read_names(path: TextPath, nested: bool = False) -> list[str]:
     return names
 
 
+@functools.cache
 def read_numbers(path: TextPath) -> dict[str, int]:
     """Read a table `sequence,number` with one heading line. Raises DatasetError with path and line number."""
     numbers = {}
@@ -213,14 +221,9 @@ def read_numbers(path: TextPath) -> dict[str, int]:
     return numbers
 
 
-@functools.cache
-def _packaged_numbers(file: str) -> dict[str, int]:
-    return read_numbers(PACKAGED_LISTS / file)
-
-
 def first_number(file: str | None, name: str) -> int:
     """Number of a sequence in a table in `lib/datasets/splits/`; 0 if it isn't in it, or if there is no table."""
-    return 0 if file is None else _packaged_numbers(file).get(name, 0)
+    return 0 if file is None else read_numbers(PACKAGED_LISTS / file).get(name, 0)
 
 
 def read_attributes(root: TextPath, name: str, data_set: DataSet) -> tuple[str, ...]:

@@ -211,12 +211,26 @@ def build_sequence(
         x, has_x_image = pair_by_name(rgb, x)
         if not has_x_image.all():
             log.warning("%s: %d of %d frames have no X image", name, int((~has_x_image).sum()), len(rgb))
-    step = data_set.box_step
+
+    # Number of frames by the length rule
+    step, rule = data_set.box_step, data_set.length
     counts = {"RGB frames": len(rgb), "X frames": len(rgb) if x is None else len(x)}
     counts["boxes"] = first + (len(boxes) - 1) * step + 1 if len(boxes) else 0
     if present is not None:
         counts["flags"] = len(present)
-    n = _common_length(name, data_set, counts)
+    said = ", ".join(f"{count} {what}" for what, count in counts.items())
+    if rule != "shortest" and counts["X frames"] != len(rgb):
+        raise DatasetError(f"sequence {name}: RGB and X must have equally many frames, got {said}")
+    if rule == "strict" and max(counts.values()) > len(rgb):
+        raise DatasetError(f"sequence {name}: more lines than frames: {said}")
+    n = min(counts.values()) if rule == "shortest" else len(rgb)
+    if n == 0:
+        raise DatasetError(f"sequence {name}: nothing to read: {said}")
+    between_lines = step > 1 and 0 <= len(rgb) - counts["boxes"] < step
+    differ = {count for what, count in counts.items() if not (what == "boxes" and between_lines)}
+    if len(differ) > 1 and rule != "strict":
+        done = "cut to the shortest" if rule == "shortest" else "frames without a line have no box"
+        log.warning("%s: %s; %s", name, said, done)
 
     # Spread the lines over the frames, then tell absent frames from those that nothing is known about.
     known = np.zeros(n, dtype=bool)
@@ -267,22 +281,3 @@ def _fit(values: np.ndarray, n: int, fill: bool) -> np.ndarray:
     fitted = np.full(n, fill, dtype=values.dtype)
     fitted[: len(values)] = values[:n]
     return fitted
-
-
-def _common_length(name: str, data_set: DataSet, counts: dict[str, int]) -> int:
-    """Number of frames by the length rule; `counts` are those of RGB and X frames, boxes and flags."""
-    rgb, rule = counts["RGB frames"], data_set.length
-    said = ", ".join(f"{count} {what}" for what, count in counts.items())
-    if rule != "shortest" and counts["X frames"] != rgb:
-        raise DatasetError(f"sequence {name}: RGB and X must have equally many frames, got {said}")
-    if rule == "strict" and max(counts.values()) > rgb:
-        raise DatasetError(f"sequence {name}: more lines than frames: {said}")
-    n = min(counts.values()) if rule == "shortest" else rgb
-    if n == 0:
-        raise DatasetError(f"sequence {name}: nothing to read: {said}")
-    between_lines = data_set.box_step > 1 and 0 <= rgb - counts["boxes"] < data_set.box_step
-    differ = {count for what, count in counts.items() if not (what == "boxes" and between_lines)}
-    if len(differ) > 1 and rule != "strict":
-        done = "cut to the shortest" if rule == "shortest" else "frames without a line have no box"
-        log.warning("%s: %s; %s", name, said, done)
-    return n

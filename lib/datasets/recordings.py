@@ -199,7 +199,29 @@ def read_recording(folder: Path, modality: str | None = None, box_step: int | No
         ValueError: unknown modality, box_step below 1.
     """
     _check_choices(modality, box_step)
-    row = _choose(folder, modality)
+    rows = _fitting_rows(folder)
+    if not rows:
+        raise DatasetError(
+            f"{folder}: not a recording: it needs RGB frames (a folder {', '.join(RGB_NAMES)}) and a box file "
+            f"({', '.join(BOX_FILES)})"
+        )
+
+    # The first row of the modality asked for, or of the only kind of X that is there
+    kinds = sorted({row.modality for row in rows} - {"rgb"})
+    if modality == "rgb":
+        row = replace(rows[0], modality="rgb", x=(), x_boxes=(), pairing="position")
+    elif modality is not None:
+        suitable = [row for row in rows if row.modality == modality]
+        suitable += [replace(row, modality=modality) for row in rows if not row.modality]
+        if not suitable:
+            names = ", ".join((*PAIRS[modality].folders, ANY_X))
+            raise DatasetError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
+        row = suitable[0]
+    elif len(kinds) > 1 or kinds == [""]:
+        what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
+        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(PAIRS)} or rgb")
+    else:
+        row = rows[0]
 
     # Frames per line of the box file
     path = annotation_file(folder, row)
@@ -222,30 +244,6 @@ def read_recording(folder: Path, modality: str | None = None, box_step: int | No
     if usable.sum() < 2:
         raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
     return recording.from_frame(int(np.argmax(usable)))
-
-
-def _choose(folder: Path, modality: str | None) -> DataSet:
-    """The first row of the modality asked for, or of the only kind of X that is there."""
-    rows = _fitting_rows(folder)
-    if not rows:
-        raise DatasetError(
-            f"{folder}: not a recording: it needs RGB frames (a folder {', '.join(RGB_NAMES)}) and a box file "
-            f"({', '.join(BOX_FILES)})"
-        )
-    if modality == "rgb":
-        return replace(rows[0], modality="rgb", x=(), x_boxes=(), pairing="position")
-    if modality is not None:
-        of_it = [row for row in rows if row.modality == modality]
-        unnamed = [replace(row, modality=modality) for row in rows if not row.modality]
-        if not of_it + unnamed:
-            names = ", ".join((*PAIRS[modality].folders, ANY_X))
-            raise DatasetError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
-        return (of_it + unnamed)[0]
-    kinds = sorted({row.modality for row in rows} - {"rgb"})
-    if len(kinds) > 1 or kinds == [""]:
-        what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
-        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(PAIRS)} or rgb")
-    return rows[0]
 
 
 def _fitting_rows(folder: Path) -> list[DataSet]:

@@ -16,6 +16,7 @@ __all__ = [
     "Frames",
     "Sequence",
     "VideoFrame",
+    "first_few",
     "rgb_only",
     "select",
     "shows_target",
@@ -36,14 +37,12 @@ class VideoFrame:
     path: Path
     index: int
 
+    def __str__(self) -> str:
+        return f"{self.path} (frame {self.index})"
+
 
 class FileList(collections.abc.Sequence[Path]):
-    """Files of one folder, in order; a tuple of paths that is built on access, to keep large indices small.
-
-    Args:
-        folder: where the files lie.
-        names: their names in that folder.
-    """
+    """Files `names` in `folder`, in order; a tuple of paths that is built on access, to keep large indices small."""
 
     __slots__ = ("folder", "names")
 
@@ -189,6 +188,11 @@ def select(
             raise DatasetError(f"{owner} has no {kind} {unknown(name, items)}")
         picked[name] = items[name]
     return picked
+
+
+def first_few(names: collections.abc.Sequence[str]) -> str:
+    """List up to five names for a message."""
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def unknown(name: str, known: collections.abc.Iterable[str]) -> str:

@@ -19,11 +19,7 @@ __all__ = [
 
 
 def iou(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Compute the intersection over union of continuous boxes, frame by frame.
-
-    Args:
-        boxes: (N, 4) xywh, pixels.
-        truth: (N, 4) xywh, pixels.
+    """Compute the intersection over union of continuous boxes, both (N, 4) xywh in pixels, frame by frame.
 
     Returns:
         (N,) in [0, 1] for boxes of positive size; NaN where the union is empty or a number is NaN. Sizes are used as
@@ -69,18 +65,12 @@ def round_half_away(values: np.ndarray) -> np.ndarray:
 
 
 def corners_to_xywh(rows: np.ndarray) -> np.ndarray:
-    """Make boxes from corners: 4 numbers `x1, y1, x2, y2`, or 8 numbers `x1, y1, x2, y1, x2, y2, x1, y2`.
+    """Make (N, 4) boxes xywh from (N, 4) corners `x1, y1, x2, y2` or (N, 8) `x1, y1, x2, y1, x2, y2, x1, y2`, pixels.
 
     Width is `x2 - x1` without "+ 1". With 8 numbers the last two corners may be swapped.
 
-    Args:
-        rows: (N, 4) or (N, 8), pixels.
-
-    Returns:
-        (N, 4) xywh, pixels.
-
     Raises:
-        ValueError: for another number of columns.
+        ValueError: another number of columns.
     """
     if rows.shape[1] not in (4, 8):
         raise ValueError(f"corners need 4 or 8 columns, got {rows.shape[1]}")

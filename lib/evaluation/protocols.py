@@ -2,7 +2,7 @@
 
 A protocol is one of three small declarative objects: `OnePass` (one run per sequence, threshold metrics), `LongTerm`
 (one run with confidences: precision, recall, F) and `MultiStart` (runs from anchors: EAO, accuracy, robustness). The
-code that follows them is in `onepass` and `vot`.
+code that follows them is in `scoring`.
 
 Variants: "official" is what the benchmark's own toolkit computes; "rgbt" is the PyPI package of that name, whose
 numbers most RGB-T papers since 2023 report; "vot-0.9.0" and "vot-0.5.3" are versions of the VOT toolkit, which differ
@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from lib.datasets.catalog import DATA_SETS, FOLDER
-from lib.evaluation.onepass import (
+from lib.evaluation.scoring import (
     CENTER_GRID,
     FINE_OVERLAP_GRID,
     GTOT_CENTER_GRID,
@@ -184,18 +184,15 @@ def protocols_of(dataset: str) -> dict[str, Protocol]:
 
 
 def get_protocol(dataset: str, variant: str | None = None) -> tuple[str, Protocol]:
-    """Look up the rules of a benchmark.
+    """Look up a variant of a benchmark's rules, and its name.
 
     Args:
         dataset: one of `scored_data_sets()`.
         variant: a key of `protocols_of(dataset)`; None: the first, which is "official" where the benchmark has its own
             toolkit, the newest VOT toolkit for its kind, and else the benchmark's whose rule is borrowed.
 
-    Returns:
-        Name of the variant and the protocol.
-
     Raises:
-        ValueError: for an unknown data set or variant; the message lists the known ones.
+        ValueError: unknown data set or variant; the message lists the known ones.
     """
     variants = protocols_of(dataset)
     if not variants:

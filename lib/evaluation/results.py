@@ -1,52 +1,78 @@
-"""Result files of one-pass benchmarks as trackers really write them: located, parsed, checked.
+"""Result files: read as trackers really write them, and written as our commands and the benchmarks' toolkits have them.
 
-One text file per sequence, one row per frame: 4 numbers (`x, y, w, h`, or corners `x1, y1, x2, y2`) or 8 numbers
-(corners `x1, y1, x2, y1, x2, y2, x1, y2`), separated by comma, tab or blanks. A common prefix of the names, a folder
-above the files and a zip archive around them are found by themselves. Files that belong to no sequence, such as
-`<sequence>_scores.txt`, are not read. The VOT toolkit's files are read in `lib.evaluation.vot`.
+One-pass benchmarks have one text file per sequence, one row per frame: 4 numbers (`x, y, w, h`, or corners
+`x1, y1, x2, y2`) or 8 numbers (corners `x1, y1, x2, y1, x2, y2, x1, y2`), separated by comma, tab or blanks. A common
+prefix of the names and a folder above the files are found by themselves. Files that belong to no sequence, such as
+`<sequence>_scores.txt`, are not read.
+
+Long-term files of the VOT toolkit are `<sequence>/<sequence>_001.txt` or `.bin` with `<sequence>_001_confidence.value`;
+ours `<sequence>.txt` with `<sequence>_scores.txt`. In a multi-start experiment a run starts at every anchor and goes to
+the end of the sequence, or back to its beginning; its file is `<sequence>/<sequence>_<anchor>.txt` or `.bin` (anchor
+frame from 0, 8 digits), and its first row is the initialization.
 """
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
+from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import corners_to_xywh, iou
-from lib.evaluation.filetree import FileTree
-from lib.evaluation.ground_truth import GroundTruth
-from lib.evaluation.protocols import OnePass
-from lib.evaluation.rows import parse_rows
+from lib.evaluation.files import FileTree, parse_column, parse_regions, parse_rows
+from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
+from lib.evaluation.protocols import LongTerm, OnePass, Protocol, protocols_of
+from lib.evaluation.scores import EvaluationError
 from patrack.files import atomic_write
 
-__all__ = ["BoxFormat", "Longer", "ResultFiles", "find_folder", "read_results", "write_boxes"]
+__all__ = [
+    "SEPARATORS",
+    "TOOLKITS",
+    "BoxFormat",
+    "Longer",
+    "ResultFiles",
+    "Toolkit",
+    "export_results",
+    "find_folder",
+    "read_long_term",
+    "read_multi_start",
+    "read_results",
+    "write_boxes",
+]
 
 BoxFormat = Literal["auto", "xywh", "corners"]
 Longer = Literal["error", "cut"]
 SIDE_FILES = ("_scores.txt", "_times.txt", "_time.txt")
 SURE = 0.5  # IoU with the first true box from which a reading of the first row counts as right
-
-Content = TypeVar("Content")
+LONG_TERM_FORMS = {
+    "VOT": ("{seq}/{seq}_001.txt", "{seq}/{seq}_001_confidence.value"),
+    "binary VOT": ("{seq}/{seq}_001.bin", "{seq}/{seq}_001_confidence.value"),
+    "boxes and scores": ("{seq}.txt", "{seq}_scores.txt"),
+}
+SEPARATORS = {"comma": ",", "tab": "\t", "blank": " "}
+TRACKER_NAME = re.compile(r"[\w.+-]+")
 
 
 @dataclass
-class ResultFiles(Generic[Content]):
+class ResultFiles:
     """Content of the files of one tracker, and what is wrong with them.
 
     Attributes:
-        rows: by sequence. One-pass protocols: (N, 4) or (N, 8) as written, N the number of rows the protocol needs;
-            others: see `lib.evaluation.vot`.
-        corners: rows are corners rather than xywh.
+        rows: by sequence. One-pass: (N, 4) or (N, 8) as written, N the number of rows the protocol needs. Long-term:
+            (N, 4) boxes xywh (NaN rows: nothing reported) and (N,) confidences. Multi-start: (L, 4) boxes by anchor.
+        corners: one-pass rows are corners rather than xywh.
         file_format: in words, for the output.
         problems: per sequence, why it cannot be scored; "" is the key of a problem of the whole tracker.
         notes: facts a reader of the scores should know.
     """
 
-    rows: dict[str, Content] = field(default_factory=dict)
+    rows: dict[str, Any] = field(default_factory=dict)
     corners: bool = False
     file_format: str = ""
     problems: dict[str, str] = field(default_factory=dict)
@@ -60,28 +86,30 @@ class ResultFiles(Generic[Content]):
 def read_results(
     tree: FileTree,
     truth: Mapping[str, GroundTruth],
-    rules: OnePass,
+    rules: Protocol,
     *,
     box_format: BoxFormat = "auto",
     prefix: str | None = None,
     longer: Longer = "error",
     compared_only: bool = True,
-) -> ResultFiles[np.ndarray]:
+) -> ResultFiles:
     """Read the result files of one tracker.
 
     Args:
         tree: folder or archive.
         truth: the sequences wanted and their annotation.
-        rules: how many rows belong to an annotation, and what becomes of unusable ones.
-        box_format: meaning of the columns; "auto" takes 8 columns as corners and tells 4 columns by the first rows.
-        prefix: of the file names; None: found by itself.
-        longer: what a file with more rows than frames is: an "error", or "cut" as the toolkits do.
+        rules: which files there are, how many rows belong to an annotation, and what becomes of unusable ones.
+        box_format: meaning of one-pass columns; "auto" takes 8 columns as corners and tells 4 by the first rows.
+        prefix: of one-pass file names; None: found by itself.
+        longer: what a one-pass file with more rows than frames is: an "error", or "cut" as the toolkits do.
         compared_only: keep only the rows that are compared; else, all from the first annotated frame on.
 
     Returns:
         Rows and problems; nothing is raised for a bad file, so that all of them can be reported together.
     """
-    files: ResultFiles[np.ndarray] = ResultFiles()
+    if not isinstance(rules, OnePass):
+        return read_long_term(tree, truth) if isinstance(rules, LongTerm) else read_multi_start(tree, truth)
+    files = ResultFiles()
     try:
         folder, prefix = _locate(tree, list(truth), prefix)
     except ValueError as error:
@@ -111,7 +139,7 @@ def read_results(
         if file[len(prefix) : -4] not in truth
     ]
     if extra:
-        files.notes.append(f"{len(extra)} files belong to no scored sequence and were not read: {_some(extra)}")
+        files.notes.append(f"{len(extra)} files belong to no scored sequence and were not read: {first_few(extra)}")
     bad = {
         name: np.flatnonzero(np.isnan(rows).any(axis=1) | ((rows[:, 2:4] <= 0).any(axis=1) & (rows.shape[1] == 4)))
         for name, rows in files.rows.items()
@@ -120,17 +148,16 @@ def read_results(
     if first_bad:
         fate = "take the row before (this protocol's rule)" if rules.repair else "count as written"
         count = sum(len(at) for at in bad.values())
-        files.notes.append(f"{count} rows of {len(first_bad)} files have NaN or no size and {fate}: {_some(first_bad)}")
+        said = f"{count} rows of {len(first_bad)} files have NaN or no size and {fate}"
+        files.notes.append(f"{said}: {first_few(first_bad)}")
     dropped = [f"{name} ({shift})" for name, shift in shifts.items() if shift > 0]
     if dropped:
-        files.notes.append(
-            f"{len(dropped)} files have rows before the first annotated frame, left out: {_some(dropped)}"
-        )
+        said = f"{len(dropped)} files have rows before the first annotated frame, left out"
+        files.notes.append(f"{said}: {first_few(dropped)}")
     added = [f"{name} ({-shift})" for name, shift in shifts.items() if shift < 0]
     if added:
-        files.notes.append(
-            f"{len(added)} files begin at the first frame with the target; misses before: {_some(added)}"
-        )
+        said = f"{len(added)} files begin at the first frame with the target; misses before"
+        files.notes.append(f"{said}: {first_few(added)}")
 
     if not files.rows:
         files.file_format = "nothing readable"
@@ -143,10 +170,6 @@ def read_results(
     meaning = "8 corner numbers" if columns == 8 else "corners x1,y1,x2,y2" if files.corners else "x,y,w,h"
     files.file_format = ", ".join([meaning, "/".join(sorted(separators)), *([f"prefix {prefix}"] if prefix else [])])
     return files
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
 def _locate(tree: FileTree, names: list[str], prefix: str | None) -> tuple[str, str]:
@@ -255,6 +278,72 @@ def _is_corners(rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], b
     return best == "corners"
 
 
+# --- the VOT toolkit's runs
+
+
+def read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
+    """Read boxes and confidences of one tracker."""
+    located = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
+    if located is None:
+        looked = " or ".join(files[0].replace("{seq}", "<sequence>") for files in LONG_TERM_FORMS.values())
+        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
+    folder, form = located
+    results = ResultFiles(file_format=f"{form} files, x,y,w,h and confidence")
+    for name, annotation in truth.items():
+        boxes_file, confidence_file = (folder + file.format(seq=name) for file in LONG_TERM_FORMS[form])
+        frames, words = annotation.frames, (f"one row per frame, {annotation.frames}", "one per frame")
+        try:
+            boxes = _read_rows(tree, boxes_file, parse_regions, frames, *words)
+            results.rows[name] = boxes, _read_rows(tree, confidence_file, parse_column, frames, *words)
+        except ValueError as error:
+            results.problems[name] = str(error)
+    return results
+
+
+def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
+    """Read the runs of one tracker from all anchors."""
+    anchors = sorted({anchor for annotation in truth.values() for anchor in annotation.runs()})
+    forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
+    located = find_folder(tree, forms, list(truth))
+    if located is None:
+        looked = "<sequence>/<sequence>_<anchor, 8 digits>.txt"
+        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
+    results = ResultFiles(file_format="VOT files, x,y,w,h, one per anchor")
+    for name, annotation in truth.items():
+        if annotation.anchors is None:
+            results.problems[name] = f"{name}: the annotation has no anchor.value, which says where runs start"
+            continue
+        runs, problems = {}, []
+        for anchor, frames in annotation.runs().items():
+            stem = f"{located[0]}{name}/{name}_{anchor:08d}"
+            binary = tree.has(f"{stem}.bin") and not tree.has(f"{stem}.txt")
+            file = f"{stem}.bin" if binary else f"{stem}.txt"
+            try:
+                expected = f"a run of {len(frames)} rows"
+                runs[anchor] = _read_rows(tree, file, parse_regions, len(frames), expected, "anchor to the end")
+            except ValueError as error:
+                problems.append(str(error))
+        if problems:
+            results.problems[name] = "\n".join(problems)
+        else:
+            results.rows[name] = runs
+    return results
+
+
+def _read_rows(
+    tree: FileTree, file: str, parse: Callable[[str, str], np.ndarray], frames: int, expected: str, reason: str
+) -> np.ndarray:
+    """Read and parse a file of `frames` rows; the last two arguments are for errors."""
+    where = tree.describe(file)
+    if not tree.has(file):
+        raise ValueError(f"{where}: missing; expected {expected}")
+    rows = parse(tree.read(file), where)
+    if len(rows) != frames:
+        word = "short" if len(rows) < frames else "long"
+        raise ValueError(f"{where}: too {word}, {len(rows)} rows; expected {frames} ({reason})")
+    return rows
+
+
 def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> tuple[str, str] | None:
     """Find the folder (at most two levels down) and the form in which at least one sequence has its file.
 
@@ -264,7 +353,7 @@ def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> t
         names: of the sequences.
 
     Returns:
-        Folder (with `/`, or empty) and form; None if there is none.
+        Folder (with `/`, or empty) and form, or None.
     """
     first = [""]
     second = [f"{name}/" for name in tree.folders() if name not in names]
@@ -276,17 +365,146 @@ def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> t
     return None
 
 
-def write_boxes(path: str | Path, boxes: np.ndarray) -> None:
-    """Write a result file as our commands do: `x,y,w,h` with four decimals, one row per frame, atomically.
+# --- writing
 
-    Args:
-        path: file to write.
-        boxes: (N, 4) xywh, pixels.
+
+def write_boxes(path: str | Path, boxes: np.ndarray) -> None:
+    """Write (N, 4) boxes xywh, pixels, as our commands do: `x,y,w,h` with four decimals, one row per frame, atomically.
 
     Raises:
-        ValueError: if the shape is another.
+        ValueError: another shape.
     """
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"boxes must be (N, 4), got {boxes.shape}")
     with atomic_write(path) as file:
         file.write("".join(",".join(f"{value:.4f}" for value in row) + "\n" for row in boxes.tolist()))
+
+
+@dataclass(frozen=True)
+class Toolkit:
+    """Form of the files that a benchmark's toolkit reads.
+
+    Attributes:
+        path: of a result file, with `{tracker}` and `{seq}`; of the trajectory for VOT.
+        separator: between numbers.
+        corners: also reads 8 numbers a row (and rounds them).
+    """
+
+    path: str
+    separator: str = ","
+    corners: bool = False
+
+
+_LASOT = Toolkit("{tracker}_tracking_result/{seq}.txt")
+_RGBT234 = Toolkit("{tracker}{seq}.txt", " ", corners=True)
+_VOT = Toolkit("{tracker}/rgbd-unsupervised/{seq}/{seq}_001.txt")
+
+TOOLKITS: dict[str, Toolkit] = {
+    **dict.fromkeys(("lasher", "visevent", "coesot", "synthrgbt", "synthrgbe", "folder", "fe108"), _LASOT),
+    **dict.fromkeys(("rgbt234", "rgbt210"), _RGBT234),
+    "gtot": Toolkit("{tracker}/{tracker}_{seq}.txt", " ", corners=True),
+    "vtuav": Toolkit("{tracker}_{seq}.txt", " ", corners=True),
+    **dict.fromkeys(("depthtrack", "rgbd1k", "cdtb", "synthrgbd"), _VOT),
+}
+
+
+def export_results(
+    dataset: str,
+    tracker: str,
+    source: str | Path,
+    output: str | Path,
+    *,
+    ground_truth: str | Path | None = None,
+    data_root: str | Path | None = None,
+    split: str = "test",
+    box_format: BoxFormat = "auto",
+    prefix: str | None = None,
+    columns: int = 4,
+    separator: str | None = None,
+    allow_missing: bool = False,
+) -> tuple[int, tuple[str, ...]]:
+    """Write the results of one tracker for a toolkit.
+
+    They are read and checked as for scoring, so that nothing incomplete is handed in.
+
+    Args:
+        dataset: a key of `TOOLKITS`.
+        tracker: name for the toolkit; letters, digits and `. _ + -`, because it becomes part of file names.
+        source: folder or zip archive of result files in any form that can be scored.
+        output: folder for the files, or a zip archive to make if it ends in `.zip`.
+        ground_truth, data_root, split: where the annotations are; see `load_ground_truth`.
+        box_format, prefix: of the source; see `read_results`.
+        columns: numbers a row: 4 (x, y, w, h) or 8 (corners).
+        separator: between numbers; None: as the toolkit's own files have it.
+        allow_missing: leave out sequences that have no usable file.
+
+    Returns:
+        Number of sequences written, and notes on the source.
+
+    Raises:
+        EvaluationError: files are missing or malformed.
+        ValueError: unknown data set, unsuitable name, columns or ground truth.
+        FileExistsError: there are files at `output`.
+    """
+    if dataset not in TOOLKITS:
+        hint = " (its runs begin at anchors: let tracking/vot.py make them)" if dataset == "votrgbd2022" else ""
+        raise ValueError(f"no toolkit form for data set {dataset!r}{hint}; known: {', '.join(TOOLKITS)}")
+    toolkit = TOOLKITS[dataset]
+    if columns not in (4, 8) or (columns == 8 and not toolkit.corners):
+        known = "4 or 8" if toolkit.corners else "4"
+        raise ValueError(f"the toolkit of {dataset} reads {known} columns, got {columns}")
+    if not TRACKER_NAME.fullmatch(tracker):
+        raise ValueError(f"a tracker's name may have letters, digits and . _ + - for a toolkit, got {tracker!r}")
+    kind = LongTerm if toolkit is _VOT else OnePass
+    protocol = next(rules for rules in protocols_of(dataset).values() if isinstance(rules, kind))
+    truth, _ = load_ground_truth(
+        dataset,
+        protocol,
+        ground_truth=ground_truth,
+        data_root=data_root,
+        split=split,
+        problems={} if allow_missing else None,
+    )
+
+    tree = FileTree(source, f"results of {tracker}")
+    results = read_results(tree, truth, protocol, box_format=box_format, prefix=prefix, compared_only=False)
+    if not results.usable(allow_missing):
+        raise EvaluationError({tracker: list(results.problems.values())})
+
+    files: dict[str, str] = {}
+    separator = separator or toolkit.separator
+    for name, rows in results.rows.items():
+        path = toolkit.path.format(tracker=tracker, seq=name)
+        if isinstance(protocol, OnePass):
+            boxes = corners_to_xywh(rows) if results.corners else rows
+            if columns == 8:  # corners in the order that the toolkits read
+                left, top, width, height = boxes.T
+                right, bottom = left + width, top + height
+                boxes = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1)
+            files[path] = _lines(boxes, separator)
+        else:
+            boxes, confidences = rows
+            files[path] = "1\n" + _lines(boxes[1:], separator, nothing="0")
+            values = [repr(value) for value in confidences[1:].tolist()]
+            files[path.removesuffix(".txt") + "_confidence.value"] = "\n".join(["", *values, ""])
+
+    output = Path(output).expanduser()
+    if output.exists() and (output.is_file() or any(output.iterdir())):
+        raise FileExistsError(f"--output {output} is not empty; give a new folder or archive")
+    if output.suffix.lower() == ".zip":
+        with atomic_write(output, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in files.items():
+                archive.writestr(name, text)
+    else:
+        for name, text in files.items():
+            with atomic_write(output / name) as file:
+                file.write(text)
+    return len(results.rows), (*results.notes, *(f"left out: {text}" for text in results.problems.values()))
+
+
+def _lines(rows: np.ndarray, separator: str, nothing: str | None = None) -> str:
+    """One line per row with all digits; `nothing` stands for a row of NaN."""
+    return "".join(
+        (nothing if nothing is not None and values[0] != values[0] else separator.join(map(repr, values))) + "\n"
+        for values in rows.tolist()
+    )

@@ -19,13 +19,11 @@ __all__ = ["Curve", "Evaluation", "EvaluationError", "TrackerScores", "write_jso
 
 
 class EvaluationError(ValueError):
-    """Everything that is wrong with the given result files, tracker by tracker.
+    """Everything that is wrong with the given result files.
 
     Args:
-        problems: by tracker, one text each, naming the file, the line where there is one, and what was expected.
-
-    Attributes:
-        problems: the same. The message has the first `SHOWN` of each tracker.
+        problems: by tracker, naming the file, the line where there is one, and what was expected; kept as an attribute.
+            The message has the first `SHOWN` of each tracker.
     """
 
     SHOWN = 20

@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from torch import nn
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.sequence import Sequence, rgb_only
-from lib.evaluation.recordings import RecordingScores, measure
+from lib.evaluation.evaluate import RecordingScores, measure
 from lib.inference.sequence import FrameTracker, track_frames
 from patrack import config as configs
 from patrack.build import build_tracker, weights_beside

@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.recordings import load_pair
 from lib.datasets.sequence import Sequence

@@ -18,8 +18,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import decode_frame
+from lib.datasets.frames import DecodedFrame, decode_frame
 from lib.datasets.sequence import Sequence, VideoFrame
 from lib.inference.results import Outcome, SequenceResult, TrackingError, failure, write_result
 from patrack.predictor import Predictor

@@ -26,10 +26,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lib.datasets import Sequence, data_set_names, load, resolve_data_root
 from lib.evaluation import Evaluation, write_json
 from lib.evaluation.boxes import iou
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.results import find_folder
-from lib.evaluation.rows import parse_column
 from lib.report.figures import PLOTS, curve_chart, looks, radar
 from lib.report.pictures import Strip, film_strip
 from lib.report.tables import compare, primary_metric

@@ -17,7 +17,7 @@ from matplotlib.patheffects import AbstractPathEffect, withStroke
 from lib.datasets import Sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import shows_target
-from lib.evaluation.recordings import RecordingScores, mean_scores
+from lib.evaluation.evaluate import RecordingScores, mean_scores
 from lib.report.figures import COLORS, save_png, show_literally
 from lib.report.pictures import panels
 from patrack.files import atomic_write

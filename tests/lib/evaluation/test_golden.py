@@ -9,7 +9,7 @@ import pytest
 from lib.evaluation import evaluate
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import protocols_of
-from lib.evaluation.vot import score_multi_start
+from lib.evaluation.scoring import score_multi_start
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "evaluation_golden.json").read_text())
 TOLERANCE = 1e-9  # the stored values have twelve digits

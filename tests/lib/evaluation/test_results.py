@@ -235,7 +235,7 @@ def test_results_that_do_not_exist_or_are_no_archive(benchmark, tmp_path):
 
 def test_a_huge_file_is_refused(benchmark, write_tracker, monkeypatch):
     folder = write_tracker()
-    monkeypatch.setattr("lib.evaluation.filetree.MAX_BYTES", 250)
+    monkeypatch.setattr("lib.evaluation.files.MAX_BYTES", 250)
     largest = max(path.stat().st_size for path in benchmark.rglob("*.txt"))
     assert largest < 250 < (folder / "car.txt").stat().st_size
     assert all("expected a text file below 250" in problem for problem in problems_of(benchmark, folder))

@@ -5,17 +5,14 @@ import struct
 import numpy as np
 import pytest
 
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree, decode_trajectory
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import protocols_of
-from lib.evaluation.rows import decode_trajectory
-from lib.evaluation.vot import (
+from lib.evaluation.results import read_results
+from lib.evaluation.scoring import (
     Run,
     confidence_thresholds,
     expected_overlap,
-    read_long_term,
-    read_multi_start,
-    run_frames,
     score_long_term,
     score_multi_start,
 )
@@ -84,23 +81,23 @@ def test_long_term_reads_both_forms_and_reports_missing_ones(tmp_path):
     (ours / "a.txt").write_text("10,10,20,20\n10,10,20,20\n")
     (ours / "a_scores.txt").write_text("1\n0.7\n")
     annotation = {"a": truth(BOX, BOX)}
-    files = read_long_term(FileTree(tmp_path / "vot"), annotation)
+    files = read_results(FileTree(tmp_path / "vot"), annotation, NEW)
     assert not files.problems
     assert files.file_format.startswith("VOT")
     assert files.rows["a"][1].tolist() == [0.0, 0.7]
     assert np.isnan(files.rows["a"][0][0]).all()
-    assert read_long_term(FileTree(ours), annotation).rows["a"][1].tolist() == [1.0, 0.7]
+    assert read_results(FileTree(ours), annotation, NEW).rows["a"][1].tolist() == [1.0, 0.7]
     (ours / "a_scores.txt").write_text("1\n")
-    assert "a_scores.txt: too short, 1 rows; expected 2" in read_long_term(FileTree(ours), annotation).problems["a"]
+    assert "a_scores.txt: too short, 1 rows; expected 2" in read_results(FileTree(ours), annotation, NEW).problems["a"]
     (ours / "a_scores.txt").unlink()
-    assert "a_scores.txt: missing" in read_long_term(FileTree(ours), annotation).problems["a"]
+    assert "a_scores.txt: missing" in read_results(FileTree(ours), annotation, NEW).problems["a"]
     (tmp_path / "empty").mkdir()
-    assert "no result files" in read_long_term(FileTree(tmp_path / "empty"), annotation).problems[""]
+    assert "no result files" in read_results(FileTree(tmp_path / "empty"), annotation, NEW).problems[""]
 
 
 def test_runs_go_forwards_and_backwards_from_their_anchors():
     annotation = truth(*[BOX] * 4, anchors=np.array([1, 0, -1, 0]))
-    assert {anchor: frames.tolist() for anchor, frames in run_frames(annotation).items()} == {
+    assert {anchor: frames.tolist() for anchor, frames in annotation.runs().items()} == {
         0: [0, 1, 2, 3],
         2: [2, 1, 0],
     }
@@ -150,13 +147,13 @@ def test_multi_start_reads_a_file_per_anchor_and_reports_all_problems(tmp_path):
     folder.mkdir()
     annotation = {"a": truth(*[BOX] * 3, anchors=np.array([1, 0, -1]))}
     (folder / "a_00000000.txt").write_text("1\n10,10,20,20\n10,10,20,20\n")
-    files = read_multi_start(FileTree(tmp_path), annotation)
+    files = read_results(FileTree(tmp_path), annotation, ST_NEW)
     assert not files.rows
     assert "a_00000002.txt: missing; expected a run of 3 rows" in files.problems["a"]
     (folder / "a_00000002.txt").write_text("1\n10,10,20,20\n")
-    assert "a_00000002.txt: too short, 2 rows" in read_multi_start(FileTree(tmp_path), annotation).problems["a"]
+    assert "a_00000002.txt: too short, 2 rows" in read_results(FileTree(tmp_path), annotation, ST_NEW).problems["a"]
     (folder / "a_00000002.txt").write_text("1\n10,10,20,20\n10,10,20,20\n")
-    files = read_multi_start(FileTree(tmp_path), annotation)
+    files = read_results(FileTree(tmp_path), annotation, ST_NEW)
     assert not files.problems
     assert list(files.rows["a"]) == [0, 2]
 
@@ -194,7 +191,7 @@ def test_long_term_results_are_read_from_binary_files(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "a_001.bin").write_bytes(trajectory(CODE, REGION))
     (tmp_path / "a" / "a_001_confidence.value").write_text("\n0.75\n")
-    files = read_long_term(FileTree(tmp_path), {"a": truth(BOX, BOX)})
+    files = read_results(FileTree(tmp_path), {"a": truth(BOX, BOX)}, NEW)
     assert not files.problems
     assert "binary VOT" in files.file_format
     np.testing.assert_array_equal(files.rows["a"][0], [[np.nan] * 4, [1.5, 2.25, 30, 40]])
@@ -207,6 +204,6 @@ def test_multi_start_results_are_read_from_binary_files(tmp_path, anchor):
     (tmp_path / "a" / f"a_{anchor:08d}.bin").write_bytes(trajectory(CODE, REGION, REGION))
     anchors = np.zeros(3)
     anchors[anchor] = 1 if anchor == 0 else -1
-    files = read_multi_start(FileTree(tmp_path), {"a": truth(BOX, BOX, BOX, anchors=anchors)})
+    files = read_results(FileTree(tmp_path), {"a": truth(BOX, BOX, BOX, anchors=anchors)}, ST_NEW)
     assert not files.problems
     assert files.rows["a"][anchor][1].tolist() == [1.5, 2.25, 30, 40]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.datasets.recordings import read_recording
-from lib.evaluation.recordings import mean_scores, measure
+from lib.evaluation.evaluate import mean_scores, measure
 from lib.inference.comparison import compare, mean_ious
 from patrack import build_model
 from patrack.tracker import Tracker

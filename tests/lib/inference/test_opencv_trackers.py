@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.decoded import DecodedFrame, Plane
+from lib.datasets.frames import DecodedFrame, Plane
 from lib.inference.comparison import NANO_FILES, OpenCVTracker, csrt_tracker, nano_tracker
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.training.loader import PairDataset
 from lib.training.run import run_training

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.datasets.sequence import Sequence
 from lib.distributed import DistributedContext, distributed_context
 from lib.training.checkpoint import load_state

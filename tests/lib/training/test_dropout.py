@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.decoded import DecodedFrame
+from lib.datasets.frames import DecodedFrame
 from lib.training.loader import build_dataset, collate
 from lib.training.samples import ModalityDropout, PairAugmentation, sample_generator
 from patrack.config import ConfigError

@@ -11,8 +11,7 @@ import torch
 from torch._utils import ExceptionWrapper
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import FrameError, decode_frame, read_frame
+from lib.datasets.frames import DecodedFrame, FrameError, decode_frame, read_frame
 from lib.datasets.sequence import Sequence
 from lib.training import loader
 from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, FrameCache, PairDataset, SampleError, make_loader

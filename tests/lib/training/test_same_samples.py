@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from lib import datasets
-from lib.datasets.decoded import DecodedFrame
-from lib.datasets.frames import decode_frame, read_frame
+from lib.datasets.frames import DecodedFrame, decode_frame, read_frame
 from lib.datasets.sequence import Sequence
 from lib.training.loader import FrameCache, PairDataset, collate
 from lib.training.samples import InvalidCrop, PairAugmentation, PairSampler, Source, sample_generator

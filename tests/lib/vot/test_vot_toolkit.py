@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 
 from lib.evaluation import evaluate
-from lib.vot.runner import run_workspace
-from lib.vot.server import INSTALL
+from lib.vot.tracking import INSTALL, run_workspace
 from lib.vot.workspace import (
     STACKS,
     find_sequences,

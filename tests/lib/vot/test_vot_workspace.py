@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lib.datasets import DatasetError
-from lib.evaluation.filetree import FileTree
+from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
 from lib.vot.workspace import STACKS, find_sequences, spread_anchors, write_workspace
 from vot_data import SIZE, truth_of, write_data
@@ -175,8 +175,8 @@ def break_image(data):
         (break_folder, "sequence two: in the list, .*no such folder"),
         (break_gap, r"one/color: no image 3 .*1\.jpg .*6\.jpg"),
         (break_count, "sequence one: 6 color and 5 depth images"),
-        (break_truth, r"sequence two: no annotation .*groundtruth\.txt"),
-        (break_line, "two/groundtruth.txt:2: "),
+        (break_truth, r"two: no annotation .*groundtruth\.txt"),
+        (break_line, "two/groundtruth.txt: line 2: "),
         (break_first, r"two/groundtruth\.txt: .*first frame .*no box"),
         (break_image, "two/color/00000001.jpg: not a readable image"),
     ],
@@ -191,7 +191,7 @@ def test_a_damaged_data_set_is_an_error_that_names_the_place(data, damage, messa
 def test_all_sequences_that_cannot_be_used_are_listed(data):
     break_gap(data)
     break_truth(data)
-    with pytest.raises(ValueError, match=r"(?s)2 of 2 .*one/color.*sequence two"):
+    with pytest.raises(ValueError, match=r"(?s)2 of 2 .*one/color.*two: no annotation"):
         sequences(data)
 
 

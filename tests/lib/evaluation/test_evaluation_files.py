@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lib.evaluation.rows import parse_column, parse_regions, parse_rows
+from lib.evaluation.files import parse_column, parse_regions, parse_rows
 
 
 @pytest.mark.parametrize(

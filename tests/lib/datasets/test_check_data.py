@@ -6,16 +6,11 @@ import cv2
 import numpy as np
 import pytest
 
-from commands import load_command
 from lib.datasets import DATA_SETS
-from lib.datasets.check import check_sequence
+from scripts.check_data import check_sequence
+from scripts.check_data import main as check_data
 
 FOLDER = "trainingset/a"
-
-
-@pytest.fixture(scope="module")
-def check_data():
-    return load_command("scripts/check_data.py").main
 
 
 @pytest.fixture
@@ -29,15 +24,15 @@ def lasher(tmp_path, write_sequence, box_lines):
     return tmp_path
 
 
-def run(check_data, capsys, root, *flags, split="train"):
+def run(capsys, root, *flags, split="train"):
     code = check_data(["--dataset", "lasher", "--root", str(root), "--split", split, *flags])
     return code, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
 @pytest.mark.parametrize("images", ["none", "sample", "all"])
-def test_a_good_data_set_exits_0(check_data, capsys, lasher, split, images):
-    code, out = run(check_data, capsys, lasher, "--images", images, "--notes", split=split)
+def test_a_good_data_set_exits_0(capsys, lasher, split, images):
+    code, out = run(capsys, lasher, "--images", images, "--notes", split=split)
     assert code == 0, out
     assert "ERROR" not in out
     assert "everything agrees" in out
@@ -83,57 +78,57 @@ DEFECTS = [
 
 
 @pytest.mark.parametrize(("damage", "message"), [d[1:] for d in DEFECTS], ids=[d[0] for d in DEFECTS])
-def test_each_defect_is_reported_and_exits_1(check_data, capsys, lasher, damage, message):
+def test_each_defect_is_reported_and_exits_1(capsys, lasher, damage, message):
     damage(lasher)
-    code, out = run(check_data, capsys, lasher)
+    code, out = run(capsys, lasher)
     assert code == 1
     assert message in out
     assert "ERROR lasher train" in out
 
 
-def test_lost_frames_that_cancel_out_are_found(check_data, capsys, lasher):
+def test_lost_frames_that_cancel_out_are_found(capsys, lasher):
     (lasher / FOLDER / "visible/v001.png").unlink()
     (lasher / FOLDER / "infrared/i003.png").unlink()
     (lasher / FOLDER / "init.txt").write_text("1,2,3,4\n" * 4)
-    code, out = run(check_data, capsys, lasher)
+    code, out = run(capsys, lasher)
     assert code == 1
     assert "RGB and X are numbered differently: v002.png is paired with i001.png" in out
 
 
-def test_a_gap_in_all_three_is_only_a_note(check_data, capsys, lasher):
+def test_a_gap_in_all_three_is_only_a_note(capsys, lasher):
     for name in ("visible/v002.png", "infrared/i002.png"):
         (lasher / FOLDER / name).unlink()
     (lasher / FOLDER / "init.txt").write_text("1,2,3,4\n" * 4)
-    code, out = run(check_data, capsys, lasher, "--notes")
+    code, out = run(capsys, lasher, "--notes")
     assert code == 0
     assert "visible: numbering has gaps after v001.png" in out
 
 
-def test_images_between_the_sampled_ones_are_found_with_all(check_data, capsys, lasher):
+def test_images_between_the_sampled_ones_are_found_with_all(capsys, lasher):
     (lasher / FOLDER / "infrared/i001.png").write_bytes(b"")
-    assert run(check_data, capsys, lasher)[0] == 0
-    code, out = run(check_data, capsys, lasher, "--images", "all", "--jobs", "3")
+    assert run(capsys, lasher)[0] == 0
+    code, out = run(capsys, lasher, "--images", "all", "--jobs", "3")
     assert code == 1
     assert "infrared/i001.png: not a readable image" in out
 
 
-def test_images_of_another_size_are_found(check_data, capsys, lasher, write_images):
+def test_images_of_another_size_are_found(capsys, lasher, write_images):
     small = np.zeros((6, 8, 3), dtype=np.uint8)
     cv2.imwrite(str(lasher / FOLDER / "infrared/i002.png"), small)
-    assert "infrared/i002.png is 8x6" in run(check_data, capsys, lasher)[1]
+    assert "infrared/i002.png is 8x6" in run(capsys, lasher)[1]
     cv2.imwrite(str(lasher / FOLDER / "visible/v002.png"), small)
-    assert "visible/v002.png: 8x6, 32x24 before" in run(check_data, capsys, lasher)[1]
+    assert "visible/v002.png: 8x6, 32x24 before" in run(capsys, lasher)[1]
 
 
-def test_all_splits_are_checked_and_a_missing_one_is_one_line(check_data, capsys, lasher):
+def test_all_splits_are_checked_and_a_missing_one_is_one_line(capsys, lasher):
     (lasher / FOLDER).rename(lasher / "elsewhere")
-    code, out = run(check_data, capsys, lasher, split="all")
+    code, out = run(capsys, lasher, split="all")
     assert code == 1
     assert "ERROR lasher train: none of its 1 sequences is there" in out
     assert "ERROR lasher val: none of its 97 sequences is there" in out
 
 
-def test_a_sequence_in_train_and_test_is_reported(check_data, capsys, tmp_path, write_sequence, box_lines):
+def test_a_sequence_in_train_and_test_is_reported(capsys, tmp_path, write_sequence, box_lines):
     names = [f"{k:08d}.png" for k in range(1, 4)]
     write_sequence(tmp_path / "s", ("color", names), ("depth", names), {"groundtruth.txt": box_lines(3)})
     for split in ("train", "val", "test"):
@@ -161,7 +156,7 @@ def test_visevent_flags_are_checked(tmp_path, write_sequence, box_lines):
     assert report.notes == ["absent_label.txt says present where the box is empty, in lines 4"]
 
 
-def test_a_folder_data_set_is_checked(check_data, capsys, tmp_path, write_sequence, box_lines):
+def test_a_folder_data_set_is_checked(capsys, tmp_path, write_sequence, box_lines):
     names = [f"{k}.png" for k in range(3)]
     write_sequence(tmp_path / "train/a", ("rgb", names), ("x", names), {"groundtruth.txt": box_lines(3)})
     (tmp_path / "dataset.yaml").write_text("modality: rgbt\n")
@@ -172,14 +167,14 @@ def test_a_folder_data_set_is_checked(check_data, capsys, tmp_path, write_sequen
     assert "groundtruth.txt line 1" in capsys.readouterr().out
 
 
-def test_a_missing_data_set_exits_1(check_data, capsys, tmp_path, monkeypatch):
+def test_a_missing_data_set_exits_1(capsys, tmp_path, monkeypatch):
     monkeypatch.delenv("PATRACK_DATA", raising=False)
     assert check_data(["--dataset", "lasher"]) == 1
     assert check_data(["--dataset", "lasher", "--data-root", str(tmp_path)]) == 1
     assert "looked for a folder LasHeR" in capsys.readouterr().out
 
 
-def test_help_is_shown(check_data, capsys):
+def test_help_is_shown(capsys):
     with pytest.raises(SystemExit) as exit_:
         check_data(["--help"])
     assert exit_.value.code == 0
