@@ -11,7 +11,7 @@ import logging
 import sys
 from pathlib import Path
 
-from patrack.config import load, project_path
+from patrack.config import load
 
 logger = logging.getLogger("export_weights")
 
@@ -28,10 +28,10 @@ def export(run: Path, output: Path) -> None:
     from patrack import adapter_parameters, build_model
     from patrack.build import find_checkpoint
     from patrack.tensorfiles import read_tensors
-    from patrack.weights import load_checkpoint, load_foundation, save_adapters, save_foundation
+    from patrack.weights import foundation_path, load_checkpoint, load_foundation, save_adapters, save_foundation
 
     config = load(run)
-    foundation = None if config.model.foundation is None else project_path(config.model.foundation)
+    foundation = None if config.model.foundation is None else foundation_path(config.model.foundation)
     model = build_model(config)
     adapters = bool(adapter_parameters(model)) and config.train.trainable == "adapters"
     if adapters:

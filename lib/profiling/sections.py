@@ -76,15 +76,9 @@ SEQUENCES, LENGTH, LOADED = 4, 20, 64  # drawn for the loader, frames each, samp
 
 
 def floor_blocks(model: ModelConfig) -> nn.Module:
-    """Build timm's blocks of this size, (R, N, C) -> (R, N, C): those of `vit_base_patch16_224` if it is that size.
+    """Build timm's blocks of this size, (R, N, C) -> (R, N, C): those of `vit_base_patch16_224` if it is that size."""
+    from timm.models import vision_transformer  # here, because it takes a while to start
 
-    Raises:
-        RuntimeError: timm isn't installed.
-    """
-    try:
-        from timm.models import vision_transformer
-    except ImportError as error:
-        raise RuntimeError("the floor is timm's ViT, which is not installed: pip install timm") from error
     width, heads = model.embed_dim, model.num_heads
     if (width, model.depth, heads, model.mlp_ratio) == VIT_BASE:
         return vision_transformer.vit_base_patch16_224(pretrained=False).blocks.eval()

@@ -27,7 +27,15 @@ from patrack import config as configs
 from patrack.build import ADAPTERS, FOUNDATION, MODEL
 from patrack.config.schema import Config
 from patrack.network import adapter_names
-from patrack.weights import WeightsError, foundation_hash, load_foundation, save_adapters, save_foundation, save_model
+from patrack.weights import (
+    WeightsError,
+    foundation_hash,
+    foundation_path,
+    load_foundation,
+    save_adapters,
+    save_foundation,
+    save_model,
+)
 
 __all__ = ["check_free", "files_of_run", "locked", "prepare_folder", "recorded", "resumed_state", "run_training"]
 
@@ -102,18 +110,21 @@ def run_training(
         with logs, recorded(folder, context) as began:
             # model and data, the same in every process
             own_device = device_of(device, context)
+            start_from = config.model.foundation
+            if start_from is not None:
+                with context.first_on_machine_first():  # where one fetches the weights, the others use its file
+                    foundation_path(start_from)
             seed_everything(config.seed)
             model, foundation = _load_model(config)
             root = datasets.resolve_data_root(data_root, config.data.root)
             train, val = load_sources(config, root)
-            start_from = config.model.foundation
             facts = {
                 "name": config.name,
                 "seed": config.seed,
                 "config": config.model_dump(mode="json"),
                 "foundation_sha256": foundation or None,
                 "foundation_file": start_from
-                and {"path": start_from, "sha256": file_sha256(configs.project_path(start_from))},
+                and {"path": start_from, "sha256": file_sha256(foundation_path(start_from))},
                 "train": manifests.describe_sources(train),
                 "val": manifests.describe_sources(val),
                 "data_fingerprint": manifests.fingerprint([*train, *val]),
@@ -202,12 +213,7 @@ def _load_model(config: Config) -> tuple[Network, str]:
             )
         logger.info("no model.foundation: training from random weights")
         return build_model(config), ""
-    path, resize = configs.project_path(name), config.model.resize_position_embeddings
-    if not path.is_file():
-        raise WeightsError(
-            f"model.foundation: {path} not found (key set to {name!r}). Train it with an rgb_* experiment "
-            f"(it writes {FOUNDATION}), or set model.foundation=FILE, e.g. an OSTrack checkpoint"
-        )
+    path, resize = foundation_path(name), config.model.resize_position_embeddings
     model = build_model(config)
     if not trains_all:
         load_foundation(model, path, resize)

@@ -1,5 +1,3 @@
-import sys
-
 import pytest
 import torch
 
@@ -21,12 +19,6 @@ def test_floor_is_as_large_as_the_foundation_blocks(case):
     floor = [parameter.numel() for parameter in blocks.parameters()]
     assert sum(floor) <= sum(ours)
     assert blocks(torch.zeros(2, case.tokens, 128)).shape == (2, 180, 128)
-
-
-def test_missing_timm_is_said_with_the_remedy(case, monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm.models", None)
-    with pytest.raises(RuntimeError, match="pip install timm"):
-        sections.floor_blocks(case.config.model)
 
 
 def test_untrained_network_finds_boxes_of_the_targets_size():
