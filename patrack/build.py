@@ -15,7 +15,7 @@ from patrack.config import SAVED_NAME, experiment_path, load, project_path
 from patrack.config.schema import Config
 from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
-from patrack.weights import WeightsError, checkpoint_kind, foundation_path, load_checkpoint, load_foundation, model_hash
+from patrack.weights import WeightsError, base_model_path, checkpoint_kind, load_base_model, load_checkpoint, model_hash
 
 __all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "load_tracker", "tracker_of", "weights_beside"]
 
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 UNTRAINED = "none"
 """Value of `checkpoint` that asks for initial weights."""
-ADAPTERS, FOUNDATION, MODEL = "adapters.safetensors", "foundation.safetensors", "model.safetensors"
-IN_RUN_FOLDER = (ADAPTERS, FOUNDATION, MODEL, "checkpoints/last.pt")
+ADAPTERS, BASE_MODEL, MODEL = "adapters.safetensors", "base_model.safetensors", "model.safetensors"
+IN_RUN_FOLDER = (ADAPTERS, BASE_MODEL, MODEL, "checkpoints/last.pt")
 
 
 def load_tracker(
@@ -55,8 +55,8 @@ def build_tracker(
     """Make the tracker of an experiment that is already loaded.
 
     Args:
-        config: sizes, `model.foundation`, crop and test settings.
-        checkpoint: adapter file, whole model, training checkpoint, foundation, released weights, or the folder of a
+        config: sizes, `model.base_model`, crop and test settings.
+        checkpoint: adapter file, whole model, training checkpoint, base model, released weights, or the folder of a
             training run; "none": initial weights; None: what ships with the project for this experiment.
         device: a torch device.
 
@@ -71,17 +71,17 @@ def build_tracker(
     resize = config.model.resize_position_embeddings
     kind = None if path is None else checkpoint_kind(path)
     if kind == "adapters" and not has_adapters:
-        logger.warning("%s is not used: with model.streams=%s the foundation runs alone", path, config.model.streams)
+        logger.warning("%s is not used: with model.streams=%s the base model runs alone", path, config.model.streams)
         path = kind = None
 
-    if kind in (None, "adapters"):  # any other checkpoint brings its own foundation
-        name = config.model.foundation
+    if kind in (None, "adapters"):  # any other checkpoint brings its own base model
+        name = config.model.base_model
         if name is None:
-            logger.warning("no model.foundation: the foundation keeps its initial values")
+            logger.warning("no model.base_model: the base model keeps its initial values")
         else:
-            foundation = foundation_path(name)
-            load_foundation(model, foundation, resize)
-            logger.info("foundation from %s", foundation)
+            base_model = base_model_path(name)
+            load_base_model(model, base_model, resize)
+            logger.info("base model from %s", base_model)
     if path is not None:
         kind = load_checkpoint(model, path, resize)
         logger.info("weights (%s) from %s", kind, path)
@@ -101,7 +101,7 @@ def tracker_of(network: nn.Module, config: Config, device: str | torch.device, p
 
 
 def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, has_adapters: bool) -> Path | None:
-    """Choose the weights file that is meant; None if the foundation (or nothing) is enough.
+    """Choose the weights file that is meant; None if the base model (or nothing) is enough.
 
     Raises:
         WeightsError: nothing there, or nothing given and nothing shipped.
@@ -112,14 +112,14 @@ def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, h
         path = Path(checkpoint).expanduser()
         if not path.is_dir():
             return path
-        unsuitable = (FOUNDATION,) if has_adapters else (ADAPTERS, MODEL)
+        unsuitable = (BASE_MODEL,) if has_adapters else (ADAPTERS, MODEL)
         wanted = [name for name in IN_RUN_FOLDER if name not in unsuitable]
         for name in wanted:
             if (path / name).is_file():
                 return path / name
         raise WeightsError(f"checkpoint {str(path)!r}: no weights in this folder; looked for {', '.join(wanted)}")
-    if not has_adapters and config.model.foundation is not None and config.train.trainable == "adapters":
-        return None  # of an experiment that trains everything, the foundation is only where it started
+    if not has_adapters and config.model.base_model is not None and config.train.trainable == "adapters":
+        return None  # of an experiment that trains everything, the base model is only where it started
     shipped = project_path(f"weights/{config.name}.safetensors")
     if shipped.is_file():
         return shipped
@@ -150,6 +150,6 @@ def identity(config: Config, tracker: Tracker, **source: Any) -> dict[str, Any]:
         source: e.g. dataset and split.
     """
     settings = config.model_dump(mode="json", include={"modality", "model", "crop", "test"})
-    for key in ("foundation", "resize_position_embeddings"):  # where weights come from; they themselves are hashed
+    for key in ("base_model", "resize_position_embeddings"):  # where weights come from; they themselves are hashed
         del settings["model"][key]
     return {**source, "weights_sha256": model_hash(tracker.model), **settings}

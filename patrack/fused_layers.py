@@ -192,8 +192,8 @@ class FusedMDA(Branch):
 
     Args:
         adapter: what is folded.
-        norm: the foundation's, in front of it.
-        bias: (C,), of the foundation's layer whose output this adapter's is added to; it rides along.
+        norm: the base model's, in front of it.
+        bias: (C,), of the base model's layer whose output this adapter's is added to; it rides along.
     """
 
     high: Tensor
@@ -264,8 +264,8 @@ class FusedCEA(Branch):
 
     Args:
         adapter: what is folded.
-        norm_before: the foundation's, in front of it.
-        norm_after: the foundation's, applied to its output.
+        norm_before: the base model's, in front of it.
+        norm_after: the base model's, applied to its output.
         bias: (C,), as in `FusedMDA`.
     """
 

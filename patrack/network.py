@@ -28,8 +28,8 @@ __all__ = [
     "TrackingNetwork",
     "adapter_names",
     "adapter_parameters",
+    "base_model_names",
     "build_model",
-    "foundation_names",
     "freeze_batchnorm",
     "normalize",
     "trainable_parameters",
@@ -315,11 +315,11 @@ def build_model(config: Any) -> Network:
 
 def adapter_names(model: Network) -> list[str]:
     """Name the tensors that a plain network of that size lacks: what a method adds, trained or not."""
-    plain = set(foundation_names(model))
+    plain = set(base_model_names(model))
     return [name for name in model.state_dict() if name not in plain]
 
 
-def foundation_names(model: Network) -> list[str]:
+def base_model_names(model: Network) -> list[str]:
     """Name the tensors of a plain one-stream network of that size: those of the base model."""
     with torch.device("meta"):
         plain = Network(model.config.model_copy(update={"streams": "rgb"})).state_dict()

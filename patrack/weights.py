@@ -2,13 +2,13 @@
 
 | file | holds | written by | read by |
 |---|---|---|---|
-| foundation, .safetensors | everything outside the adapters | `save_foundation` | `load_foundation` |
-| adapters, .safetensors | adapters, and the hash of the foundation they belong to | `save_adapters` | `load_adapters` |
+| base model, .safetensors | everything outside the adapters | `save_base_model` | `load_base_model` |
+| adapters, .safetensors | adapters, and the hash of the base model they belong to | `save_adapters` | `load_adapters` |
 | model, .safetensors | both | `save_model` | `load_checkpoint` |
 | training checkpoint | under "model": what trains (adapters or everything) | the trainer | `load_checkpoint` |
-| OSTrack, .pth.tar | foundation under "net", beside pickled classes of that project | - | `load_foundation` |
-| timm or MAE ViT | backbone without head | `foundation_path` | `load_foundation(..., backbone_only=True)` |
-| published PATrack | foundation, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
+| OSTrack, .pth.tar | base model under "net", beside pickled classes of that project | - | `load_base_model` |
+| timm or MAE ViT | backbone without head | `base_model_path` | `load_base_model(..., backbone_only=True)` |
+| published PATrack | base model, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
 
 Reading never executes code from a file, and is all or nothing: a model is changed only if every tensor fits.
 The norms in front of the entangled adapters exist only with them, so they travel in the adapter file. Files with
@@ -29,27 +29,27 @@ from torch import Tensor, nn
 
 from patrack.config import project_path
 from patrack.methods.patrack import PATrackBlock
-from patrack.network import Network, adapter_names, adapter_parameters, foundation_names
+from patrack.network import Network, adapter_names, adapter_parameters, base_model_names
 from patrack.tensorfiles import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
 
 __all__ = [
     "WeightsError",
+    "base_model_hash",
+    "base_model_path",
     "checkpoint_kind",
-    "foundation_hash",
-    "foundation_path",
     "load_adapters",
+    "load_base_model",
     "load_checkpoint",
-    "load_foundation",
     "load_published",
     "model_hash",
     "published_names",
     "save_adapters",
-    "save_foundation",
+    "save_base_model",
     "save_model",
 ]
 
 ADAPTER_FORMAT = "patrack-adapters"
-FOUNDATION_FORMAT = "patrack-foundation"
+BASE_MODEL_FORMAT = "patrack-base-model"
 MODEL_FORMAT = "patrack-model"
 TRAINING_KIND = "patrack-training"
 VERSION = "1"
@@ -139,8 +139,8 @@ def _to_published(name: str) -> str:
     )
 
 
-def foundation_path(name: str) -> Path:
-    """Find the file that `model.foundation` names; a ViT of timm's is fetched when it is asked for the first time.
+def base_model_path(name: str) -> Path:
+    """Find the file that `model.base_model` names; a ViT of timm's is fetched when it is asked for the first time.
 
     Args:
         name: a path, relative to the project, or `timm:` and a model with weights, such as
@@ -153,8 +153,8 @@ def foundation_path(name: str) -> Path:
         path = project_path(name)
         if not path.is_file():
             raise WeightsError(
-                f"model.foundation: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
-                "model.foundation=FILE, e.g. an OSTrack checkpoint, or timm:MODEL"
+                f"model.base_model: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
+                "model.base_model=FILE, e.g. an OSTrack checkpoint, or timm:MODEL"
             )
         return path
     model = name.removeprefix(TIMM)
@@ -166,14 +166,14 @@ def foundation_path(name: str) -> Path:
             vit = timm.create_model(model, pretrained=True, num_classes=0)
         except (RuntimeError, OSError, ValueError) as error:
             raise WeightsError(
-                f"model.foundation={name}: timm can't give these weights ({error}). Choose one of "
+                f"model.base_model={name}: timm can't give these weights ({error}). Choose one of "
                 f"timm.list_models('vit_*', pretrained=True), or put its file at {path}"
             ) from error
         write_tensors(vit.state_dict(), path, {"source": name})
     return path
 
 
-def load_foundation(
+def load_base_model(
     model: Network,
     path: str | os.PathLike[str],
     resize_position_embeddings: bool = False,
@@ -183,10 +183,10 @@ def load_foundation(
 
     Args:
         model: changed in place, only if everything fits.
-        path: our foundation file, a checkpoint of foundation training, OSTrack's .pth.tar, or a timm/MAE ViT.
+        path: our base model file, a checkpoint of base model training, OSTrack's .pth.tar, or a timm/MAE ViT.
         resize_position_embeddings: allow another token grid: position embeddings are interpolated (bicubic).
         backbone_only: accept a file without a head, which keeps its initial values, and one with more blocks than the
-            model, of which the first are taken: to start foundation training.
+            model, of which the first are taken: to start base model training.
 
     Returns:
         The file's metadata (empty for foreign files).
@@ -197,8 +197,8 @@ def load_foundation(
     tensors, metadata = read_tensors(Path(path))
     kind = kind_of(tensors, metadata)
     if kind in ("adapters", "published"):
-        raise WeightsError(f"{path} holds {kind} weights, not a foundation; give it as checkpoint")
-    names = {name: name for name in foundation_names(model)}
+        raise WeightsError(f"{path} holds {kind} weights, not a base model; give it as checkpoint")
+    names = {name: name for name in base_model_names(model)}
     unused: tuple[str, ...] = ()
     if "patch_embed.proj.weight" in tensors:
         tensors, unused = _from_timm(tensors), _UNUSED_TIMM
@@ -208,7 +208,7 @@ def load_foundation(
         unused = _UNUSED_OSTRACK
     elif "backbone.patch_embed.proj.weight" not in tensors:
         raise WeightsError(
-            f"{path} is no foundation: expected the names of a PATrack foundation, OSTrack or timm ViT file, "
+            f"{path} is no base model: expected the names of a PATrack base model, OSTrack or timm ViT file, "
             f"found {len(tensors)} tensors: {', '.join(sorted(tensors)[:5])}, …"
         )
     if backbone_only:
@@ -240,13 +240,13 @@ def _from_timm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors | {"pos_embed_z": position[:, extra:], "pos_embed_x": position[:, extra:]}
 
 
-def save_foundation(
+def save_base_model(
     model: Network, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write everything outside the adapters, atomically.
 
     Args:
-        model: its foundation is written as it is.
+        model: its base model is written as it is.
         path: a .safetensors file.
         half: store floating-point values in 16 bits: half the size, and rounded, so that the file's hash is not the
             model's. Train adapters on what was loaded from the file.
@@ -255,14 +255,14 @@ def save_foundation(
     Raises:
         WeightsError: a value isn't finite (in 16 bits, with `half`).
     """
-    chosen = _chosen(model, foundation_names(model), half)
-    write_tensors(chosen, Path(path), _header(FOUNDATION_FORMAT, model, {}, metadata))
+    chosen = _chosen(model, base_model_names(model), half)
+    write_tensors(chosen, Path(path), _header(BASE_MODEL_FORMAT, model, {}, metadata))
 
 
 def save_model(
     model: Network, path: str | os.PathLike[str], half: bool = True, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write everything, adapters included, atomically: after full fine-tuning. Arguments as in `save_foundation`."""
+    """Write everything, adapters included, atomically: after full fine-tuning. Arguments as in `save_base_model`."""
     chosen = _chosen(model, model.state_dict(), half)
     write_tensors(chosen, Path(path), _header(MODEL_FORMAT, model, {}, metadata))
 
@@ -270,7 +270,7 @@ def save_model(
 def save_adapters(
     model: Network, path: str | os.PathLike[str], metadata: Mapping[str, str] | None = None, half: bool = False
 ) -> None:
-    """Write the adapters, with the hash of the foundation they were trained on, atomically.
+    """Write the adapters, with the hash of the base model they were trained on, atomically.
 
     Args:
         model: its adapters (and the norms in front of entangled ones) are written.
@@ -283,8 +283,8 @@ def save_adapters(
     """
     names = adapter_names(model)
     if not names:
-        raise WeightsError("the model has no adapters to save; use save_foundation")
-    fixed = {"foundation_sha256": foundation_hash(model)}
+        raise WeightsError("the model has no adapters to save; use save_base_model")
+    fixed = {"base_model_sha256": base_model_hash(model)}
     write_tensors(_chosen(model, names, half), Path(path), _header(ADAPTER_FORMAT, model, fixed, metadata))
 
 
@@ -295,7 +295,7 @@ def load_adapters(model: Network, path: str | os.PathLike[str]) -> dict[str, str
         The file's metadata.
 
     Raises:
-        WeightsError: not such a file, another foundation, form, start or fusion, or tensors that don't fit.
+        WeightsError: not such a file, another base model, form, start or fusion, or tensors that don't fit.
     """
     tensors, metadata = read_tensors(Path(path))
     if kind_of(tensors, metadata) != "adapters":
@@ -309,16 +309,16 @@ def _load_adapters(model: Network, tensors: Mapping[str, Tensor], metadata: Mapp
     if not names:
         raise WeightsError(f"{source} holds adapters, but the model has none: set model.streams=both")
     refuse_other_reading(model, stated_reading(metadata, model), source)
-    wanted, present = metadata.get("foundation_sha256", ""), foundation_hash(model)
+    wanted, present = metadata.get("base_model_sha256", ""), base_model_hash(model)
     if is_training(metadata):  # holds what trains, not what a method adds and leaves as it is
         frozen = {name for name, _ in model.named_parameters()} - adapter_parameters(model).keys()
         names = {name: name for name in names if name not in frozen}
-        wanted = metadata["foundation"]
+        wanted = metadata["base_model"]
     if wanted != present and not problems(model, names, tensors):
         raise WeightsError(
-            f"{source} was trained on another foundation: it needs SHA-256 {wanted[:16]}..., the model's is "
-            f"{present[:16]}...; set model.foundation to the file it was trained on (resized position embeddings make "
-            "another foundation)"
+            f"{source} was trained on another base model: it needs SHA-256 {wanted[:16]}..., the model's is "
+            f"{present[:16]}...; set model.base_model to the file it was trained on (resized position embeddings make "
+            "another base model)"
         )
     fill(model, names, tensors, source)
 
@@ -329,7 +329,7 @@ def load_checkpoint(model: Network, path: str | os.PathLike[str], resize_positio
     Args:
         model: changed in place, only if everything fits.
         path: of the file.
-        resize_position_embeddings: see `load_foundation`; adapter files have none.
+        resize_position_embeddings: see `load_base_model`; adapter files have none.
 
     Returns:
         Its kind, see `checkpoint_kind`.
@@ -348,14 +348,14 @@ def load_checkpoint(model: Network, path: str | os.PathLike[str], resize_positio
         names = {name: name for name in model.state_dict()}
         fill(model, names, tensors, str(path), resize_position_embeddings=resize_position_embeddings)
     elif adapter_names(model):
-        raise WeightsError(f"{path} holds no adapters, but the model has some: set model.foundation to it instead")
+        raise WeightsError(f"{path} holds no adapters, but the model has some: set model.base_model to it instead")
     else:
-        load_foundation(model, path, resize_position_embeddings)
+        load_base_model(model, path, resize_position_embeddings)
     return kind
 
 
 def checkpoint_kind(path: str | os.PathLike[str]) -> str:
-    """Tell what a weights file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise).
+    """Tell what a weights file holds: "adapters", "base_model", "full" (a whole model) or "published" (likewise).
 
     Raises:
         WeightsError: the file can't be read.
@@ -363,10 +363,10 @@ def checkpoint_kind(path: str | os.PathLike[str]) -> str:
     return kind_of(*read_tensors(Path(path)))
 
 
-def foundation_hash(model: Network) -> str:
+def base_model_hash(model: Network) -> str:
     """SHA-256 of everything outside the adapters: names, shapes and values (floating-point ones as 32 bits), sorted."""
     state = model.state_dict()
-    return hash_tensors({name: state[name] for name in foundation_names(model)})
+    return hash_tensors({name: state[name] for name in base_model_names(model)})
 
 
 def model_hash(model: nn.Module) -> str:
@@ -392,7 +392,7 @@ def _header(kind: str, model: Network, fixed: Mapping[str, str], more: Mapping[s
         ValueError: an entry of the caller's has the name of one of ours.
     """
     ours = {"format": kind, "version": VERSION, **fixed}
-    if kind != FOUNDATION_FORMAT:
+    if kind != BASE_MODEL_FORMAT:
         ours["reading"] = json.dumps(reading_of(model), sort_keys=True)
     clash = sorted(ours.keys() & (more or {}).keys())
     if clash:
@@ -401,18 +401,18 @@ def _header(kind: str, model: Network, fixed: Mapping[str, str], more: Mapping[s
 
 
 def kind_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    """Tell what a file holds: "adapters", "foundation", "full" (a whole model) or "published" (likewise)."""
-    if metadata.get("format") == ADAPTER_FORMAT or (is_training(metadata) and metadata.get("foundation")):
+    """Tell what a file holds: "adapters", "base_model", "full" (a whole model) or "published" (likewise)."""
+    if metadata.get("format") == ADAPTER_FORMAT or (is_training(metadata) and metadata.get("base_model")):
         return "adapters"
     if any(".adap_t." in name or ".highfuseadapter1." in name for name in tensors):
         return "published"
-    if metadata.get("format") != FOUNDATION_FORMAT and any(name.startswith("head.score.") for name in tensors):
+    if metadata.get("format") != BASE_MODEL_FORMAT and any(name.startswith("head.score.") for name in tensors):
         return "full"
-    return "foundation"
+    return "base_model"
 
 
 def is_training(metadata: Mapping[str, str]) -> bool:
-    """Recognize the header of the trainer's checkpoints, which name their foundation if it was frozen."""
+    """Recognize the header of the trainer's checkpoints, which name their base model if it was frozen."""
     return metadata.get("kind") == TRAINING_KIND
 
 

@@ -52,11 +52,11 @@ row weights 25 "$python" -c '
 import sys
 from patrack import config
 from lib.profiling.case import untrained_model
-from patrack.weights import save_foundation, save_model
+from patrack.weights import save_base_model, save_model
 model = untrained_model(config.load(sys.argv[1]))
 save_model(model, sys.argv[2])
-save_foundation(model, sys.argv[3])
-' "$config" "$out/untrained.safetensors" "$out/foundation.safetensors"
+save_base_model(model, sys.argv[3])
+' "$config" "$out/untrained.safetensors" "$out/base_model.safetensors"
 
 bench=("$python" tracking/profile_speed.py --config "$config" --device "$device" ${quick[@]+"${quick[@]}"})
 row bench_forward 50 "${bench[@]}" --only forward step --json "$out/bench_forward.json"
@@ -67,7 +67,7 @@ row bench_training 50 "${bench[@]}" --only training --json "$out/bench_training.
 train=("$python" tracking/train.py --config "$config" --device "$device" --data-root "$out/data" --output "$out/runs"
   train.epochs=1 train.precision=bf16 train.print_every=$((steps > 10 ? 10 : 1)) "train.total_batch_size=$batch"
   "data.samples_per_epoch=$((batch * steps))" "data.num_workers=$loaders" data.max_gap=30
-  "data.train=[{name: synthrgbt, split: train}]" "data.val=[]" "model.foundation=$out/foundation.safetensors")
+  "data.train=[{name: synthrgbt, split: train}]" "data.val=[]" "model.base_model=$out/base_model.safetensors")
 row train_eager 40 "${train[@]}" name=eager
 row train_compiled 60 "${train[@]}" name=compiled train.compile=true
 

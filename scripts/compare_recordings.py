@@ -5,7 +5,7 @@
     python scripts/compare_recordings.py RECORDINGS --ours new=runs/rgbt --ours new=runs/rgbd --output runs/compared
 
 RECORDINGS holds folders with RGB frames, perhaps X frames, and a box file, or is one; see docs/evaluation.md. Columns
-are our foundation on RGB only and on X only, RGB + X, cv2.TrackerNano (its files are not part of the project) and
+are our base model on RGB only and on X only, RGB + X, cv2.TrackerNano (its files are not part of the project) and
 cv2.TrackerCSRT (where OpenCV has it). OUTPUT gets comparison.md, comparison.json and a strip <recording>.png each.
 """
 

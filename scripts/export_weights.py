@@ -17,44 +17,44 @@ logger = logging.getLogger("export_weights")
 
 
 def export(run: Path, output: Path) -> None:
-    """Write the run's adapters, or its foundation if that was trained, to `output`.
+    """Write the run's adapters, or its base model if that was trained, to `output`.
 
-    A foundation that started from other weights goes on naming their source and license, through any number of runs.
+    A base model that started from other weights goes on naming their source and license, through any number of runs.
 
     Raises:
-        ValueError, OSError: the run is incomplete, its foundation is missing, or `output` can't be written.
+        ValueError, OSError: the run is incomplete, its base model is missing, or `output` can't be written.
     """
     # here, so that --help needn't wait for PyTorch
     from patrack import adapter_parameters, build_model
     from patrack.build import find_checkpoint
     from patrack.tensorfiles import read_tensors
-    from patrack.weights import foundation_path, load_checkpoint, load_foundation, save_adapters, save_foundation
+    from patrack.weights import base_model_path, load_base_model, load_checkpoint, save_adapters, save_base_model
 
     config = load(run)
-    foundation = None if config.model.foundation is None else foundation_path(config.model.foundation)
+    base_model = None if config.model.base_model is None else base_model_path(config.model.base_model)
     model = build_model(config)
     adapters = bool(adapter_parameters(model)) and config.train.trainable == "adapters"
     if adapters:
-        if foundation is None:
-            raise ValueError(f"{run}: adapters need the foundation they were trained on, but model.foundation is null")
-        load_foundation(model, foundation)
+        if base_model is None:
+            raise ValueError(f"{run}: adapters need the base model they were trained on, but model.base_model is null")
+        load_base_model(model, base_model)
     checkpoint = find_checkpoint(config, str(run), adapters)
     assert checkpoint is not None  # only an untrained model has none
     load_checkpoint(model, checkpoint)
     settings = config.model_dump(mode="json", include={"seed", "model", "crop", "data", "train"})
-    if foundation:  # its file alone: the header is given away, the folders here are not
-        settings["model"]["foundation"] = foundation.name
+    if base_model:  # its file alone: the header is given away, the folders here are not
+        settings["model"]["base_model"] = base_model.name
     for section in (settings["data"], *settings["data"]["train"], *settings["data"]["val"]):
         section["root"] = None
     header = {"name": config.name, "modality": config.modality, "config": json.dumps(settings, sort_keys=True)}
     if adapters:
         save_adapters(model, output, header, half=True)
     else:
-        if foundation:
-            start = read_tensors(foundation)[1]
+        if base_model:
+            start = read_tensors(base_model)[1]
             for key in ("source", "license", "changes"):  # its own, or those of what it started from
                 header |= {f"start_{key}": start[name] for name in (f"start_{key}", key) if name in start}
-        save_foundation(model, output, half=True, metadata=header)
+        save_base_model(model, output, half=True, metadata=header)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ Plots scores against the share of frames that lack RGB, or X: OUTPUT/masks/*.jso
 docs/tracking.md), results per mask, and the scores in missing.md, missing.json and missing.png.
 
 With --fusion, checks whether X ever hurts: scores of RGB alone beside RGB + X, with X as recorded and with an X that
-tells nothing. Variants: rgb (the foundation alone) and recorded; x-black, x-constant (one color), x-noise, x-copy (RGB
+tells nothing. Variants: rgb (the base model alone) and recorded; x-black, x-constant (one color), x-noise, x-copy (RGB
 once more); and rgb-black with X as recorded. Writes OUTPUT/fusion.md and fusion.json with every metric and the
 difference to RGB alone.
 
@@ -70,7 +70,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     missing("--batch", type=int, default=1, help="sequences that share each step of the network (default: %(default)s)")
     fusion = parser.add_argument_group("whether X ever hurts").add_argument
     fusion("--fusion", action="store_true", help="check this instead; --config is of two streams")
-    fusion("--rgb-config", help="RGB tracker to compare with (default: the foundation of --config, on RGB alone)")
+    fusion("--rgb-config", help="RGB tracker to compare with (default: the base model of --config, on RGB alone)")
     fusion("--rgb-checkpoint", help="its weights (default: the run's, or the shipped file)")
     args = parser.parse_args(argv)
     for name in ("streams", "shares", "gap", "batch") if args.fusion else ("rgb_config", "rgb_checkpoint"):

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything PATrack does, at small size, on any machine: no GPU, no data set, no network besides the package index.
 #   bash scripts/quickstart.sh
-# It installs into .venv, draws a small RGB-thermal benchmark, trains adapters on the shipped foundation, tracks the
+# It installs into .venv, draws a small RGB-thermal benchmark, trains adapters on the shipped base model, tracks the
 # test sequences, prints the result table and makes plots and an overlay video. All of it lands in quickstart/; data and
 # training that are finished are kept when it is run again. Delete quickstart/ to start anew.
 set -euo pipefail
@@ -25,7 +25,7 @@ synth=(scripts/make_synthrgbx.py --output "$out/data/SynthRGBX" --modality rgbt 
 "$python" "${synth[@]}" --split train --sequences "$train_sequences" --length 30
 "$python" "${synth[@]}" --split test --sequences "$test_sequences" --length 50
 
-step "3/5 Training the adapters; the foundation stays frozen"
+step "3/5 Training the adapters; the base model stays frozen"
 run="$out/runs/quickstart"
 if [[ -f "$run/adapters.safetensors" ]]; then
   echo "kept: $run (delete it to train anew)"

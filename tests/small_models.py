@@ -30,7 +30,7 @@ TRACKED = (
     "model.search_size=32",
     "model.head_channels=8",
     "model.elimination.layers=[]",
-    "model.foundation=null",
+    "model.base_model=null",
 )
 CEA = "model.adapters.cea.layers=[1]"
 """For a pair's experiment of two layers: its adapters name later ones."""

@@ -54,11 +54,11 @@ def published(model):
 
 
 def ostrack(model):
-    """The foundation as OSTrack stores it under "net"."""
+    """The base model as OSTrack stores it under "net"."""
     adapters = ("adap", "highfuse", "norml")
     return OrderedDict((k, v) for k, v in published(model).items() if not any(part in k for part in adapters))
 
 
-def foundation_names(model):
+def base_model_names(model):
     inside = set(adapter_parameters(model))
     return [name for name in model.state_dict() if name not in inside and ".cea_norm" not in name]

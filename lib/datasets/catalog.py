@@ -421,7 +421,7 @@ DATA_SETS["fe108"] = DataSet(
     borrower="FE108",
 )
 
-# --- RGB only, to train the foundation
+# --- RGB only, to train the base model
 
 # https://arxiv.org/abs/1810.11981. `train` and `val` are the usual parts of its training set, without the sequences of
 # the VOT challenge; `val_official` and `test` are its own.

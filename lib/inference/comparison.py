@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 RGB, X, BOTH = "RGB", "X", "RGB + X"
 OUR_COLUMNS = (RGB, X, BOTH)
-"""Names of ours: the foundation on either stream alone, and the whole tracker."""
+"""Names of ours: the base model on either stream alone, and the whole tracker."""
 NANO, CSRT = "NanoTrack", "CSRT"
 SHIPPED = {modality: f"{modality}_small" for modality in ("rgb", *PAIRS)}
 """Experiment by modality that is compared unless another is named."""
@@ -180,8 +180,8 @@ class Lineup:
             logger.info("%s (%s) is left out: no recording is %s", name, experiment, reads)
             return
         checkpoint = weights_beside(experiment)
-        if config.modality != "rgb" and config.model.streams != "both" and config.model.foundation is not None:
-            checkpoint = None  # one stream of a pair is the foundation alone
+        if config.modality != "rgb" and config.model.streams != "both" and config.model.base_model is not None:
+            checkpoint = None  # one stream of a pair is the base model alone
         tracker = build_tracker(config, checkpoint, self.device)
         origin = f"{config.name} ({reads}, streams {config.model.streams}), weights {model_hash(tracker.model)[:12]}"
         self.trackers.setdefault(name, {})[reads] = tracker

@@ -92,7 +92,7 @@ def track_dataset(
     folder = datasets.resolve_data_root(data_root, config.data.root)
     names = None if sequences is None else list(dict.fromkeys(sequences))
     chosen = datasets.load(dataset, split, root, folder, names)
-    # Two streams need the X they were trained on; the foundation alone takes any.
+    # Two streams need the X they were trained on; the base model alone takes any.
     others = {sequence.modality for sequence in chosen} - {config.modality}
     if config.model.streams != "rgb" and others:
         raise ValueError(
@@ -239,7 +239,7 @@ def track_recording(
 
     Args:
         rgb: folder of images or video.
-        x: the same for the other modality; None: the foundation runs on RGB alone.
+        x: the same for the other modality; None: the base model runs on RGB alone.
         box_xywh: (4,), pixels: the target in the first frame; None: the first line of `truth`.
         output: folder for the results.
         truth: box file, to draw and compare.

@@ -113,12 +113,12 @@ def reproduce(
         folder = output / (f"further-{further.index(name) + 1}" if name in further else experiment)
         try:
             config = load_config(experiment, [])
-            foundation = config.model.foundation
-            if experiment.startswith("rgb_"):  # its own weights are the foundation; what it trained from is not needed
-                config = config.model_copy(update={"model": config.model.model_copy(update={"foundation": None})})
-            elif foundation is not None and not project_path(foundation).is_file():
-                if path.is_file() and checkpoint_kind(path) == "adapters":  # which stand on the foundation
-                    done.missing[name] = f"no foundation: looked for {project_path(foundation)}"
+            base_model = config.model.base_model
+            if experiment.startswith("rgb_"):  # its own weights are the base model; what it trained from is not needed
+                config = config.model_copy(update={"model": config.model.model_copy(update={"base_model": None})})
+            elif base_model is not None and not project_path(base_model).is_file():
+                if path.is_file() and checkpoint_kind(path) == "adapters":  # which stand on the base model
+                    done.missing[name] = f"no base model: looked for {project_path(base_model)}"
                     continue
             summary = track_dataset(
                 config,

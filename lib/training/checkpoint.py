@@ -53,7 +53,7 @@ class TrainingState:
     Attributes:
         config: the resolved configuration as nested dictionaries.
         model: name -> tensor, see `model_state`.
-        foundation: hash of the frozen foundation, "" if it trains.
+        base_model: hash of the frozen base model, "" if it trains.
         optimizer, scaler: their `state_dict`s.
         epoch: the epoch to go on with, from 1.
         step: steps of that epoch already done; all of them: only what ends an epoch is left to do.
@@ -64,7 +64,7 @@ class TrainingState:
 
     config: dict[str, Any]
     model: dict[str, Tensor]
-    foundation: str
+    base_model: str
     optimizer: dict[str, Any]
     scaler: dict[str, Any]
     epoch: int
@@ -84,7 +84,7 @@ def model_state(model: Network, trainable: str) -> dict[str, Tensor]:
 
 
 def restore_model(model: Network, state: dict[str, Tensor], trainable: str) -> None:
-    """Puts a checkpoint's tensors back; the foundation of an adapter run must already be loaded.
+    """Puts a checkpoint's tensors back; the base model of an adapter run must already be loaded.
 
     Raises:
         ValueError: names or shapes differ; lists them.

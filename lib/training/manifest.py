@@ -228,7 +228,7 @@ def check_agreement(facts: Mapping[str, Any], context: DistributedContext) -> No
     Raises:
         ValueError: lists, per process, what it has and what process 0 has.
     """
-    compared = ("foundation_sha256", "train", "val", "revision")
+    compared = ("base_model_sha256", "train", "val", "revision")
     everybody = context.all_gather({key: facts[key] for key in ("config", "versions", *compared)})
     first, lines = everybody[0], []
     for rank, other in enumerate(everybody):
@@ -246,7 +246,7 @@ def check_agreement(facts: Mapping[str, Any], context: DistributedContext) -> No
     if lines:
         raise ValueError(
             "the processes were not given the same (process 0 -> the other one):\n  " + "\n  ".join(lines) + "\n"
-            "Start all of them with the same command, on the same data, foundation and revision"
+            "Start all of them with the same command, on the same data, base model and revision"
         )
 
 
@@ -267,7 +267,7 @@ def read_run(folder: Path, overrides: list[str]) -> tuple[Config, dict[str, Any]
         raise ValueError(f"--from {folder}: is not the folder of a run, which would hold {MANIFEST}{hint}")
     before, now = configs.load(folder), configs.load(folder, overrides)
     changed = config_differences(before.model_dump(mode="json"), now.model_dump(mode="json"))
-    for key in ("name", "model.foundation"):  # a folder's name, and a file whose content is compared later
+    for key in ("name", "model.base_model"):  # a folder's name, and a file whose content is compared later
         changed.pop(key, None)
     if changed:
         raise ValueError(
@@ -304,19 +304,19 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, 
     """Compares the manifest of a run that is repeated with what is there now.
 
     Raises:
-        ValueError: other data (unless allowed), or another foundation.
+        ValueError: other data (unless allowed), or another base model.
     """
     check_data(f"--from {folder}", before, now, folder, allow_other_data)
     # adapters: the weights that stay as they are; else: the file that the training started from
     mine, theirs = (
-        manifest["foundation_sha256"] or (manifest.get("foundation_file") or {}).get("sha256")
+        manifest["base_model_sha256"] or (manifest.get("base_model_file") or {}).get("sha256")
         for manifest in (now, before)
     )
     if theirs != mine:
-        file = now["config"]["model"]["foundation"]
+        file = now["config"]["model"]["base_model"]
         raise ValueError(
-            f"--from {folder}: another foundation (SHA-256 of the weights): {theirs} -> {mine}; {file} has changed "
-            "since: put the old file back, or name it with model.foundation=FILE"
+            f"--from {folder}: another base model (SHA-256 of the weights): {theirs} -> {mine}; {file} has changed "
+            "since: put the old file back, or name it with model.base_model=FILE"
         )
     for key in ("revision", "versions", "processes", "threads", "device"):
         if before.get(key) != now[key]:

@@ -24,16 +24,16 @@ from lib.training.manifest import MANIFEST, config_differences, file_sha256, rea
 from lib.training.trainer import LAST, Interrupted, Trainer
 from patrack import Network, build_model
 from patrack import config as configs
-from patrack.build import ADAPTERS, FOUNDATION, MODEL
+from patrack.build import ADAPTERS, BASE_MODEL, MODEL
 from patrack.config.schema import Config
 from patrack.network import adapter_names
 from patrack.weights import (
     WeightsError,
-    foundation_hash,
-    foundation_path,
-    load_foundation,
+    base_model_hash,
+    base_model_path,
+    load_base_model,
     save_adapters,
-    save_foundation,
+    save_base_model,
     save_model,
 )
 
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 WRITTEN = (
     *("checkpoints", "tensorboard", "train.csv", "validation.csv", "train.log", configs.SAVED_NAME, MANIFEST),
-    *(ADAPTERS, FOUNDATION, MODEL),
+    *(ADAPTERS, BASE_MODEL, MODEL),
 )
 LEFTOVERS = (".tmp-*", ".*.tmp")
 """Names that half-written files have: of `patrack.files.atomic_write` and of `patrack.weights`."""
@@ -69,13 +69,13 @@ def run_training(
         resume, overwrite: go on with the run in the folder, or delete it and start anew.
         device: a torch device; "cuda" becomes the GPU of each process.
         allow_changes: keys that may differ from those of a run that goes on.
-        repeat_of: folder of a finished run that this one repeats: data and foundation must be the same.
+        repeat_of: folder of a finished run that this one repeats: data and base model must be the same.
         allow_other_data: only warn if the data are not those of `repeat_of`, or of the run that goes on.
         context: the processes that train together; default: this one alone. The main one reads and writes the run
             folder.
 
     Returns:
-        The weights file: `adapters.safetensors`, `foundation.safetensors` or `model.safetensors`.
+        The weights file: `adapters.safetensors`, `base_model.safetensors` or `model.safetensors`.
 
     Raises:
         Interrupted: a signal came; the checkpoint is written.
@@ -110,21 +110,21 @@ def run_training(
         with logs, recorded(folder, context) as began:
             # model and data, the same in every process
             own_device = device_of(device, context)
-            start_from = config.model.foundation
+            start_from = config.model.base_model
             if start_from is not None:
                 with context.first_on_machine_first():  # where one fetches the weights, the others use its file
-                    foundation_path(start_from)
+                    base_model_path(start_from)
             seed_everything(config.seed)
-            model, foundation = _load_model(config)
+            model, base_model = _load_model(config)
             root = datasets.resolve_data_root(data_root, config.data.root)
             train, val = load_sources(config, root)
             facts = {
                 "name": config.name,
                 "seed": config.seed,
                 "config": config.model_dump(mode="json"),
-                "foundation_sha256": foundation or None,
-                "foundation_file": start_from
-                and {"path": start_from, "sha256": file_sha256(foundation_path(start_from))},
+                "base_model_sha256": base_model or None,
+                "base_model_file": start_from
+                and {"path": start_from, "sha256": file_sha256(base_model_path(start_from))},
                 "train": manifests.describe_sources(train),
                 "val": manifests.describe_sources(val),
                 "data_fingerprint": manifests.fingerprint([*train, *val]),
@@ -150,7 +150,7 @@ def run_training(
                 build_dataset(config, val, frames, training=False) if val and config.data.val_samples else None,
                 folder,
                 own_device,
-                foundation,
+                base_model,
                 context,
             )
 
@@ -186,10 +186,10 @@ def run_training(
             # begin, or go on where the last checkpoint was written
             state = context.broadcast(state)
             if state:
-                if state.foundation != foundation:
+                if state.base_model != base_model:
                     raise ValueError(
-                        f"--resume: the run in {folder} trains on foundation {state.foundation[:16]}, the one now "
-                        f"loaded has hash {foundation[:16]}: model.foundation has changed"
+                        f"--resume: the run in {folder} trains on base model {state.base_model[:16]}, the one now "
+                        f"loaded has hash {base_model[:16]}: model.base_model has changed"
                     )
                 trainer.restore(state)
                 if state.epoch > config.train.epochs:
@@ -202,29 +202,29 @@ def run_training(
 
 
 def _load_model(config: Config) -> tuple[Network, str]:
-    """Builds the model; returns it and the hash of its foundation ("" if the foundation trains too)."""
-    name = config.model.foundation
+    """Builds the model; returns it and the hash of its base model ("" if the base model trains too)."""
+    name = config.model.base_model
     trains_all = config.train.trainable == "all"
     if name is None:
         if not trains_all:
             raise WeightsError(
-                "model.foundation is not set: adapters need trained foundation weights. Train them with an rgb_* "
-                "experiment, or set model.foundation=FILE"
+                "model.base_model is not set: adapters need trained base model weights. Train them with an rgb_* "
+                "experiment, or set model.base_model=FILE"
             )
-        logger.info("no model.foundation: training from random weights")
+        logger.info("no model.base_model: training from random weights")
         return build_model(config), ""
-    path, resize = foundation_path(name), config.model.resize_position_embeddings
+    path, resize = base_model_path(name), config.model.resize_position_embeddings
     model = build_model(config)
     if not trains_all:
-        load_foundation(model, path, resize)
-        return model, foundation_hash(model)
-    # full training starts from a whole foundation, or from a plain ViT, whose head then keeps its initial values
+        load_base_model(model, path, resize)
+        return model, base_model_hash(model)
+    # full training starts from a whole base model, or from a plain ViT, whose head then keeps its initial values
     try:
-        load_foundation(model, path, resize)
-        logger.info("starting from the foundation %s", path)
+        load_base_model(model, path, resize)
+        logger.info("starting from the base model %s", path)
     except WeightsError as whole:
         try:
-            load_foundation(model, path, resize, backbone_only=True)
+            load_base_model(model, path, resize, backbone_only=True)
         except WeightsError as backbone:
             raise (backbone if "another token grid" in str(backbone) else whole) from None
         logger.info("starting from the backbone of %s; the head is new", path)
@@ -236,7 +236,7 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
     model, folder = trainer.model, trainer.folder
     adapters = config.train.trainable == "adapters"
     whole = not adapters and bool(adapter_names(model))  # full fine-tuning of a model that has adapters
-    path = folder / (ADAPTERS if adapters else MODEL if whole else FOUNDATION)
+    path = folder / (ADAPTERS if adapters else MODEL if whole else BASE_MODEL)
     if not trainer.context.is_main:
         return path
     # the weights
@@ -246,7 +246,7 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
     elif whole:
         save_model(model, path, half=True, metadata=notes)
     else:
-        save_foundation(model, path, half=True)
+        save_base_model(model, path, half=True)
 
     # how training went
     rows = log.read_rows(folder / "train.csv")

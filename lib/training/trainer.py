@@ -85,11 +85,11 @@ class Trainer:
     """Trains a model in a run folder.
 
     Args:
-        model: with its foundation loaded; moved to `device`.
+        model: with its base model loaded; moved to `device`.
         train_data: samples of epochs 1, 2, ...
         val_data: validation samples (drawn as epoch 0, the same each time), or None.
         folder: run folder; checkpoints, CSV logs and TensorBoard files go there.
-        foundation: hash of the frozen foundation, written to checkpoints; "" if it trains.
+        base_model: hash of the frozen base model, written to checkpoints; "" if it trains.
         context: the processes that share every batch. All hold the same weights and draw the same random numbers; only
             the main one writes.
     """
@@ -102,11 +102,11 @@ class Trainer:
         val_data: PairDataset | None,
         folder: Path,
         device: torch.device,
-        foundation: str = "",
+        base_model: str = "",
         context: DistributedContext | None = None,
     ) -> None:
         train, data = config.train, config.data
-        self.config, self.folder, self.device, self.foundation = config, folder, device, foundation
+        self.config, self.folder, self.device, self.base_model = config, folder, device, base_model
         self.context = context or DistributedContext()
         self.model = model.to(device)
         rank, world_size = self.context.rank, self.context.world_size
@@ -135,7 +135,7 @@ class Trainer:
         return TrainingState(
             config=self.config.model_dump(mode="json"),
             model=model_state(self.model, self.config.train.trainable),
-            foundation=self.foundation,
+            base_model=self.base_model,
             optimizer=self.work.optimizer.state_dict(),
             scaler=self.work.scaler.state_dict(),
             **asdict(self.position) | {"seconds": self.seconds},

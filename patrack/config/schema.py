@@ -97,7 +97,7 @@ class ModelConfig(Section):
     head_channels: Positive = Field(256, description="first width of the centre head; a multiple of 8")
     drop_path: Fraction = Field(0.1, description="stochastic depth of the last block, linear from 0")
     streams: Literal["both", "rgb", "x"] = Field(
-        "both", description="both: two streams; rgb or x: the foundation alone on that one (no adapters are built)"
+        "both", description="both: two streams; rgb or x: the base model alone on that one (no adapters are built)"
     )
     fusion: Literal["sum", "mean", "gate"] = Field(
         "sum",
@@ -108,8 +108,8 @@ class ModelConfig(Section):
         default_factory=lambda: cast(MethodConfig, {}), description="the method's settings; other methods have others"
     )
     elimination: EliminationConfig = EliminationConfig()
-    foundation: str | None = Field(
-        None, description="weights of the frozen foundation: a file, relative to the project root, or timm:MODEL"
+    base_model: str | None = Field(
+        None, description="weights of the frozen base model: a file, relative to the project root, or timm:MODEL"
     )
     resize_position_embeddings: bool = Field(
         False, description="weights of another token grid: interpolate their position embeddings instead of refusing"
@@ -238,7 +238,7 @@ class TrainConfig(Section):
     """Optimiser and schedule."""
 
     trainable: Literal["adapters", "all"] = Field(
-        "adapters", description="all: foundation pretraining or full fine-tuning"
+        "adapters", description="all: base model pretraining or full fine-tuning"
     )
     frozen_blocks: int = Field(
         0,

@@ -141,7 +141,7 @@ class ModalityEntangledAdapter(nn.Module):
             nn.init.zeros_(self.gate)
 
     def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
-        """Normalized tokens of both streams (2B, N, C) -> (2B, N, C), before the foundation's norm and the gate."""
+        """Normalized tokens of both streams (2B, N, C) -> (2B, N, C), before the base model's norm and the gate."""
         rgb, x = self.down(tokens).chunk(2)  # each (B, N, D)
         shared = self.shared(torch.cat((rgb, x), dim=2))
         parts = (

@@ -201,7 +201,7 @@ def test_base_of_a_wrong_type_is_refused(write, value):
         ("data.train.0={name: folder}", lambda config: config.data.train[0].name, "folder"),
         ("model.adapters.cea.layers=[1, 5]", lambda config: config.model.adapters.cea.layers, [1, 5]),
         ("model.adapters.mda.layers=null", lambda config: config.model.adapters.mda.layers, None),
-        ("model.foundation=", lambda config: config.model.foundation, None),
+        ("model.base_model=", lambda config: config.model.base_model, None),
         ("data.root=a=b", lambda config: config.data.root, "a=b"),
         ("test.window=false", lambda config: config.test.window, False),
         ("name=2024-01-31", lambda config: config.name, "2024-01-31"),

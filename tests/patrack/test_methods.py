@@ -309,7 +309,7 @@ BAT_NAMES = {"bat1.": "adap_t.adapter_", "bat2.": "adap2_t.adapter_"}
 @torch.no_grad()
 def test_bat_computes_what_its_release_computes() -> None:
     golden = json.loads((REFERENCE / "rivals" / "bat_keep1.json").read_text(encoding="utf-8"))
-    model = build_model(load("rgbt_base", ["model.method=bat", "model.foundation=null"])).double().eval()
+    model = build_model(load("rgbt_base", ["model.method=bat", "model.base_model=null"])).double().eval()
     state, trained = model.state_dict(), {}
     for ours, published in published_names(model).items():
         for part, theirs in BAT_NAMES.items():

@@ -94,7 +94,7 @@ def test_frozen_weights_and_statistics_are_bit_identical_after_steps(make_model,
     assert any("running_mean" in name for name in frozen)
 
 
-def test_neutral_adapters_leave_the_two_stream_foundation_as_it_is(make_model, images) -> None:
+def test_neutral_adapters_leave_the_two_stream_base_model_as_it_is(make_model, images) -> None:
     adapted = make_model(adapters={"init": "neutral"}).eval()
     off = {family: {"enabled": False} for family in ("mda", "cea", "task")}
     plain = make_model(adapters=off).eval()
@@ -131,7 +131,7 @@ def test_one_stream_reads_its_own_channels(make_model, images, streams: str, cha
     torch.testing.assert_close(model(*images)["score_map"], model(*only)["score_map"])
 
 
-def test_equal_streams_without_adapters_give_the_foundation_doubled_or_averaged(make_model, images) -> None:
+def test_equal_streams_without_adapters_give_the_base_model_doubled_or_averaged(make_model, images) -> None:
     off = {family: {"enabled": False} for family in ("mda", "cea", "task")}
     twin = tuple(image[:, :3].repeat(1, 2, 1, 1) for image in images)
     one = make_model(streams="rgb").eval()

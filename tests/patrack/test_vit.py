@@ -1,4 +1,4 @@
-"""The foundation's parts equal timm's, from whose vision transformer they descend."""
+"""The base model's parts equal timm's, from whose vision transformer they descend."""
 
 from __future__ import annotations
 

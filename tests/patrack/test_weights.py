@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from patrack import weights as w
 from patrack.weights import WeightsError
 from small_models import ADAPTERS
-from weights_files import foundation_names, make, published, same, state
+from weights_files import base_model_names, make, published, same, state
 
 # --- published weights
 
@@ -108,16 +108,16 @@ def test_published_weights_do_not_fit_a_gated_model():
         w.load_published(gated, published(make(1)))
 
 
-# --- foundation files
+# --- base model files
 
 
 @pytest.mark.parametrize("half", [True, False], ids=["half", "full-precision"])
-def test_foundation_is_saved_and_loaded_and_adapters_stay(tmp_path, half):
+def test_base_model_is_saved_and_loaded_and_adapters_stay(tmp_path, half):
     source, model = make(1), make(2)
     before = state(model)
-    w.save_foundation(source, tmp_path / "f.safetensors", half=half)
-    w.load_foundation(model, tmp_path / "f.safetensors")
-    names = foundation_names(model)
+    w.save_base_model(source, tmp_path / "f.safetensors", half=half)
+    w.load_base_model(model, tmp_path / "f.safetensors")
+    names = base_model_names(model)
     wanted = {n: t.half().float() if half and t.is_floating_point() else t for n, t in state(source).items()}
     assert same(state(model), wanted, names)
     assert same(state(model), before, [name for name in before if name not in names])
@@ -126,13 +126,13 @@ def test_foundation_is_saved_and_loaded_and_adapters_stay(tmp_path, half):
 
 def test_hash_survives_saving_what_was_loaded_from_a_half_precision_file(tmp_path):
     model, again = make(1), make(2)
-    w.save_foundation(model, tmp_path / "a.safetensors")
-    assert w.load_foundation(again, tmp_path / "a.safetensors")["format"] == "patrack-foundation"
-    first = w.foundation_hash(again)
-    w.save_foundation(again, tmp_path / "b.safetensors")
-    w.load_foundation(model, tmp_path / "b.safetensors")
-    assert w.foundation_hash(model) == first
-    assert w.foundation_hash(model.half()) == first
+    w.save_base_model(model, tmp_path / "a.safetensors")
+    assert w.load_base_model(again, tmp_path / "a.safetensors")["format"] == "patrack-base-model"
+    first = w.base_model_hash(again)
+    w.save_base_model(again, tmp_path / "b.safetensors")
+    w.load_base_model(model, tmp_path / "b.safetensors")
+    assert w.base_model_hash(model) == first
+    assert w.base_model_hash(model.half()) == first
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
@@ -147,20 +147,20 @@ def test_hash_survives_saving_what_was_loaded_from_a_half_precision_file(tmp_pat
         ("task_adapter.up.bias", False),
     ],
 )
-def test_foundation_hash_covers_the_foundation_only(name, changes):
+def test_base_model_hash_covers_the_base_model_only(name, changes):
     model = make(1)
-    before, whole = w.foundation_hash(model), w.model_hash(model)
+    before, whole = w.base_model_hash(model), w.model_hash(model)
     with torch.no_grad():
         model.state_dict()[name].add_(1)
-    assert (w.foundation_hash(model) != before) == changes
+    assert (w.base_model_hash(model) != before) == changes
     assert w.model_hash(model) != whole
 
 
-def test_foundation_hash_does_not_depend_on_the_adapters_built():
+def test_base_model_hash_does_not_depend_on_the_adapters_built():
     model = make(1)
     alone = make(2, streams="rgb")
     alone.load_state_dict({name: model.state_dict()[name] for name in alone.state_dict()})
-    assert w.foundation_hash(alone) == w.foundation_hash(model)
+    assert w.base_model_hash(alone) == w.base_model_hash(model)
 
 
 # --- adapter files
@@ -169,20 +169,20 @@ def test_foundation_hash_does_not_depend_on_the_adapters_built():
 def test_adapters_are_saved_and_loaded_bit_equal(tmp_path):
     source = make(1)
     model = make(2)
-    model.load_state_dict({n: t for n, t in state(source).items() if n in foundation_names(source)}, strict=False)
+    model.load_state_dict({n: t for n, t in state(source).items() if n in base_model_names(source)}, strict=False)
     w.save_adapters(source, tmp_path / "a.safetensors", {"modality": "rgbt", "config": json.dumps({"lr": 1})})
     metadata = w.load_adapters(model, tmp_path / "a.safetensors")
     assert same(state(model), state(source))
     assert metadata["modality"] == "rgbt"
-    assert metadata["foundation_sha256"] == w.foundation_hash(source)
-    assert not any(name in foundation_names(source) for name in load_file(tmp_path / "a.safetensors"))
+    assert metadata["base_model_sha256"] == w.base_model_hash(source)
+    assert not any(name in base_model_names(source) for name in load_file(tmp_path / "a.safetensors"))
 
 
-def test_adapters_of_another_foundation_are_refused(tmp_path):
+def test_adapters_of_another_base_model_are_refused(tmp_path):
     w.save_adapters(make(1), tmp_path / "a.safetensors")
     model = make(2)
     before = state(model)
-    with pytest.raises(WeightsError, match=r"another foundation: .*SHA-256 [0-9a-f]{16}"):
+    with pytest.raises(WeightsError, match=r"another base model: .*SHA-256 [0-9a-f]{16}"):
         w.load_adapters(model, tmp_path / "a.safetensors")
     assert same(state(model), before)
 
@@ -209,9 +209,9 @@ def test_model_without_adapters_neither_saves_nor_loads_them(tmp_path):
         w.save_adapters(make(1, streams="rgb"), tmp_path / "b.safetensors")
 
 
-def test_metadata_can_not_replace_the_foundation_hash(tmp_path):
-    with pytest.raises(ValueError, match="foundation_sha256"):
-        w.save_adapters(make(1), tmp_path / "a.safetensors", {"foundation_sha256": "0"})
+def test_metadata_can_not_replace_the_base_model_hash(tmp_path):
+    with pytest.raises(ValueError, match="base_model_sha256"):
+        w.save_adapters(make(1), tmp_path / "a.safetensors", {"base_model_sha256": "0"})
 
 
 # --- writing
@@ -223,14 +223,14 @@ def test_values_that_are_not_finite_are_not_written(tmp_path, value):
     with torch.no_grad():
         model.backbone.norm.bias[0] = value
     with pytest.raises(WeightsError, match=r"not finite .*:\n    backbone.norm.bias"):
-        w.save_foundation(model, tmp_path / "f.safetensors", half=True)
+        w.save_base_model(model, tmp_path / "f.safetensors", half=True)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError], ids=["ctrl-c", "disk-full"])
 def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
     path = tmp_path / "f.safetensors"
-    w.save_foundation(make(1), path)
+    w.save_base_model(make(1), path)
     before = path.read_bytes()
 
     def interrupted(_):
@@ -238,7 +238,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(error):
-        w.save_foundation(make(2), path)
+        w.save_base_model(make(2), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
@@ -246,4 +246,4 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
 def test_folder_that_can_not_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        w.save_foundation(make(1), tmp_path / "file" / "f.safetensors")
+        w.save_base_model(make(1), tmp_path / "file" / "f.safetensors")

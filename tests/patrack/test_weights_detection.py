@@ -14,14 +14,14 @@ from weights_files import make, published, same, state
 
 def _training_checkpoint(model, trainable):
     names = adapter_parameters(model) if trainable == "adapters" else model.state_dict()
-    foundation = w.foundation_hash(model) if trainable == "adapters" else ""
+    base_model = w.base_model_hash(model) if trainable == "adapters" else ""
     tensors = {name: state(model)[name] for name in names}
     return {
         "kind": "patrack-training",
         "format": 1,
         "config": {},
         "model": tensors,
-        "foundation": foundation,
+        "base_model": base_model,
         "epoch": 1,
     }
 
@@ -47,21 +47,21 @@ def test_checkpoint_is_recognised_and_loaded(tmp_path, kind):
     assert same(state(model), state(source))
 
 
-def test_foundation_as_checkpoint_fills_a_model_without_adapters_only(tmp_path):
-    w.save_foundation(make(1), tmp_path / "f.safetensors", half=False)
+def test_base_model_as_checkpoint_fills_a_model_without_adapters_only(tmp_path):
+    w.save_base_model(make(1), tmp_path / "f.safetensors", half=False)
     alone = make(2, streams="rgb")
-    assert w.load_checkpoint(alone, tmp_path / "f.safetensors") == "foundation"
+    assert w.load_checkpoint(alone, tmp_path / "f.safetensors") == "base_model"
     assert same(state(alone), state(make(1)), list(alone.state_dict()))
     with pytest.raises(WeightsError, match="holds no adapters"):
         w.load_checkpoint(make(2), tmp_path / "f.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["foundation", "published", "model"])
+@pytest.mark.parametrize("kind", ["base_model", "published", "model"])
 def test_position_embeddings_of_another_grid_are_resized_on_request_only(tmp_path, kind):
-    streams = "rgb" if kind == "foundation" else "both"
+    streams = "rgb" if kind == "base_model" else "both"
     source, larger = make(1, streams), make(2, streams, search_size=48)
     write = {
-        "foundation": lambda path: w.save_foundation(source, path),
+        "base_model": lambda path: w.save_base_model(source, path),
         "published": lambda path: torch.save(published(source), path),
         "model": lambda path: w.save_model(source, path),
     }
@@ -73,10 +73,10 @@ def test_position_embeddings_of_another_grid_are_resized_on_request_only(tmp_pat
     assert torch.isfinite(larger.backbone.pos_embed_x).all()
 
 
-def test_adapter_file_is_no_foundation(tmp_path):
+def test_adapter_file_is_no_base_model(tmp_path):
     w.save_adapters(make(1), tmp_path / "a.safetensors")
-    with pytest.raises(WeightsError, match="holds adapters weights, not a foundation"):
-        w.load_foundation(make(1), tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="holds adapters weights, not a base model"):
+        w.load_base_model(make(1), tmp_path / "a.safetensors")
 
 
 # --- settings that no tensor shows

@@ -16,14 +16,14 @@ from patrack import weights as w
 from patrack.tensorfiles import read_tensors
 from patrack.vit import TokenLayout
 from patrack.weights import WeightsError
-from weights_files import foundation_names, make, ostrack, same, state
+from weights_files import base_model_names, make, ostrack, same, state
 
 
-def test_ostrack_file_fills_the_foundation(tmp_path):
+def test_ostrack_file_fills_the_base_model(tmp_path):
     source, model = make(1), make(2)
     torch.save({"epoch": 300, "net_type": "OSTrack", "net": ostrack(source)}, tmp_path / "OSTrack_ep0300.pth.tar")
-    w.load_foundation(model, tmp_path / "OSTrack_ep0300.pth.tar")
-    assert same(state(model), state(source), foundation_names(model))
+    w.load_base_model(model, tmp_path / "OSTrack_ep0300.pth.tar")
+    assert same(state(model), state(source), base_model_names(model))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
@@ -44,8 +44,8 @@ def test_ostrack_file_with_pickled_settings_is_read_without_their_classes(tmp_pa
             del sys.modules[name]
     for name in ("new", "old", "protocol4"):
         model = make(2)
-        w.load_foundation(model, tmp_path / f"{name}.pth.tar")
-        assert same(state(model), state(source), foundation_names(model))
+        w.load_base_model(model, tmp_path / f"{name}.pth.tar")
+        assert same(state(model), state(source), base_model_names(model))
     assert "foreign" not in sys.modules
 
 
@@ -75,9 +75,9 @@ def test_code_in_a_file_never_runs(tmp_path, attack, zipped):
     source = make(1)
     contents = {"settings": attack(marker), "net": ostrack(source)}
     torch.save(contents, path, _use_new_zipfile_serialization=zipped)
-    w.load_foundation(model, path)
+    w.load_base_model(model, path)
     assert not marker.exists()
-    assert same(state(model), state(source), foundation_names(model))
+    assert same(state(model), state(source), base_model_names(model))
 
 
 def test_the_attack_itself_works(tmp_path):
@@ -101,7 +101,7 @@ def test_plain_vit_starts_the_backbone_and_leaves_the_head(tmp_path, wrapped):
     else:
         save_file(tensors, tmp_path / "vit")
     before = state(model)
-    w.load_foundation(model, tmp_path / "vit", resize_position_embeddings=True, backbone_only=True)
+    w.load_base_model(model, tmp_path / "vit", resize_position_embeddings=True, backbone_only=True)
     after = state(model)
     assert same(after, state(source), ["backbone.norm.bias", "backbone.blocks.1.mlp.fc1.weight"])
     assert same(after, before, [name for name in before if name.startswith("head.") or ".mda" in name])
@@ -115,10 +115,10 @@ def test_a_deeper_vit_starts_a_backbone_with_its_first_blocks(tmp_path):
     tensors = _timm(source)
     deeper = {name.replace("blocks.1.", "blocks.2."): tensor for name, tensor in tensors.items() if "blocks.1." in name}
     save_file({**tensors, **{name: tensor.clone() for name, tensor in deeper.items()}}, tmp_path / "vit.safetensors")
-    w.load_foundation(model, tmp_path / "vit.safetensors", resize_position_embeddings=True, backbone_only=True)
+    w.load_base_model(model, tmp_path / "vit.safetensors", resize_position_embeddings=True, backbone_only=True)
     assert same(state(model), state(source), ["backbone.norm.bias", "backbone.blocks.1.mlp.fc1.weight"])
     with pytest.raises(WeightsError, match=r"unexpected:\n.*blocks\.2\."):
-        w.load_foundation(model, tmp_path / "vit.safetensors", resize_position_embeddings=True)
+        w.load_base_model(model, tmp_path / "vit.safetensors", resize_position_embeddings=True)
 
 
 def test_a_vit_named_to_timm_is_fetched_once_and_computes_the_same_here(tmp_path, monkeypatch):
@@ -131,12 +131,12 @@ def test_a_vit_named_to_timm_is_fetched_once_and_computes_the_same_here(tmp_path
     asked = []
     monkeypatch.setattr(timm, "create_model", lambda name, **options: asked.append((name, options)) or vit)
     monkeypatch.setattr(w, "project_path", lambda path: tmp_path / path)
-    paths = [w.foundation_path("timm:vit_tiny.sampled"), w.foundation_path("timm:vit_tiny.sampled")]
+    paths = [w.base_model_path("timm:vit_tiny.sampled"), w.base_model_path("timm:vit_tiny.sampled")]
     assert paths == [tmp_path / "weights" / "timm" / "vit_tiny.sampled.safetensors"] * 2
     assert asked == [("vit_tiny.sampled", {"pretrained": True, "num_classes": 0})]
 
     model = make(1, streams="rgb", elimination={"layers": []}).eval()
-    w.load_foundation(model, paths[0], resize_position_embeddings=True, backbone_only=True)
+    w.load_base_model(model, paths[0], resize_position_embeddings=True, backbone_only=True)
     assert same({"x": vit.pos_embed[:, 1:]}, {"x": model.backbone.pos_embed_x})
     tokens, layout = torch.rand(3, 20, 8), TokenLayout(2, 4, streams=1)
     with torch.no_grad():
@@ -148,31 +148,31 @@ def test_a_vit_named_to_timm_is_fetched_once_and_computes_the_same_here(tmp_path
 def test_weights_that_timm_does_not_have_are_refused_with_a_way_out(tmp_path, monkeypatch, name):
     monkeypatch.setattr(w, "project_path", lambda path: tmp_path / path)
     with pytest.raises(WeightsError, match=rf"timm:{name}(.|\n)*list_models"):
-        w.foundation_path(f"timm:{name}")
+        w.base_model_path(f"timm:{name}")
     assert not list(tmp_path.rglob("*"))
 
 
-def test_plain_vit_is_no_foundation_for_tracking(tmp_path):
+def test_plain_vit_is_no_base_model_for_tracking(tmp_path):
     save_file(_timm(make(1)), tmp_path / "vit.safetensors")
     with pytest.raises(WeightsError, match=r"missing:\n    head.score.0.conv.weight"):
-        w.load_foundation(make(2), tmp_path / "vit.safetensors", resize_position_embeddings=True)
+        w.load_base_model(make(2), tmp_path / "vit.safetensors", resize_position_embeddings=True)
 
 
 def test_position_embeddings_are_resized_only_on_request(tmp_path):
-    w.save_foundation(make(1), tmp_path / "f.safetensors", half=False)
+    w.save_base_model(make(1), tmp_path / "f.safetensors", half=False)
     larger = make(2, search_size=64)
     with pytest.raises(WeightsError, match=r"pos_embed_x \(1, 16, 8\), .*\(1, 64, 8\)") as caught:
-        w.load_foundation(larger, tmp_path / "f.safetensors")
+        w.load_base_model(larger, tmp_path / "f.safetensors")
     assert "resize_position_embeddings" in str(caught.value)
-    w.load_foundation(larger, tmp_path / "f.safetensors", resize_position_embeddings=True)
+    w.load_base_model(larger, tmp_path / "f.safetensors", resize_position_embeddings=True)
     assert torch.equal(larger.backbone.pos_embed_z, make(1).backbone.pos_embed_z)
     assert larger.backbone.pos_embed_x.shape == (1, 64, 8)
 
 
-def test_foundation_of_another_size_is_refused(tmp_path):
-    w.save_foundation(make(1), tmp_path / "f.safetensors")
+def test_base_model_of_another_size_is_refused(tmp_path):
+    w.save_base_model(make(1), tmp_path / "f.safetensors")
     with pytest.raises(WeightsError, match="of another shape"):
-        w.load_foundation(make(2, embed_dim=16), tmp_path / "f.safetensors")
+        w.load_base_model(make(2, embed_dim=16), tmp_path / "f.safetensors")
 
 
 # --- damaged files
@@ -190,12 +190,12 @@ def _torchscript(path):
 DAMAGED = {
     "empty": (lambda path: path.write_bytes(b""), "is empty"),
     "text": (lambda path: path.write_text("<html>not found</html>"), "web page"),
-    "cut-safetensors": (lambda path: (w.save_foundation(make(1), path), _truncate(path)), "damaged safetensors"),
+    "cut-safetensors": (lambda path: (w.save_base_model(make(1), path), _truncate(path)), "damaged safetensors"),
     "cut-torch": (lambda path: (torch.save(make(1).state_dict(), path), _truncate(path)), "can't be read"),
     "no-tensors": (lambda path: torch.save({"epoch": 3}, path), "holds no tensors"),
     "a-list": (lambda path: torch.save([torch.ones(1)], path), "holds no tensors"),
     "torchscript": (_torchscript, "TorchScript program"),
-    "other-names": (lambda path: torch.save({"a": torch.ones(1)}, path), "is no foundation"),
+    "other-names": (lambda path: torch.save({"a": torch.ones(1)}, path), "is no base model"),
     "missing": (lambda path: None, "No such file"),
     "folder": (lambda path: path.mkdir(), "Is a directory"),
 }
@@ -207,7 +207,7 @@ def test_damaged_file_is_an_error_that_names_it(tmp_path, damage):
     write, message = DAMAGED[damage]
     write(path)
     with pytest.raises(WeightsError, match=message) as caught:
-        w.load_foundation(make(2), path)
+        w.load_base_model(make(2), path)
     assert str(path) in str(caught.value)
 
 
@@ -226,8 +226,8 @@ def test_prefixes_of_distributed_and_compiled_models_and_averages_are_understood
     torch.save(
         {"epoch": 3, key: {prefix + name: tensor for name, tensor in ostrack(source).items()}}, tmp_path / "f.pth"
     )
-    w.load_foundation(model, tmp_path / "f.pth")
-    assert same(state(model), state(source), foundation_names(model))
+    w.load_base_model(model, tmp_path / "f.pth")
+    assert same(state(model), state(source), base_model_names(model))
 
 
 @pytest.mark.parametrize("wrapped", [False, True], ids=["alone", "in a dictionary"])
@@ -254,4 +254,4 @@ def test_whole_pickled_model_is_read_without_its_class(tmp_path, wrapped):
 def test_what_is_no_weights_file_is_called_by_its_name(tmp_path, content, reason):
     (tmp_path / "f.pth").write_bytes(content)
     with pytest.raises(WeightsError, match=rf"f\.pth .*{reason}"):
-        w.load_foundation(make(1), tmp_path / "f.pth")
+        w.load_base_model(make(1), tmp_path / "f.pth")

@@ -17,7 +17,7 @@ from commands import load_command
 from lib.training.manifest import read_manifest
 from patrack import build_model
 from patrack import config as config_files
-from patrack.weights import save_foundation
+from patrack.weights import save_base_model
 from small_models import EXPERIMENT
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -50,7 +50,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Options of a small experiment: a configuration, its foundation, and SynthRGBX's layout."""
+    """Options of a small experiment: a configuration, its base model, and SynthRGBX's layout."""
     monkeypatch.delenv("PATRACK_DATA", raising=False)
     for folder, length in (("training", 20), ("val", 20), ("testing", 6)):
         root = tmp_path / "data" / "SynthRGBX" / "rgbt" / f"{folder}set" / "one"
@@ -63,10 +63,10 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             (root / file).write_text("12,10,14,12\n" * length)
         (root.parents[1] / f"{folder}setList.txt").write_text("one\n")
     (tmp_path / "small.yaml").write_text(EXPERIMENT + TRAINING)
-    save_foundation(build_model(config_files.load(tmp_path / "small.yaml")), tmp_path / "foundation.safetensors")
+    save_base_model(build_model(config_files.load(tmp_path / "small.yaml")), tmp_path / "base_model.safetensors")
     places = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--device", "cpu"]
-    foundation = f"model.foundation={tmp_path / 'foundation.safetensors'}"
-    return ["--experiment", str(tmp_path / "small.yaml"), foundation, *places]
+    base_model = f"model.base_model={tmp_path / 'base_model.safetensors'}"
+    return ["--experiment", str(tmp_path / "small.yaml"), base_model, *places]
 
 
 def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
@@ -107,7 +107,7 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
 def test_run_that_fails_is_named_and_the_others_are_tabled(
     script: ModuleType, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    variants = ["--variant", "good", "--variant", "bad", "model.foundation=nowhere.safetensors"]
+    variants = ["--variant", "good", "--variant", "bad", "model.base_model=nowhere.safetensors"]
     assert script.main([*words, *variants]) == 1
     said = capsys.readouterr()
     assert "small bad, seed 0: failed" in said.err

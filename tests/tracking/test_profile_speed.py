@@ -8,7 +8,7 @@ import torch
 
 from commands import load_command
 
-SMALL = ("model.depth=2", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
+SMALL = ("model.depth=2", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.base_model=null")
 
 
 @pytest.fixture

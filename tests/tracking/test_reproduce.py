@@ -9,7 +9,7 @@ from commands import load_command
 from lib.datasets import DATA_SETS
 from lib.report import reproduce as rows
 from patrack import build_model
-from patrack.weights import save_foundation
+from patrack.weights import save_base_model
 from report_data import NAMES, write_benchmark, write_tracker
 from small_models import CEA, TRACKED
 
@@ -62,7 +62,7 @@ def test_a_checkpoint_that_is_not_there_is_missing(command, project, capsys):
 def test_rows_with_weights_are_tracked_and_scored_and_the_rest_is_stated(command, project, capsys):
     write_benchmark(project / "data")
     config = rows.load_config("rgb_tiny", [])
-    save_foundation(build_model(config), project / "rgb.safetensors")
+    save_base_model(build_model(config), project / "rgb.safetensors")
     arguments = ["--table", "synthrgbt", "--data-root", str(project / "data"), "--output", str(project / "out")]
     assert command([*arguments, "--checkpoint", f"rgb_tiny={project / 'rgb.safetensors'}"]) == 3
     printed = capsys.readouterr().out

@@ -88,7 +88,7 @@ def test_same_recording_again_gives_the_same_and_another_box_needs_overwrite(pai
     assert rows(out / "boxes.txt")[0] == [5, 5, 9, 9]
 
 
-def test_recording_without_x_runs_the_foundation_on_rgb(pair, tmp_path):
+def test_recording_without_x_runs_the_base_model_on_rgb(pair, tmp_path):
     assert main(recording(pair, tmp_path / "out", x="none")) == 0
     assert len(rows(tmp_path / "out" / "boxes.txt")) == 4
 

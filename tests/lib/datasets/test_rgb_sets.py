@@ -1,4 +1,4 @@
-"""Data sets for the foundation, each on disk in its own layout, and what is drawn from single images."""
+"""Data sets for the base model, each on disk in its own layout, and what is drawn from single images."""
 
 from __future__ import annotations
 

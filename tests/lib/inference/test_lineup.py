@@ -41,7 +41,7 @@ def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_shipped_columns_share_the_foundation():
+def test_shipped_columns_share_the_base_model():
     lineup = Lineup(["rgbt", "rgb"])
     lineup.add_shipped()
     assert {name: sorted(trackers) for name, trackers in lineup.trackers.items()} == {
@@ -61,19 +61,19 @@ def test_nothing_is_built_that_no_recording_needs():
     assert list(lineup.trackers) == [RGB]
 
 
-def test_run_folder_gives_its_own_adapters_and_single_streams_the_foundation(run_folder):
+def test_run_folder_gives_its_own_adapters_and_single_streams_the_base_model(run_folder):
     folder = run_folder("rgbt_tiny", "adapters.safetensors", factor=0.5)
     lineup = Lineup(["rgbt"])
     lineup.add_shipped([X, BOTH], {"rgbt": folder})
     lineup.add("shipped", "rgbt_tiny")
-    lineup.add("foundation", "rgb_tiny")
+    lineup.add("base_model", "rgb_tiny")
     assert not same(weights(lineup, BOTH, "rgbt"), weights(lineup, "shipped", "rgbt"))
-    assert same(weights(lineup, X, "rgbt"), weights(lineup, "foundation", "rgb"))
+    assert same(weights(lineup, X, "rgbt"), weights(lineup, "base_model", "rgb"))
 
 
-def test_run_that_started_from_a_foundation_gives_what_it_trained(run_folder):
-    start = ["model.foundation=weights/rgb_tiny.safetensors"]
-    folder = run_folder("rgb_tiny", "foundation.safetensors", start, factor=0.5)
+def test_run_that_started_from_a_base_model_gives_what_it_trained(run_folder):
+    start = ["model.base_model=weights/rgb_tiny.safetensors"]
+    folder = run_folder("rgb_tiny", "base_model.safetensors", start, factor=0.5)
     lineup = Lineup(["rgb"])
     lineup.add("trained", folder)
     lineup.add("shipped", "rgb_tiny")

@@ -5,7 +5,7 @@ from lib.profiling import sections
 from lib.profiling.case import Case, Effort, untrained_model
 from patrack import config
 
-SMALL = ("model.depth=1", "model.adapters.cea.layers=[]", "model.elimination.layers=[]", "model.foundation=null")
+SMALL = ("model.depth=1", "model.adapters.cea.layers=[]", "model.elimination.layers=[]", "model.base_model=null")
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def case(tmp_path):
     return Case("rgbt_tiny", SMALL, torch.device("cpu"), Effort(1, 0, 1.0), tmp_path, (160, 120), quick=True)
 
 
-def test_floor_is_as_large_as_the_foundation_blocks(case):
+def test_floor_is_as_large_as_the_base_model_blocks(case):
     blocks = sections.floor_blocks(case.config.model)
     ours = [parameter.numel() for name, parameter in case.model.backbone.named_parameters() if "blocks" in name]
     floor = [parameter.numel() for parameter in blocks.parameters()]

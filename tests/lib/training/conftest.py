@@ -20,7 +20,7 @@ from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack import config as config_files
 from patrack.config.schema import Config
-from patrack.weights import save_foundation
+from patrack.weights import save_base_model
 from small_models import TRAINED, TRAINED_ADAPTERS
 
 WIDTH, HEIGHT = 64, 48
@@ -137,19 +137,19 @@ def data_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def foundation(tmp_path: Path, make_config: Callable) -> Path:
-    """Random foundation weights of the test model's size."""
+def base_model(tmp_path: Path, make_config: Callable) -> Path:
+    """Random base model weights of the test model's size."""
     torch.manual_seed(5)
-    save_foundation(build_model(make_config()), tmp_path / "foundation.safetensors")
-    return tmp_path / "foundation.safetensors"
+    save_base_model(build_model(make_config()), tmp_path / "base_model.safetensors")
+    return tmp_path / "base_model.safetensors"
 
 
 @pytest.fixture
-def train(tmp_path: Path, make_config: Callable, data_root: Path, foundation: Path) -> Callable[..., Path]:
+def train(tmp_path: Path, make_config: Callable, data_root: Path, base_model: Path) -> Callable[..., Path]:
     """Trains the RGB-T test experiment in `tmp_path/runs`."""
 
     def run(*overrides: str, **more: object) -> Path:
-        config = make_config(f"model.foundation={foundation}", *overrides)
+        config = make_config(f"model.base_model={base_model}", *overrides)
         return run_training(config, data_root=str(data_root), output=str(tmp_path / "runs"), **more)
 
     return run

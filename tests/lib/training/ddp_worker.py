@@ -120,7 +120,7 @@ def main() -> None:
             if case == "disagree":
                 lr = 0.1 + 0.1 * (context.rank == 1)
                 sources = [{"name": "a", "sequences": 1 + context.rank, "frames": 9, "sha256": "0" * 64}]
-                facts = {"config": {"train": {"lr": lr}}, "versions": {"torch": "1"}, "foundation_sha256": "f"}
+                facts = {"config": {"train": {"lr": lr}}, "versions": {"torch": "1"}, "base_model_sha256": "f"}
                 try:
                     check_agreement(facts | {"train": sources, "val": [], "revision": "r"}, context)
                 except ValueError as error:

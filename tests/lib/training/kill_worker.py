@@ -107,7 +107,7 @@ def outcome(folder: Path) -> dict:
     state = checkpoint.load_state(run / "checkpoints" / "last.pt")
     times = ("samples_per_second", "data_wait")
     return {
-        "weights": (run / "foundation.safetensors").read_bytes().hex(),
+        "weights": (run / "base_model.safetensors").read_bytes().hex(),
         "model": {key: tensor.tolist() for key, tensor in state.model.items()},
         "optimizer": str(state.optimizer),
         "steps": [{k: v for k, v in row.items() if k not in times} for row in read_rows(run / "train.csv")],

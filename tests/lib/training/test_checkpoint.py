@@ -25,7 +25,7 @@ def state(**changes: object) -> TrainingState:
     values = {
         "config": {"name": "run", "train": {"lr": 0.1}},
         "model": {"weight": torch.arange(3.0)},
-        "foundation": "abc",
+        "base_model": "abc",
         "optimizer": {"state": {}, "param_groups": []},
         "scaler": {},
         "epoch": 2,
@@ -45,7 +45,7 @@ def test_state_survives_the_file(tmp_path: Path) -> None:
     save_state(state(), tmp_path / "a.pt")
     loaded = load_state(tmp_path / "a.pt")
     assert loaded.config == {"name": "run", "train": {"lr": 0.1}}
-    assert (loaded.epoch, loaded.step, loaded.global_step, loaded.foundation) == (2, 3, 7, "abc")
+    assert (loaded.epoch, loaded.step, loaded.global_step, loaded.base_model) == (2, 3, 7, "abc")
     assert torch.equal(loaded.model["weight"], torch.arange(3.0))
 
 

@@ -174,7 +174,7 @@ def test_two_machines_train_what_one_process_does(start: Callable, data_root: Pa
     manifest = read_manifest(folders[0] / "rgb_tiny")
     assert manifest["batch"] == {"total": 8, "processes": 2, "accumulation": 1, "at_once": 4}
     alone = run_training(config_files.load("rgb_tiny", SMALL), data_root=str(data_root), output=str(tmp_path / "alone"))
-    weights = [read_tensors(file)[0] for file in (alone, folders[0] / "rgb_tiny" / "foundation.safetensors")]
+    weights = [read_tensors(file)[0] for file in (alone, folders[0] / "rgb_tiny" / "base_model.safetensors")]
     assert largest_error(*weights) < 1e-3  # stored in 16 bits
 
 

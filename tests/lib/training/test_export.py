@@ -12,25 +12,25 @@ from lib.training.checkpoint import load_state
 from lib.training.run import run_training
 from patrack import build_model
 from patrack.build import build_tracker
-from patrack.weights import WeightsError, checkpoint_kind, save_foundation
+from patrack.weights import WeightsError, checkpoint_kind, save_base_model
 
 
 @pytest.fixture
-def foundation(tmp_path: Path, make_config: Callable) -> Path:
-    """Random foundation weights of the test model's size."""
+def base_model(tmp_path: Path, make_config: Callable) -> Path:
+    """Random base model weights of the test model's size."""
     torch.manual_seed(5)
-    save_foundation(build_model(make_config()), tmp_path / "foundation.safetensors")
-    return tmp_path / "foundation.safetensors"
+    save_base_model(build_model(make_config()), tmp_path / "base_model.safetensors")
+    return tmp_path / "base_model.safetensors"
 
 
 def test_full_fine_tuning_of_two_streams_exports_what_tracking_loads_whole(
-    make_config: Callable, data_root: Path, tmp_path: Path, foundation: Path
+    make_config: Callable, data_root: Path, tmp_path: Path, base_model: Path
 ) -> None:
-    config = make_config(f"model.foundation={foundation}", "train.trainable=all", "train.epochs=1")
+    config = make_config(f"model.base_model={base_model}", "train.trainable=all", "train.epochs=1")
     path = run_training(config, data_root=str(data_root), output=str(tmp_path / "runs"))
     assert path.name == "model.safetensors"
     assert checkpoint_kind(path) == "full"
-    foundation.unlink()  # not needed any more: the file holds everything
+    base_model.unlink()  # not needed any more: the file holds everything
     state = build_tracker(config, str(path.parent)).model.state_dict()
     trained = load_state(path.parent / "checkpoints" / "last.pt").model
     assert state.keys() == trained.keys()
@@ -39,12 +39,12 @@ def test_full_fine_tuning_of_two_streams_exports_what_tracking_loads_whole(
 
 
 @pytest.mark.parametrize("trainable", ["adapters", "all"])
-def test_foundation_of_another_grid_is_resized_on_request_only(
-    make_config: Callable, data_root: Path, tmp_path: Path, foundation: Path, trainable: str
+def test_base_model_of_another_grid_is_resized_on_request_only(
+    make_config: Callable, data_root: Path, tmp_path: Path, base_model: Path, trainable: str
 ) -> None:
     size = make_config().model
     overrides = [
-        f"model.foundation={foundation}",
+        f"model.base_model={base_model}",
         f"model.search_size={size.search_size + 2 * size.patch_size}",
         f"train.trainable={trainable}",
         "train.epochs=1",

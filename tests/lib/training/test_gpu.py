@@ -20,9 +20,9 @@ pytestmark = [
 
 
 @pytest.fixture
-def final_loss(make_config: Callable, foundation: Path, data_root: Path, tmp_path: Path) -> Callable[..., float]:
+def final_loss(make_config: Callable, base_model: Path, data_root: Path, tmp_path: Path) -> Callable[..., float]:
     def run(device: str, *settings: str, **more: object) -> float:
-        config = make_config(f"model.foundation={foundation}", *settings)
+        config = make_config(f"model.base_model={base_model}", *settings)
         path = run_training(config, data_root=str(data_root), output=str(tmp_path / device), device=device, **more)
         manifest = read_manifest(path.parent)
         assert manifest["status"] == "finished"

@@ -10,7 +10,7 @@ import pytest
 from lib.training.manifest import config_differences, read_manifest, read_run, read_runs, summarize
 from lib.training.run import run_training
 from patrack import build_model
-from patrack.weights import save_foundation
+from patrack.weights import save_base_model
 
 
 def test_run_is_repeated_from_its_own_folder(
@@ -62,17 +62,17 @@ def test_run_does_not_go_on_with_other_data_unless_told_so(
     assert read_manifest(folder)["data_fingerprint"] != before
 
 
-def test_another_foundation_is_refused_and_the_same_one_elsewhere_is_not(
-    train: Callable, foundation: Path, data_root: Path, tmp_path: Path, make_config: Callable
+def test_another_base_model_is_refused_and_the_same_one_elsewhere_is_not(
+    train: Callable, base_model: Path, data_root: Path, tmp_path: Path, make_config: Callable
 ) -> None:
     folder = train("train.epochs=1").parent
-    moved = foundation.rename(tmp_path / "moved.safetensors")
-    config, _ = read_run(folder, [f"model.foundation={moved}"])
+    moved = base_model.rename(tmp_path / "moved.safetensors")
+    config, _ = read_run(folder, [f"model.base_model={moved}"])
     again = {"data_root": str(data_root), "output": str(tmp_path / "again"), "repeat_of": folder}
     path = run_training(config, **again)
     assert path.read_bytes() == (folder / path.name).read_bytes()
-    save_foundation(build_model(make_config()), moved)
-    with pytest.raises(ValueError, match=r"moved\.safetensors .*model\.foundation=FILE"):
+    save_base_model(build_model(make_config()), moved)
+    with pytest.raises(ValueError, match=r"moved\.safetensors .*model\.base_model=FILE"):
         run_training(config, **again, overwrite=True)
 
 

@@ -21,7 +21,7 @@ from lib.training.run import locked, run_training
 from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack.config.schema import Config
-from patrack.weights import WeightsError, load_adapters, load_checkpoint, load_foundation, save_foundation
+from patrack.weights import WeightsError, load_adapters, load_base_model, load_checkpoint, save_base_model
 
 
 def fail_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
@@ -36,13 +36,13 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "train_step", fail)
 
 
-def test_run_writes_adapters_that_load_on_their_foundation(
-    train: Callable, tmp_path: Path, make_config: Callable, foundation: Path
+def test_run_writes_adapters_that_load_on_their_base_model(
+    train: Callable, tmp_path: Path, make_config: Callable, base_model: Path
 ) -> None:
     path = train()
     assert path == tmp_path / "runs" / "rgbt_tiny" / "adapters.safetensors"
     model = build_model(make_config())
-    load_foundation(model, foundation)
+    load_base_model(model, base_model)
     load_adapters(model, path)
     trained = load_state(path.parent / "checkpoints" / "last.pt").model
     state = model.state_dict()
@@ -57,7 +57,7 @@ def test_manifest_says_what_was_trained_on_and_how_it_went(train: Callable, tmp_
     counts = {"name": "synthrgbt/train", "weight": 1.0, "sequences": 2, "frames": 40, "usable_frames": 40}
     assert manifest["train"][0].items() >= counts.items()
     assert len(manifest["train"][0]["sha256"]) == 64
-    assert len(manifest["foundation_sha256"]) == 64
+    assert len(manifest["base_model_sha256"]) == 64
     assert manifest["versions"]["torch"]
     assert manifest["final"]["val"]["epoch"] == 2
     assert manifest["final"]["train"]["loss"] > 0
@@ -81,13 +81,13 @@ def test_workers_and_cache_do_not_change_the_result(
     assert other.read_bytes() == expected
 
 
-def test_foundation_training_starts_from_nothing_and_exports_a_foundation(
+def test_base_model_training_starts_from_nothing_and_exports_a_base_model(
     make_config: Callable, data_root: Path, tmp_path: Path
 ) -> None:
     config: Config = make_config(name="rgb_tiny")
     path = run_training(config, data_root=str(data_root), output=str(tmp_path / "runs"))
-    assert path.name == "foundation.safetensors"
-    load_foundation(build_model(make_config()), path)
+    assert path.name == "base_model.safetensors"
+    load_base_model(build_model(make_config()), path)
 
 
 def test_existing_run_is_not_touched_without_a_flag(train: Callable) -> None:
@@ -110,17 +110,17 @@ def test_overwrite_starts_anew_and_leaves_foreign_files(train: Callable) -> None
     "wrong",
     [
         {"data_root": "/nowhere", "message": "/nowhere"},
-        {"settings": ("model.foundation=/nowhere.safetensors",), "message": "/nowhere.safetensors not found"},
+        {"settings": ("model.base_model=/nowhere.safetensors",), "message": "/nowhere.safetensors not found"},
         {"settings": ("data.train=[{name: synthrgbt, split: none}]",), "message": "none"},
         {"device": "cuda:77", "message": "cuda:77"},
     ],
-    ids=["data-root", "foundation", "split", "device"],
+    ids=["data-root", "base_model", "split", "device"],
 )
 def test_a_run_is_not_deleted_for_one_that_cannot_begin(
-    make_config: Callable, foundation: Path, data_root: Path, tmp_path: Path, wrong: dict[str, Any]
+    make_config: Callable, base_model: Path, data_root: Path, tmp_path: Path, wrong: dict[str, Any]
 ) -> None:
     given = {"data_root": str(data_root), "output": str(tmp_path / "runs")}
-    good = f"model.foundation={foundation}"
+    good = f"model.base_model={base_model}"
     path = run_training(make_config(good), **given)
     before = {file: file.read_bytes() for file in path.parent.rglob("*") if file.is_file()}
     settings = wrong.get("settings", ())
@@ -172,24 +172,24 @@ def test_resume_from_another_config_lists_what_differs(train: Callable, tmp_path
         train("train.lr=2e-3", "train.weight_decay=0.5", resume=True)
 
 
-def test_resume_on_another_foundation_is_refused(
-    train: Callable, foundation: Path, make_config: Callable, tmp_path: Path
+def test_resume_on_another_base_model_is_refused(
+    train: Callable, base_model: Path, make_config: Callable, tmp_path: Path
 ) -> None:
     train()
     torch.manual_seed(6)
-    save_foundation(build_model(make_config()), foundation)
-    with pytest.raises(ValueError, match=r"model\.foundation has changed"):
+    save_base_model(build_model(make_config()), base_model)
+    with pytest.raises(ValueError, match=r"model\.base_model has changed"):
         train(resume=True)
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("null", "model.foundation is not set"), ("weights/nowhere.pth", "nowhere.pth not found .*rgb_")],
+    [("null", "model.base_model is not set"), ("weights/nowhere.pth", "nowhere.pth not found .*rgb_")],
     ids=["not set", "missing file"],
 )
-def test_adapters_need_a_foundation(train: Callable, value: str, message: str) -> None:
+def test_adapters_need_a_base_model(train: Callable, value: str, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
-        train(f"model.foundation={value}")
+        train(f"model.base_model={value}")
 
 
 def test_unreadable_image_in_the_middle_stops_the_run_and_names_it(
@@ -320,7 +320,7 @@ def test_folder_in_which_another_process_trains_is_refused(train: Callable) -> N
     train("train.epochs=1", resume=True)  # the lock has gone with its process
 
 
-def test_manifest_is_complete(train: Callable, foundation: Path) -> None:
+def test_manifest_is_complete(train: Callable, base_model: Path) -> None:
     path = train("train.max_batch_per_process=3")
     manifest = read_manifest(path.parent)
     assert manifest["config"]["train"]["total_batch_size"] == 4
@@ -328,9 +328,9 @@ def test_manifest_is_complete(train: Callable, foundation: Path) -> None:
     assert manifest["learning_rate"]["final"] == pytest.approx(manifest["learning_rate"]["base"] / 10)
     assert manifest["data_fingerprint"]["sequences"] == 4
     assert manifest["data_fingerprint"]["frames"] == 80
-    assert manifest["foundation_file"] == {
-        "path": str(foundation),
-        "sha256": hashlib.sha256(foundation.read_bytes()).hexdigest(),
+    assert manifest["base_model_file"] == {
+        "path": str(base_model),
+        "sha256": hashlib.sha256(base_model.read_bytes()).hexdigest(),
     }
     assert manifest["weights"] == {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     assert manifest["hardware"]["cores"] == os.cpu_count()

@@ -29,7 +29,7 @@ from patrack import config as config_files
 from patrack.config.schema import EliminationConfig, TrainConfig
 
 CPU = torch.device("cpu")
-SMALL = ("model.depth=3", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.foundation=null")
+SMALL = ("model.depth=3", "model.adapters.cea.layers=[1]", "model.elimination.layers=[]", "model.base_model=null")
 
 
 def make_step(*settings: str) -> BatchStep:
