@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 UNTRAINED = "none"
 """Value of `checkpoint` that asks for initial weights."""
 ADAPTERS, BASE_MODEL, MODEL = "adapters.safetensors", "base_model.safetensors", "model.safetensors"
-IN_RUN_FOLDER = (ADAPTERS, BASE_MODEL, MODEL, "checkpoints/last.pt")
+OLD_BASE_MODEL = "foundation.safetensors"
+"""Earlier name of the file, in runs that are still read."""
+IN_RUN_FOLDER = (ADAPTERS, BASE_MODEL, OLD_BASE_MODEL, MODEL, "checkpoints/last.pt")
 
 
 def load_tracker(
@@ -112,7 +114,7 @@ def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, h
         path = Path(checkpoint).expanduser()
         if not path.is_dir():
             return path
-        unsuitable = (BASE_MODEL,) if has_adapters else (ADAPTERS, MODEL)
+        unsuitable = (BASE_MODEL, OLD_BASE_MODEL) if has_adapters else (ADAPTERS, MODEL)
         wanted = [name for name in IN_RUN_FOLDER if name not in unsuitable]
         for name in wanted:
             if (path / name).is_file():

@@ -27,7 +27,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from patrack.config import project_path
+from patrack.config import project_path, with_new_names
 from patrack.methods.patrack import PATrackBlock
 from patrack.network import Network, adapter_names, adapter_parameters, base_model_names
 from patrack.tensorfiles import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
@@ -51,6 +51,7 @@ __all__ = [
 ADAPTER_FORMAT = "patrack-adapters"
 BASE_MODEL_FORMAT = "patrack-base-model"
 MODEL_FORMAT = "patrack-model"
+RENAMED_FORMATS = {"patrack-foundation": BASE_MODEL_FORMAT}
 TRAINING_KIND = "patrack-training"
 VERSION = "1"
 
@@ -96,6 +97,15 @@ _UNUSED_PUBLISHED = (*_UNUSED_OSTRACK, r"backbone\.blocks\.\d+\.highfuseadapter[
 _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
 _LAYER_SCALE = {"ls1": "attn.proj", "ls2": "mlp.fc2"}  # timm's name: the layer before it
 TIMM = "timm:"
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read tensors and header as `read_tensors` does; earlier names in the header become today's."""
+    tensors, metadata = read_tensors(Path(path))
+    metadata = with_new_names(metadata)
+    if "format" in metadata:
+        metadata["format"] = RENAMED_FORMATS.get(metadata["format"], metadata["format"])
+    return tensors, metadata
 
 
 def load_published(
@@ -194,7 +204,7 @@ def load_base_model(
     Raises:
         WeightsError: file unreadable or of unknown layout; tensors missing, left over, of another shape, not finite.
     """
-    tensors, metadata = read_tensors(Path(path))
+    tensors, metadata = read_weights(path)
     kind = kind_of(tensors, metadata)
     if kind in ("adapters", "published"):
         raise WeightsError(f"{path} holds {kind} weights, not a base model; give it as checkpoint")
@@ -297,7 +307,7 @@ def load_adapters(model: Network, path: str | os.PathLike[str]) -> dict[str, str
     Raises:
         WeightsError: not such a file, another base model, form, start or fusion, or tensors that don't fit.
     """
-    tensors, metadata = read_tensors(Path(path))
+    tensors, metadata = read_weights(path)
     if kind_of(tensors, metadata) != "adapters":
         raise WeightsError(f"{path} is no adapter file, it holds {kind_of(tensors, metadata)} weights")
     _load_adapters(model, tensors, metadata, str(path))
@@ -337,7 +347,7 @@ def load_checkpoint(model: Network, path: str | os.PathLike[str], resize_positio
     Raises:
         WeightsError: as the function for that format.
     """
-    tensors, metadata = read_tensors(Path(path))
+    tensors, metadata = read_weights(path)
     kind = kind_of(tensors, metadata)
     if kind == "adapters":
         _load_adapters(model, tensors, metadata, str(path))
@@ -360,7 +370,7 @@ def checkpoint_kind(path: str | os.PathLike[str]) -> str:
     Raises:
         WeightsError: the file can't be read.
     """
-    return kind_of(*read_tensors(Path(path)))
+    return kind_of(*read_weights(path))
 
 
 def base_model_hash(model: Network) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lib.distributed import first_line
 from patrack import Network, adapter_parameters
+from patrack.config import with_new_names
 from patrack.files import atomic_write
 
 __all__ = [
@@ -163,6 +164,7 @@ def load_state(path: Path) -> TrainingState:
         raise ValueError(f"{path} cannot be read as a checkpoint: {first_line(error)}") from error
     if not isinstance(content, dict) or content.pop("kind", None) != "patrack-training":
         raise ValueError(f"{path} is not a training checkpoint")
+    content = with_new_names(content)
     version = content.pop("format", None)
     if version != FORMAT or content.keys() != {field.name for field in fields(TrainingState)}:
         raise ValueError(f"{path} has checkpoint format {version}, this version reads {FORMAT}")

@@ -192,7 +192,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged ({error}); delete it, or put back a copy") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is no manifest of a run: it holds a {type(content).__name__}")
-    return content
+    return configs.with_new_names(content)
 
 
 # ---- Comparing runs

@@ -1,6 +1,7 @@
 """Experiments: their schema, and loading them from YAML."""
 
 from patrack.config.loading import (
+    RENAMED,
     SAVED_NAME,
     ConfigError,
     experiment_names,
@@ -9,10 +10,12 @@ from patrack.config.loading import (
     load,
     project_path,
     save,
+    with_new_names,
 )
 from patrack.config.schema import Config
 
 __all__ = [
+    "RENAMED",
     "SAVED_NAME",
     "Config",
     "ConfigError",
@@ -22,4 +25,5 @@ __all__ = [
     "load",
     "project_path",
     "save",
+    "with_new_names",
 ]

@@ -26,6 +26,7 @@ from patrack.config.schema import Config, Impossible, MethodConfig
 from patrack.files import atomic_write
 
 __all__ = [
+    "RENAMED",
     "SAVED_NAME",
     "ConfigError",
     "experiment_names",
@@ -34,8 +35,15 @@ __all__ = [
     "load",
     "project_path",
     "save",
+    "with_new_names",
 ]
 
+RENAMED = {
+    "foundation": "base_model",
+    "foundation_file": "base_model_file",
+    "foundation_sha256": "base_model_sha256",
+}
+"""Earlier keys of experiments, weights files, checkpoints and manifests, which are still read: their names today."""
 SAVED_NAME = "config.yaml"  # the resolved configuration inside a run folder
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -71,6 +79,13 @@ class ConfigError(ValueError):
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         head = f"{count} in the configuration" + (f" {path}" if path else "")
         super().__init__("\n".join([f"{head}:", *(f"  - {mistake}" for mistake in mistakes)]))
+
+
+def with_new_names(content: Any) -> Any:
+    """Bring what an earlier version wrote up to date: nested dictionaries, with the keys in `RENAMED` renamed."""
+    if not isinstance(content, dict):
+        return content
+    return {RENAMED.get(key, key): with_new_names(value) for key, value in content.items()}
 
 
 # --- files
@@ -204,7 +219,8 @@ def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, path: Path, file:
         if not isinstance(key_node, yaml.ScalarNode):
             file.mistakes.append(Mistake(place, "a key must be a word"))
             continue
-        name = key_node.value
+        name: str = key_node.value
+        name = RENAMED.get(name, name)
         here = (*key, name)
         if name in data:
             first = file.origins[here].rpartition(":")[2]
@@ -358,7 +374,7 @@ def _override(file: YamlFile, override: str) -> None:
 
     place = f"override {override!r}"
     dotted, equals, text = override.partition("=")
-    words = dotted.strip().split(".")
+    words = [RENAMED.get(word, word) for word in dotted.strip().split(".")]
     if not equals or not all(words):
         return refuse("must look like key.sub=value, for example train.lr=1e-3")
     try:
