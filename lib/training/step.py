@@ -322,7 +322,7 @@ class BatchStep:
         loss, terms = tracking_loss(output, boxes, *weights, dense_radius=config.dense_radius, **share)
         return loss, {"loss": loss.detach(), **terms}
 
-    def gradients(self, pieces: list[tuple[Batch, MicroBatch]]) -> Tensor:
+    def gradients(self, micro_batches: list[tuple[Batch, MicroBatch]]) -> Tensor:
         """Puts the gradients of the whole batch into the parameters of every process.
 
         Returns:
@@ -332,7 +332,7 @@ class BatchStep:
         total = torch.zeros(len(LOSS_COLUMNS), device=self.device)
         on_gpu = self.device.type == "cuda"
         random_state = torch.cuda.get_rng_state(self.device) if on_gpu else torch.get_rng_state()
-        for number, (batch, part) in enumerate(pieces):
+        for number, (batch, part) in enumerate(micro_batches):
             # each micro-batch draws the masks of the whole batch
             if on_gpu:
                 torch.cuda.set_rng_state(random_state, self.device)
@@ -340,7 +340,7 @@ class BatchStep:
                 torch.set_rng_state(random_state)
             # gradients are exchanged once, with those of the last micro-batch
             exchange: AbstractContextManager = nullcontext()
-            if number < len(pieces) - 1 and isinstance(self.network, DistributedDataParallel):
+            if number < len(micro_batches) - 1 and isinstance(self.network, DistributedDataParallel):
                 exchange = self.network.no_sync()
             with exchange:
                 loss, terms = self.loss(batch, part)
@@ -350,9 +350,9 @@ class BatchStep:
             total += torch.stack([terms[name].float() for name in LOSS_COLUMNS])
         return total
 
-    def losses(self, pieces: list[tuple[Batch, MicroBatch]]) -> Tensor:
+    def losses(self, micro_batches: list[tuple[Batch, MicroBatch]]) -> Tensor:
         """Returns the sums that `gradients` returns, and computes no gradient."""
-        terms = [self.loss(batch, part)[1] for batch, part in pieces]
+        terms = [self.loss(batch, part)[1] for batch, part in micro_batches]
         return torch.stack([torch.stack([one[name].float() for name in LOSS_COLUMNS]) for one in terms]).sum(dim=0)
 
     def step(self) -> float:

@@ -256,8 +256,8 @@ class Trainer:
         """Takes one optimizer step; returns the CSV row without its times, and True to stop after it."""
         at, train, work = self.position, self.config.train, self.work
         rate = set_learning_rate(work.optimizer, learning_rate_factor(train, at.global_step, self.steps_per_epoch))
-        pieces = work.split(batch, train.total_batch_size, self.batches.share.start)
-        terms, stopped = work.summed(work.gradients(pieces), self._stop.number is not None)
+        micro_batches = work.split(batch, train.total_batch_size, self.batches.share.start)
+        terms, stopped = work.summed(work.gradients(micro_batches), self._stop.number is not None)
         try:
             if not math.isfinite(terms["loss"]):
                 raise FloatingPointError(f"loss is {terms['loss']}")

@@ -117,7 +117,7 @@ class ModalityEntangledAdapter(nn.Module):
         dim: token channels C.
         hidden_dim: width D of the attention.
         form: see above.
-        gated: adds one factor per channel, starting at zero, on the (normalized) output: a neutral start, which zero
+        gated: adds one factor per channel, starting at zero, on the (normalized) output: zero-init, which zero
             weights can't give because the output is normalized before it is added.
     """
 
@@ -173,7 +173,7 @@ class TaskAdapter(nn.Module):
         dim: channels C.
         hidden_dim: width D.
         dropout: probability, between the second and the third layer.
-        skip: adds the input to the output (neutral start).
+        skip: adds the input to the output (zero-init).
     """
 
     def __init__(self, dim: int, hidden_dim: int = 192, dropout: float = 0.1, skip: bool = False) -> None:
@@ -238,7 +238,7 @@ class PATrackConfig(MethodConfig):
     task: TaskAdapterConfig = TaskAdapterConfig()
     init: Literal["published", "neutral"] = Field(
         "published",
-        description="published: the release's values; neutral: zero output at step 0, a skip around the task adapter",
+        description="published: the release's values; neutral: zero-init (no output at step 0), a skip around the task adapter",
     )
 
     def mistakes(self, model: ModelConfig) -> list[tuple[str, object, str]]:
