@@ -238,7 +238,7 @@ class PATrackConfig(MethodConfig):
     task: TaskAdapterConfig = TaskAdapterConfig()
     init: Literal["published", "neutral"] = Field(
         "published",
-        description="published: the release's values; neutral: zero-init (no output at step 0), a skip around the task adapter",
+        description="published: the release's values; neutral: zero-init, with a skip around the task adapter",
     )
 
     def mistakes(self, model: ModelConfig) -> list[tuple[str, object, str]]:
