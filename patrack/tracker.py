@@ -329,6 +329,20 @@ class Tracker:
         self._predictor.launch({0: crop})
         return self._target.accept(self._predictor.fetch()[0])
 
+    def resume(self, box_xywh: Box, frame_number: int) -> None:
+        """Go on where an earlier run over the same frames stopped, as if it had not.
+
+        Args:
+            box_xywh: (4,), pixels, every digit of it: what `track` returned last.
+            frame_number: of that frame; the first one, which `initialize` was given just now, is 0.
+
+        Raises:
+            RuntimeError: `initialize` was not called.
+        """
+        if self._target is None:
+            raise RuntimeError("call initialize(frame, box_xywh) with the first frame before resume(...)")
+        self._target.box, self._target.frame_number = np.array(box_xywh, dtype=np.float64), frame_number
+
 
 def _checked_box(box_xywh: Box, height: int, width: int) -> np.ndarray:
     """The first box as (4,) float64, or a ValueError that says what is wrong with it."""

@@ -24,8 +24,9 @@ from lib.datasets import DATA_SETS, DatasetError, data_set_names, resolve_data_r
 from lib.datasets.catalog import SYNTHETIC, DataSet, FlagFile
 from lib.datasets.frames import FrameError, read_frame
 from lib.datasets.loading import COCO_SPLITS, dataset_root, load, parent_folders, split_folders
+from lib.datasets.naming import frame_number
 from lib.datasets.parsing import first_number, parse_boxes, parse_flags, read_text
-from lib.datasets.reader import annotation_file, find_both, frame_number, pair_by_name, read_sequence, sub_folders
+from lib.datasets.reader import annotation_file, find_both, pair_frames, read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set, folder_splits
 from lib.datasets.sequence import FileList, Frames
 
@@ -168,11 +169,11 @@ def check_counts(data_set: DataSet, rgb: Frames, x: Frames | None, boxes: int, r
     if x is not None:
         x_name = data_set.x[0].format(name=report.name)
         sides[x_name] = x
-        if data_set.pairing == "name":
-            paired, exists = pair_by_name(rgb, x)
-            missing = [paired.names[i] for i in np.flatnonzero(~exists)] if isinstance(paired, FileList) else []
-            if missing:
-                report.errors.append(f"no {x_name} image for {len(missing)} frames: {some(missing)}")
+        if data_set.pairing != "position":
+            _, exists = pair_frames(rgb, x, data_set.pairing, report.name)
+            without = [rgb.names[i] if isinstance(rgb, FileList) else str(i) for i in np.flatnonzero(~exists)]
+            if without:
+                report.errors.append(f"no {x_name} image for {len(without)} frames: {some(without)}")
         elif len(x) != len(rgb):
             report.errors.append(f"{len(rgb)} images in {rgb_name}, {len(x)} in {x_name}")
         elif isinstance(rgb, FileList) and isinstance(x, FileList):

@@ -4,8 +4,8 @@
     python tracking/test.py --config runs/rgbt_base --dataset lasher --batch 64 test.precision=bf16
     python tracking/test.py --config rgbd_tiny --rgb color/ --x depth/ --box 87,264,37,44 --output out
 
-A data set gives <sequence>.txt (x,y,w,h per frame), <sequence>_scores.txt and <sequence>_times.txt; the same command
-goes on where it was stopped. A recording gives boxes.txt, scores.txt, times.txt and overlay.mp4.
+A data set gives <sequence>.txt (x,y,w,h per frame), <sequence>_scores.txt and <sequence>_times.txt; a recording gives
+boxes.txt, scores.txt, times.txt and overlay.mp4. The same command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+
+from lib.datasets.naming import PAIRING_RULES
 
 logger = logging.getLogger("test")
 
@@ -36,8 +38,20 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=1, help="sequences tracked at once, one thread each (default: %(default)s)")
     add("--batch", type=int, default=1, help="sequences that share each step of the network (default: %(default)s)")
     add("--threads", type=int, help="CPU threads of this process for the network (default: all cores)")
-    add("--x", help="recording: the other modality, like --rgb; none: RGB alone")
-    add("--box", help="recording: x,y,w,h of the target in the first frame, pixels")
+    add("--x", help="recording: the other modality, like --rgb; none: RGB alone (default for rgb_* experiments)")
+    add(
+        "--pair",
+        choices=PAIRING_RULES,
+        default="auto",
+        help="recording: what tells which X frame belongs to an RGB frame",
+    )
+    add(
+        "--pair-tolerance",
+        type=float,
+        metavar="S",
+        help="seconds that paired times differ by (default: half an interval)",
+    )
+    add("--box", nargs="+", metavar="X,Y,W,H", help="recording: the target in the first frame, pixels")
     add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")
     add("--groundtruth-stride", type=int, default=1, metavar="N", help="its line k belongs to frame k * N")
     add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
@@ -49,12 +63,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
     arguments = parser.parse_intermixed_args(argv)
-    if arguments.rgb and not arguments.x:
-        parser.error("--rgb needs --x: folder of images or video of the other modality, or none")
-    words = arguments.sequences or []  # the option takes every word after it, settings too
-    arguments.overrides += [word for word in words if "=" in word]
+    # options of several words take every word after them, settings too
+    for words in (arguments.sequences or [], arguments.box or []):
+        arguments.overrides += [word for word in words if "=" in word]
+    arguments.box = ",".join(word for word in arguments.box or [] if "=" not in word) or None
     arguments.overrides += [] if arguments.seed is None else [f"seed={arguments.seed}"]
-    arguments.sequences = [word for word in words if "=" not in word] or None
+    arguments.sequences = [word for word in arguments.sequences or [] if "=" not in word] or None
     return arguments
 
 
@@ -65,7 +79,7 @@ def parse_box(text: str) -> np.ndarray:
         ValueError: not four numbers.
     """
     try:
-        box = np.array([float(part) for part in text.split(",")])
+        box = np.array([float(part) for part in text.replace(",", " ").split()])
     except ValueError:
         box = np.empty(0)
     if box.shape != (4,):
@@ -132,18 +146,24 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             missing=arguments.missing,
         )
         return f"{summary.describe()}\nresults: {output}", not summary.failed
+    if arguments.x is None and config.modality != "rgb":
+        raise ValueError(
+            f"{config.name} needs --x: folder of images or video of the other modality; --x none tracks RGB alone"
+        )
     output = arguments.output or Path("results", config.name, arguments.rgb.resolve().parent.name)
     text = track_recording(
         config,
         weights,
         arguments.rgb,
-        None if arguments.x.lower() == "none" else Path(arguments.x),
+        None if arguments.x is None or arguments.x.lower() == "none" else Path(arguments.x),
         parse_box(arguments.box) if arguments.box else None,
         output=output,
         truth=arguments.groundtruth,
         truth_step=arguments.groundtruth_stride,
         fps=arguments.fps,
         missing=arguments.missing,
+        pairing=arguments.pair,
+        tolerance=arguments.pair_tolerance,
     )
     return f"{text}\nresults: {output}", True
 
@@ -160,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
         with logging_redirect_tqdm():
             report, complete = run(arguments)
     except KeyboardInterrupt:
-        logger.error("stopped; finished results are kept, the same command goes on with the rest")
+        logger.error("stopped; what is tracked is kept, and the same command goes on with the rest")
         return 130
     except (ValueError, OSError, RuntimeError) as error:
         logger.error("%s", lost_peer(error) or error)

@@ -110,7 +110,7 @@ class DataSet:
         attribute_names: names of the 0/1 columns of a sequence's attribute file; empty: the file holds names.
         attribute_folder: folder of attribute files, below the root.
         attributes_by_column: that folder has one file per attribute, with a line per name of `SequencesName.txt`.
-        pairing: "position": k-th RGB frame with k-th X frame; "name": with the X frame of the same name.
+        pairing: "position": k-th RGB frame with k-th X frame; "name", "auto": see `lib.datasets.naming.pair`.
         length: what counts when frames and annotation differ in number. "shortest": cut to the shortest of RGB, X and
             annotation. "frames": RGB and X must agree; boxes are cut, missing ones are NaN. "strict": RGB and X must
             agree, more boxes than frames are an error, missing ones are NaN.
@@ -146,7 +146,7 @@ class DataSet:
     attribute_names: tuple[str, ...] = ()
     attribute_folder: str = "attributes"
     attributes_by_column: bool = False
-    pairing: Literal["position", "name"] = "position"
+    pairing: Literal["position", "name", "auto"] = "position"
     length: Literal["shortest", "frames", "strict"] = "shortest"
     cut_leading_absent: bool = False
     min_size: float = 0.0
@@ -525,6 +525,7 @@ FOLDER = DataSet(
     modality="rgb",
     rgb="rgb",
     flags=FlagFile("absent.txt", present=0),
+    pairing="auto",
     length="strict",
     protocols={"lasher": "LasHeR"},
     borrower="your own recordings",

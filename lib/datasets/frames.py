@@ -175,7 +175,7 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
     """Read frame `index` (from 0; negative counts from the end) of a sequence.
 
     RGB: 8-bit R, G, B; a one-channel file becomes three equal channels. X: see `patrack.modality.x_to_three_channels`.
-    Both must have the same size: nothing is resized.
+    Both must have the same size: nothing is resized. X that isn't to be used (`Sequence.present`) is black.
 
     Returns:
         (H, W, 6) uint8, RGB then X; (H, W, 3) for modality "rgb".
@@ -197,6 +197,8 @@ def decode_frame(sequence: Sequence, index: int, with_x: bool = True) -> Decoded
     rgb = read_image(rgb_file, cv2.IMREAD_COLOR)  # [H, W, 3]
     if sequence.x_files is None or not with_x:
         return DecodedFrame((Plane(rgb, backwards=True),))
+    if not sequence.streams_at(index)[1]:  # there may be no file
+        return DecodedFrame((Plane(rgb, backwards=True), Plane(np.zeros(rgb.shape[:2], np.uint8))))
     x_file = sequence.x_files[index]
     raw = read_image(x_file, cv2.IMREAD_UNCHANGED)
     if raw.shape[:2] != rgb.shape[:2]:

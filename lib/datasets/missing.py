@@ -95,7 +95,7 @@ def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], o
                 f"{origin}: {sequence.name} lacks both streams in frame {sequence.cut} (from 0), where tracking "
                 "starts: there is nothing to take the target from; set a stream to 1 there"
             )
-        masked.append(replace(sequence, present=mask))
+        masked.append(replace(sequence, present=mask if sequence.present is None else mask & sequence.present))
     return masked
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lib.datasets.sequence import DatasetError
+from lib.datasets.sequence import DatasetError, first_few
 
 __all__ = ["PAIRING_RULES", "Pairing", "PairingRule", "frame_number", "in_order", "pair", "read_times"]
 
@@ -75,7 +75,7 @@ def in_order(names: Sequence[str], where: str = "frames") -> list[str]:
     ]
     if twice:
         raise DatasetError(
-            f"{where}: {_listed(twice)}: copies of one frame by their names; move what is no frame of its own elsewhere"
+            f"{where}: {first_few(twice)}: copies of one frame by their names; move what is no frame elsewhere"
         )
     found = read_times(names)
     if found is not None:
@@ -324,7 +324,3 @@ def _unwrapped(seconds: np.ndarray) -> np.ndarray:
     if len(gaps) and gaps.max() > DAY / 2:
         return seconds + DAY * (seconds <= in_order[int(gaps.argmax())])
     return seconds
-
-
-def _listed(names: Sequence[str], limit: int = 4) -> str:
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from pathlib import Path, PurePath
+from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from lib.datasets.catalog import DataSet
+from lib.datasets.naming import PairingRule, frame_number, in_order, pair
 from lib.datasets.parsing import first_number, read_attributes, read_boxes, read_flags
-from lib.datasets.sequence import DatasetError, FileList, Frames, Sequence, VideoFrame
+from lib.datasets.sequence import DatasetError, FileList, Frames, Sequence, VideoFrame, first_few
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -21,9 +22,8 @@ __all__ = [
     "build_sequence",
     "find_both",
     "find_frames",
-    "frame_number",
     "list_frames",
-    "pair_by_name",
+    "pair_frames",
     "read_sequence",
     "sub_folders",
 ]
@@ -32,13 +32,6 @@ log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
-LAST_NUMBER = re.compile(r"(\d+)\D*$")
-
-
-def frame_number(name: str) -> int:
-    """Return the last number in a file name, suffix aside: 7 for `v007.jpg`; -1 where there is none."""
-    match = LAST_NUMBER.search(name.rpartition(".")[0] or name)
-    return int(match.group(1)) if match else -1
 
 
 def sub_folders(folder: Path) -> dict[str, Path]:
@@ -52,19 +45,26 @@ def sub_folders(folder: Path) -> dict[str, Path]:
 def list_frames(source: Path) -> Frames:
     """List the frames of an image folder or a video file, in temporal order.
 
-    Images are sorted by the last number in their name, equal numbers by the name itself: names need no padding, no
-    common prefix and no particular first number. Hidden files and files of other types are left out.
+    Images are sorted by what their names say, see `lib.datasets.naming.in_order`. Hidden files and files of other
+    types are left out.
 
     Raises:
-        DatasetError: nothing at `source`, no image in it, or a video that cannot be decoded.
+        DatasetError: nothing at `source`, no image in it, links that lead nowhere, names that don't tell the order, or
+            a video that cannot be decoded.
     """
     if source.is_dir():
         with os.scandir(source) as entries:
-            files = [entry.name for entry in entries if entry.is_file()]
-        names = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and name[0] != "."]
+            images = [
+                entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.name[0] != "."
+            ]
+            names = [entry.name for entry in images if entry.is_file()]
+            broken = sorted(entry.name for entry in images if entry.is_symlink() and not entry.is_file())
+        broken = [name for name in broken if not (source / name).is_dir()]
+        if broken:
+            raise DatasetError(f"{source}: {len(broken)} links to files that aren't there: {first_few(broken)}")
         if not names:
             raise DatasetError(f"{source}: no image in this folder (looked for *{', *'.join(IMAGE_SUFFIXES)})")
-        return FileList(source, sorted(names, key=lambda name: (frame_number(name), name)))
+        return FileList(source, in_order(names, str(source)))
     if not source.is_file():
         raise DatasetError(f"{source}: no such folder of images or video file")
     # Counted by decoding: what containers say about their length is often off by a few frames.
@@ -115,17 +115,60 @@ def find_both(folder: Path, data_set: DataSet) -> tuple[Frames, Frames | None]:
     return rgb, x
 
 
-def pair_by_name(rgb: Frames, x: Frames) -> tuple[Frames, np.ndarray]:
-    """Find the X frames of the same names (suffix aside) as the RGB frames, and (N,) bool: whether the file exists.
+def pair_frames(
+    rgb: Frames, x: Frames, rule: PairingRule | Literal["position"], where: str, tolerance: float | None = None
+) -> tuple[Frames, np.ndarray]:
+    """Find the X frame of every RGB frame, and say once what has no partner.
 
-    Where none exists the path is the one that was expected, so that reading the frame names the missing file.
+    Args:
+        rgb, x: in temporal order.
+        rule: see `lib.datasets.naming.pair`; "position" is the rule of benchmarks: as they come, whatever the names say
+            and however many there are.
+        where: the sequence, for messages.
+        tolerance: seconds that times may differ by; None: see `pair`.
+
+    Returns:
+        X frames by RGB frame ("position": all of them), and (N,) bool: whether there is one. Where there is none, the
+        file's name is the RGB frame's.
+
+    Raises:
+        DatasetError: see `pair`.
     """
-    if not isinstance(rgb, FileList) or not isinstance(x, FileList) or rgb.names == x.names:
+    if isinstance(rgb, FileList) and isinstance(x, FileList):
+        if rgb.names == x.names:
+            return x, np.ones(len(x), dtype=bool)
+        first = _first_numbered_otherwise(rgb, x) if rule == "position" and len(rgb) == len(x) else None
+        if first is not None:
+            log.warning(
+                "%s: RGB and X are numbered differently from frame %d on (%s with %s): paired by position, as this "
+                "data set is used, but a file may be missing on either side",
+                where,
+                first,
+                rgb.names[first],
+                x.names[first],
+            )
+    if rule == "position":
         return x, np.ones(len(x), dtype=bool)
-    by_stem = {PurePath(name).stem: name for name in x.names}
-    stems = [PurePath(name).stem for name in rgb.names]
-    exists = np.array([stem in by_stem for stem in stems], dtype=bool)
-    return FileList(x.folder, [by_stem.get(stem, name) for stem, name in zip(stems, rgb.names, strict=True)]), exists
+    sides = [frames.names if isinstance(frames, FileList) else len(frames) for frames in (rgb, x)]
+    pairing = pair(sides[0], sides[1], rule, tolerance, where)
+    if not pairing.complete:
+        log.warning("%s: %s", where, pairing)
+    elif pairing.rule == "time":
+        log.info("%s: %s", where, pairing)
+    if isinstance(x, FileList):
+        expected = rgb.names if isinstance(rgb, FileList) else [str(k) for k in range(len(rgb))]
+        x = FileList(x.folder, [x.names[i] if i >= 0 else name for i, name in zip(pairing.x, expected, strict=True)])
+    return x, pairing.x >= 0
+
+
+def _first_numbered_otherwise(rgb: FileList, x: FileList) -> int | None:
+    """Place of the first pair whose numbers differ by another amount than those of the first pair; None: of no one."""
+    first, last = ([frame_number(frames.names[k]) for frames in (rgb, x)] for k in (0, -1))
+    if last[0] - first[0] == last[1] - first[1] == len(rgb) - 1:
+        return None  # both count without a gap
+    offset = first[1] - first[0]
+    pairs = enumerate(zip(rgb.names, x.names, strict=True))
+    return next((k for k, (one, other) in pairs if frame_number(other) - frame_number(one) != offset), None)
 
 
 def annotation_file(folder: Path, data_set: DataSet) -> Path:
@@ -189,6 +232,8 @@ def build_sequence(
     seen: np.ndarray | None = None,
     x_boxes: np.ndarray | None = None,
     first: int = 0,
+    pairing: PairingRule | None = None,
+    tolerance: float | None = None,
 ) -> Sequence:
     """Pair frames and annotation by the rules of `data_set`.
 
@@ -202,15 +247,15 @@ def build_sequence(
         seen: (M,) bool: frames that may be trained on as far as `data_set.hidden` goes; None: all.
         x_boxes: (L', 4) lines of the annotation of X; None: there is none.
         first: frame of the first line; frames before that are dropped.
+        pairing: rule instead of the data set's, see `pair_frames`.
+        tolerance: see `pair_frames`.
 
     Raises:
         DatasetError: counts that do not agree under a rule that demands it, or nothing left.
     """
-    has_x_image = None
-    if x is not None and data_set.pairing == "name":
-        x, has_x_image = pair_by_name(rgb, x)
-        if not has_x_image.all():
-            log.warning("%s: %d of %d frames have no X image", name, int((~has_x_image).sum()), len(rgb))
+    has_x = np.ones(len(rgb), dtype=bool)
+    if x is not None:
+        x, has_x = pair_frames(rgb, x, pairing or data_set.pairing, f"sequence {name}", tolerance)
 
     # Number of frames by the length rule
     step, rule = data_set.box_step, data_set.length
@@ -245,14 +290,16 @@ def build_sequence(
         absent, visible = ~flag, visible & flag
     if seen is not None:
         visible &= _fit(seen, n, False)
-    if has_x_image is not None:
-        visible &= has_x_image[:n]
+    visible &= has_x[:n]
 
     start = min(first, n - 1)
     if data_set.cut_leading_absent:
         if absent.all():
             raise DatasetError(f"sequence {name}: the target is absent in all {len(absent)} frames")
         start = int(np.argmin(absent))
+    # A benchmark is read as its makers meant it, so a file that is missing there is an error when it is opened; any
+    # other recording goes on without X in such a frame.
+    lenient = pairing is not None or data_set.pairing == "auto"
     whole = Sequence(
         name=name,
         modality=data_set.modality,
@@ -264,6 +311,7 @@ def build_sequence(
         attributes=attributes,
         clip_depth=data_set.clip_depth,
         x_boxes=None if x_boxes is None else _on_frames(x_boxes, n, first, step),
+        present=None if has_x[:n].all() or not lenient else np.stack([np.ones(n, dtype=bool), has_x[:n]], axis=1),
     )
     return whole.from_frame(start) if start else whole
 

@@ -30,6 +30,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
+from lib.datasets.naming import PairingRule
 from lib.datasets.parsing import read_boxes, read_text
 from lib.datasets.reader import (
     IMAGE_SUFFIXES,
@@ -69,10 +70,10 @@ def load_pair(
     name: str | None = None,
     box_step: int = 1,
     clip_depth: bool = True,
+    pairing: PairingRule = "auto",
+    tolerance: float | None = None,
 ) -> Sequence:
-    """Index one recording without a data set.
-
-    Frames are paired by position, so RGB and X must have equally many. Images of X are never resized.
+    """Index one recording without a data set. Images of X are never resized.
 
     Args:
         rgb: folder of images or video file.
@@ -83,9 +84,11 @@ def load_pair(
         name: of the sequence; default: the folder that holds `rgb`.
         box_step: line k of `boxes` belongs to frame k * box_step.
         clip_depth: see `patrack.modality.x_to_three_channels`.
+        pairing: which X frame belongs to an RGB frame: see `lib.datasets.naming.pair`.
+        tolerance: seconds that times may differ by; None: see `pair`.
 
     Raises:
-        DatasetError: nothing at `rgb` or `x`, counts that differ, more boxes than frames, a bad line.
+        DatasetError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line.
         ValueError: unknown modality, or X missing where the modality needs it.
     """
     _check_choices(modality, box_step)
@@ -94,11 +97,10 @@ def load_pair(
         raise ValueError(f"modality {modality!r} {wanted} a second folder or video, got x = {x}")
     rgb_frames = list_frames(rgb)
     x_frames = None if x is None else list_frames(x)
-    if x_frames is not None and len(x_frames) != len(rgb_frames):
-        raise DatasetError(f"{rgb} has {len(rgb_frames)} frames, {x} has {len(x_frames)}; they must have equally many")
     lines = np.empty((0, 4)) if boxes is None else read_boxes(boxes)
     row = replace(FOLDER, modality=modality, box_step=box_step, clip_depth=clip_depth)
-    return build_sequence(name or rgb.resolve().parent.name or rgb.stem, row, rgb_frames, x_frames, lines)
+    name = name or rgb.resolve().parent.name or rgb.stem
+    return build_sequence(name, row, rgb_frames, x_frames, lines, pairing=pairing, tolerance=tolerance)
 
 
 def _check_choices(modality: str | None, box_step: int | None) -> None:
@@ -254,7 +256,7 @@ def _fitting_rows(folder: Path) -> list[DataSet]:
         return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in VIDEO_SUFFIXES)
 
     known = [row for row in DATA_SETS.values() if not any("/" in name for name in row.boxes)]
-    plain = DataSet("recording", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames")
+    plain = DataSet("recording", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames", pairing="auto")
     pairs = [
         replace(plain, modality=kind, rgb=rgb, x=(x,))
         for rgb in RGB_NAMES

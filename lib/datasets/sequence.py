@@ -94,7 +94,7 @@ class Sequence:
         x_boxes: (N, 4) boxes of the X modality where it has an annotation of its own, as `boxes`.
         cut: number of frames before the first one that were dropped, because nothing can be tracked in them.
         still: one image, N = 1, that serves as template and as search frame.
-        present: (N, 2) bool: whether RGB and X are to be used in tracking; None: always. See `lib.datasets.missing`.
+        present: (N, 2) bool: whether RGB and X are there and to be used in tracking; None: always.
 
     Raises:
         DatasetError: lengths or shapes that do not agree.

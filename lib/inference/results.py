@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -32,12 +33,15 @@ __all__ = [
     "claim",
     "failure",
     "is_complete",
+    "partial_result",
     "write_numbers",
     "write_result",
 ]
 
 MANIFEST = "run.json"
-RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4")
+PARTIAL = "partial.csv"
+"""Rows of a recording that isn't finished yet, one per frame as it is tracked."""
+RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", PARTIAL)
 """Files that tracking of a single recording writes beside the manifest."""
 
 
@@ -65,6 +69,49 @@ class SequenceResult:
     scores: np.ndarray
     times: np.ndarray
     seconds: float
+
+
+@contextmanager
+def partial_result(path: Path) -> Iterator[tuple[SequenceResult, Callable[[np.ndarray, float, float], None]]]:
+    """Keep the rows of a recording while it is tracked, so that a run that stops at frame 5000 has lost nothing.
+
+    Args:
+        path: a CSV file, `x,y,w,h,score,seconds` with every digit; one row per frame from the first one on. A last row
+            that was cut off is dropped.
+
+    Yields:
+        The rows that an earlier run left, and a function that adds the next one: box (4,), score, seconds.
+
+    Raises:
+        ValueError: the file holds something else; names file and line.
+        OSError: it can't be read or written.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]
+    rows = []
+    for number, line in enumerate(whole, start=1):
+        try:
+            row = [float(value) for value in line.split(",")]
+        except ValueError:
+            row = []
+        if len(row) != 6 or not np.isfinite(row).all():
+            raise ValueError(f"{path}:{number}: expected x,y,w,h,score,seconds, got {line.strip()[:80]!r}; delete it")
+        rows.append(row)
+    if len(whole) < len(lines):
+        with atomic_write(path) as file:
+            file.writelines(whole)
+    values = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    with ExitStack() as stack:
+        rows_file: TextIO | None = None  # made with the first row: a run that fails at once leaves nothing
+
+        def add(box: np.ndarray, score: float, seconds: float) -> None:
+            nonlocal rows_file
+            if rows_file is None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                rows_file = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))  # a line at a time
+            rows_file.write(",".join(repr(float(value)) for value in (*box, score, seconds)) + "\n")
+
+        yield SequenceResult(values[:, :4], values[:, 4], values[:, 5], 0.0), add
 
 
 @dataclass(frozen=True)

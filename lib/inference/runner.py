@@ -28,12 +28,22 @@ from tqdm import tqdm
 from lib import datasets
 from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import masks_digest, read_masks, with_masks
+from lib.datasets.naming import PairingRule
 from lib.datasets.recordings import load_pair
 from lib.datasets.sequence import Sequence
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
-from lib.inference.results import Outcome, Summary, claim, is_complete, write_numbers
+from lib.inference.results import (
+    PARTIAL,
+    Outcome,
+    Summary,
+    TrackingError,
+    claim,
+    is_complete,
+    partial_result,
+    write_numbers,
+)
 from lib.inference.sequence import run_batched, run_sequence, track_frames
 from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
@@ -232,10 +242,13 @@ def track_recording(
     truth_step: int = 1,
     fps: float = 25.0,
     missing: Path | None = None,
+    pairing: PairingRule = "auto",
+    tolerance: float | None = None,
 ) -> str:
     """Track one recording and write `boxes.txt`, `scores.txt`, `times.txt` and `overlay.mp4` after its last frame.
 
-    A frame that can't be read ends the run with an error; earlier files of that name in the folder stay then.
+    Until then its rows are kept in `partial.csv`, also when a frame that can't be read or a signal ends the run; the
+    same call goes on behind the last of them, to the same boxes. Earlier files of the other names stay until the end.
 
     Args:
         rgb: folder of images or video.
@@ -246,6 +259,7 @@ def track_recording(
         truth_step: its line k belongs to frame k * truth_step.
         fps: of the overlay.
         missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
+        pairing, tolerance: see `lib.datasets.recordings.load_pair`.
 
     Returns:
         A text for the user: frames per second, mean score, and mean IoU over the annotated frames after the first.
@@ -261,7 +275,7 @@ def track_recording(
         config = config.model_copy(update={"modality": "rgb", "model": model})
     elif config.modality == "rgb":
         raise ValueError(f"{config.name} tracks RGB alone: give --x none, or a --config for {', '.join(PAIRS)}")
-    recording = load_pair(rgb, x, config.modality, truth, box_step=truth_step)
+    recording = load_pair(rgb, x, config.modality, truth, box_step=truth_step, pairing=pairing, tolerance=tolerance)
     if box_xywh is None:
         if truth is None:
             raise ValueError("give --box x,y,w,h (the target in the first frame), or --groundtruth FILE")
@@ -269,6 +283,8 @@ def track_recording(
     tracker = build_tracker(config, weights.checkpoint, weights.device)
 
     source = {"rgb": str(rgb.resolve()), "x": str(x.resolve()) if x else None, "box_xywh": box_xywh.tolist()}
+    if pairing != "auto" or tolerance is not None:
+        source |= {"pairing": pairing, "tolerance": tolerance}
     if missing is not None:
         masks = read_masks(missing)
         mask = next(iter(masks.values())) if len(masks) == 1 else masks.get(recording.name)
@@ -279,7 +295,18 @@ def track_recording(
 
     # track, and draw the overlay on the way; the files follow when all of it went well
     video = OverlayVideo(output / "overlay.mp4", recording.modality, fps)
-    with video, tqdm(total=len(recording), unit="frame") as bar:
+    with (
+        partial_result(output / PARTIAL) as (before, keep),
+        video,
+        tqdm(total=len(recording), unit="frame") as bar,
+    ):
+        if len(before.boxes) > len(recording):
+            raise ValueError(
+                f"{output / PARTIAL} has {len(before.boxes)} rows for {len(recording)} frames: the recording has "
+                "changed; delete that file, or give another --output"
+            )
+        if len(before.boxes):
+            logger.info("%s: going on behind frame %d, which an earlier run reached", output, len(before.boxes) - 1)
 
         def show(number: int, frame: DecodedFrame, box: np.ndarray, score: float) -> None:
             absent = [name for name, there in zip(("RGB", "X"), recording.streams_at(number), strict=True) if not there]
@@ -287,10 +314,15 @@ def track_recording(
             video.write(frame.image(), box, caption, recording.boxes[number])
             bar.update()
 
-        result = track_frames(tracker, recording, box_xywh, show)
+        try:
+            result = track_frames(tracker, recording, box_xywh, show, before, keep)
+        except TrackingError as error:
+            kept = f"\nThe frames before it are kept in {output / PARTIAL}" if (output / PARTIAL).exists() else ""
+            raise TrackingError(f"{error}{kept}") from error
     write_numbers(output / "scores.txt", result.scores)
     write_numbers(output / "times.txt", result.times)
     write_boxes(output / "boxes.txt", result.boxes)
+    (output / PARTIAL).unlink(missing_ok=True)
 
     frames = len(result.boxes)
     text = (

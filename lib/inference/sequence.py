@@ -13,7 +13,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, cast
 
 import cv2
 import numpy as np
@@ -33,6 +33,8 @@ DEPTH, DEPTH_OF_MANY = 4, 2
 GROUPS = {"cuda": 2}
 """Groups of targets that take turns, by type of device; one where nothing is said."""
 
+KeepRow = Callable[[np.ndarray, float, float], object]
+"""Called with box, score and seconds in the tracker."""
 OnFrame = Callable[[int, DecodedFrame, np.ndarray, float], object]
 """Called with frame number, frame, box and score."""
 
@@ -82,7 +84,12 @@ class PrefetchedFrames:
 
 
 def track_frames(
-    tracker: FrameTracker, sequence: Sequence, box_xywh: np.ndarray, on_frame: OnFrame | None = None
+    tracker: FrameTracker,
+    sequence: Sequence,
+    box_xywh: np.ndarray,
+    on_frame: OnFrame | None = None,
+    before: SequenceResult | None = None,
+    keep: KeepRow | None = None,
 ) -> SequenceResult:
     """Follow the target of `box_xywh` from the first frame to the last.
 
@@ -91,12 +98,15 @@ def track_frames(
         sequence: its frames are prefetched by other threads.
         box_xywh: (4,), pixels: where the target is in the first frame.
         on_frame: called after each frame; may raise to stop.
+        before: rows of the first frames from an earlier run of a `Tracker`, which aren't tracked again.
+        keep: called with each further row: see `lib.inference.results.partial_result`.
 
     Raises:
         TrackingError: a frame can't be read, it or the box doesn't suit the tracker, or the output is not finite.
     """
     boxes = np.empty((len(sequence), 4))
     scores, times = np.ones(len(sequence)), np.empty(len(sequence))
+    known = 0 if before is None else len(before.boxes)
     began = time.perf_counter()
     with ThreadPoolExecutor(READERS) as threads:
         frames = PrefetchedFrames(sequence, threads, DEPTH)
@@ -110,11 +120,19 @@ def track_frames(
                 if number == 0:
                     tracker.initialize(frame, box_xywh, *missing)
                     boxes[0] = box_xywh
+                elif number < known and before is not None:
+                    boxes[number], scores[number] = before.boxes[number], before.scores[number]
+                    if number == known - 1:
+                        cast(Tracker, tracker).resume(boxes[number], number)
                 else:
                     boxes[number], scores[number] = tracker.track(frame, *missing)
             except (ValueError, RuntimeError, cv2.error) as error:
                 raise failure(sequence, number, error) from error
             times[number] = time.perf_counter() - start
+            if before is not None and number < known:
+                times[number] = before.times[number]
+            elif keep is not None:
+                keep(boxes[number], float(scores[number]), float(times[number]))
             if on_frame is not None:
                 on_frame(number, frame, boxes[number], float(scores[number]))
     return SequenceResult(boxes, scores, times, time.perf_counter() - began)

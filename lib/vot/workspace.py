@@ -25,8 +25,9 @@ import yaml
 from lib.datasets.catalog import DATA_SETS
 from lib.datasets.frames import read_image
 from lib.datasets.loading import dataset_root, split_folders
+from lib.datasets.naming import frame_number
 from lib.datasets.parsing import read_boxes, read_text
-from lib.datasets.reader import annotation_file, frame_number, list_frames
+from lib.datasets.reader import annotation_file, list_frames
 from lib.datasets.sequence import DatasetError, FileList, select, unknown
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config

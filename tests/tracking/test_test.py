@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from commands import load_command
+from lib.report.pictures import OverlayVideo
+from patrack import Tracker
 from small_models import CEA, TRACKED
 
 SMALL = (*TRACKED, CEA)
 FIRST = "6.0,5.0,12.0,10.0"
+RESUME = Tracker.resume
 
 
 main = load_command("tracking/test.py").main
@@ -187,7 +190,6 @@ def test_help_shows_examples(capsys):
     "arguments",
     [
         pytest.param(["--config", "rgbt_tiny"], id="no-input"),
-        pytest.param(["--config", "rgbt_tiny", "--rgb", "a"], id="no-x"),
         pytest.param(["--config", "rgbt_tiny", "--rgb", "a", "--x", "b", "--dataset", "lasher"], id="both"),
         pytest.param(["--dataset", "lasher"], id="no-config"),
     ],
@@ -224,7 +226,10 @@ def test_overwrite_that_fails_leaves_no_result_of_the_old_run_under_the_new_name
     assert main(recording(pair, tmp_path / "out")) == 0
     (pair / "rgb" / "002.png").write_bytes(b"broken")
     failure(recording(pair, tmp_path / "out", "--overwrite", box="5,5,9,9"), caplog)
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["partial.csv", "run.json"]
+    first, *more = (tmp_path / "out" / "partial.csv").read_text().splitlines()
+    assert first.startswith("5.0,5.0,9.0,9.0,1.0,")
+    assert len(more) == 1
 
 
 def test_device_that_is_not_there_is_an_error(pair, tmp_path, caplog):
@@ -233,9 +238,86 @@ def test_device_that_is_not_there_is_an_error(pair, tmp_path, caplog):
     )
 
 
-def test_rgb_and_x_of_different_count(pair, tmp_path, caplog):
+def test_rgb_goes_on_alone_where_an_x_frame_is_missing(pair, tmp_path, caplog):
     (pair / "x" / "003.png").unlink()
-    assert "has 4 frames" in failure(recording(pair, tmp_path / "out"), caplog)
+    assert main(recording(pair, tmp_path / "out")) == 0
+    assert "3 of 4 RGB frames paired by number; 1 have no X frame" in caplog.text
+    assert len(rows(tmp_path / "out" / "boxes.txt")) == 4
+
+
+def test_pairing_can_be_chosen(pair, tmp_path, caplog):
+    (pair / "x" / "001.png").unlink()
+    (pair / "rgb" / "003.png").unlink()
+    assert main(recording(pair, tmp_path / "index", "--pair", "index")) == 0
+    assert "paired by" not in caplog.text
+    assert main(recording(pair, tmp_path / "name", "--pair", "name")) == 0
+    assert "2 of 3 RGB frames paired by name" in caplog.text
+    assert "not all names hold one" in failure(recording(pair, tmp_path / "time", "--pair", "time"), caplog)
+
+
+def test_pair_without_x_is_an_error_and_an_rgb_experiment_needs_none(pair, tmp_path, caplog):
+    words = recording(pair, tmp_path / "out", x="none")
+    del words[words.index("--x") : words.index("--x") + 2]
+    assert "rgbt_tiny needs --x" in failure(words, caplog)
+    alone = recording(pair, tmp_path / "out", x="none", config="rgb_tiny")
+    del alone[alone.index("--x") : alone.index("--x") + 2]
+    assert main([word for word in alone if "adapters" not in word]) == 0
+
+
+def test_box_may_be_four_words(pair, tmp_path):
+    words = recording(pair, tmp_path / "out", "--box", *FIRST.split(","), box=None)
+    assert main(words) == 0
+    assert rows(tmp_path / "out" / "boxes.txt")[0] == [float(value) for value in FIRST.split(",")]
+
+
+def stop_at(count):
+    """A method that is stopped by Ctrl-C in its call of this number."""
+    calls = iter(range(1, count))
+
+    def write(self, *_):
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+
+    return write
+
+
+@pytest.mark.parametrize("stop", ["bad frame", "signal", "row cut off"])
+def test_interrupted_recording_goes_on_to_the_same_boxes(pair, tmp_path, caplog, monkeypatch, stop):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    assert main(recording(pair, whole)) == 0
+    assert not (whole / "partial.csv").exists()
+    good = (pair / "rgb" / "003.png").read_bytes()
+    (pair / "rgb" / "003.png").write_bytes(b"broken")
+    with caplog.at_level(logging.INFO):
+        if stop == "signal":
+            with monkeypatch.context() as patch:
+                patch.setattr(OverlayVideo, "write", stop_at(3))
+                assert main(recording(pair, out)) == 130
+        else:
+            assert "kept in" in failure(recording(pair, out), caplog)
+        partial = out / "partial.csv"
+        assert len(partial.read_text().splitlines()) == 3
+        if stop == "row cut off":
+            partial.write_text(partial.read_text()[:-9])
+        (pair / "rgb" / "003.png").write_bytes(good)
+        calls = []
+        monkeypatch.setattr(Tracker, "resume", lambda self, *where: calls.append(where) or RESUME(self, *where))
+        assert main(recording(pair, out)) == 0
+    assert [number for _, number in calls] == [1 if stop == "row cut off" else 2]
+    assert f"going on behind frame {calls[0][1]}" in caplog.text
+    for name in ("boxes.txt", "scores.txt"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    assert not partial.exists()
+
+
+@pytest.mark.parametrize("content", ["1,2,3\n", "a,b,c,d,e,f\n", "1,2,3,4,5,nan\n"])
+def test_partial_result_of_another_kind_is_an_error(pair, tmp_path, caplog, content):
+    (pair / "rgb" / "003.png").write_bytes(b"broken")
+    failure(recording(pair, tmp_path / "out"), caplog)
+    caplog.clear()
+    (tmp_path / "out" / "partial.csv").write_text(content)
+    assert "partial.csv:1: expected x,y,w,h,score,seconds" in failure(recording(pair, tmp_path / "out"), caplog)
 
 
 def test_rgb_and_x_of_different_size(pair, tmp_path, caplog):

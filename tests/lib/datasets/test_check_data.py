@@ -72,7 +72,7 @@ DEFECTS = [
     (
         "file of one number twice",
         lambda r: (r / FOLDER / "visible/w001.png").touch(),
-        "files with one number: w001.png",
+        "v001.png, w001.png",
     ),
 ]
 

@@ -62,7 +62,8 @@ def test_copies_are_named(copy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "number"), [("v007.jpg", 7), ("2_v2.png", 2), ("a", -1), ("12", 12), ("f3.tar.png", 3)]
+    ("name", "number"),
+    [("v007.jpg", 7), ("frame0000.bmp", 0), ("cam2_left.png", 2), ("2021_02_06-17.jpeg", 17), ("12", 12)],
 )
 def test_frame_number_is_the_last_one(name: str, number: int) -> None:
     assert frame_number(name) == number

@@ -226,7 +226,7 @@ def test_visevent_is_cut_to_what_has_images(visevent, box_lines, caplog):
 def test_visevent_frame_without_event_image_is_named_and_never_trained_on(visevent, box_lines, caplog):
     with caplog.at_level(logging.WARNING):
         sequence = visevent(box_lines(6), ["1"] * 6, event_numbers=[3, 4, 7, 8, 9])
-    assert "1 of 6 frames have no X image" in caplog.text
+    assert "5 of 6 RGB frames paired by name; 1 have no X frame" in caplog.text
     assert sequence.visible.tolist() == [True, True, False, True, True, True]
     with pytest.raises(FrameError, match=r"event_imgs/frame0005\.bmp: cannot be read"):
         read_frame(sequence, 2)

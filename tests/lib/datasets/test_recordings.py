@@ -56,10 +56,47 @@ def test_rgb_alone_is_read(recording, codes_match):
     codes_match(sequence)
 
 
-def test_different_counts_are_an_error(recording):
-    (recording / "ir" / "ir03.bmp").unlink()
-    with pytest.raises(DatasetError, match=r"walk/rgb has 4 frames, .*walk/ir has 3"):
-        load_pair(recording / "rgb", recording / "ir", "rgbt")
+@pytest.fixture
+def numbered(recording):
+    """The same recording with one numbering for both sides: 9 to 12."""
+    for path in sorted((recording / "ir").iterdir()):
+        path.rename(path.with_name(f"ir{int(path.stem[2:]) + 9}.bmp"))
+    numbers = range(9, 13)
+    return (
+        recording,
+        [recording / "rgb" / f"{n}.png" for n in numbers],
+        [recording / "ir" / f"ir{n}.bmp" for n in numbers],
+    )
+
+
+def test_counts_that_differ_are_paired_by_number_and_the_rest_is_said(numbered, caplog):
+    recording, _, x = numbered
+    x[2].unlink()
+    with caplog.at_level("WARNING"):
+        sequence = load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
+    assert "3 of 4 RGB frames paired by number; 1 have no X frame, 0 X frames are not used" in caplog.text
+    assert [path.name for path in sequence.x_files] == ["ir9.bmp", "ir10.bmp", "11.png", "ir12.bmp"]
+    assert sequence.present.tolist() == [[True, True], [True, True], [True, False], [True, True]]
+    assert not sequence.visible[2]  # never trained on
+    assert not read_frame(sequence, 2)[..., 3:].any()
+    assert read_frame(sequence, 3)[..., 3:].any()
+
+
+def test_numbers_decide_where_each_side_lacks_other_frames(numbered, caplog):
+    """Equal counts that hide a frame lost here and another one there."""
+    recording, rgb, x = numbered
+    rgb[1].unlink()
+    x[3].unlink()
+    sequence = load_pair(recording / "rgb", recording / "ir", "rgbt")
+    assert [path.name for path in sequence.x_files] == ["ir9.bmp", "ir11.bmp", "12.png"]
+    assert "2 of 3 RGB frames paired by number" in caplog.text
+    assert load_pair(recording / "rgb", recording / "ir", "rgbt", pairing="index").present is None
+
+
+def test_different_counts_can_not_be_paired_by_position(recording):
+    next((recording / "ir").iterdir()).unlink()
+    with pytest.raises(DatasetError, match=r"4 RGB frames and 3 X frames"):
+        load_pair(recording / "rgb", recording / "ir", "rgbt", pairing="index")
 
 
 def test_more_boxes_than_frames_are_an_error(recording):
