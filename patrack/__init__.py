@@ -1,6 +1,7 @@
 """PATrack: progressive adaptation of an RGB tracker to a second sensor (arXiv 2603.21100)."""
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,12 @@ if TYPE_CHECKING:
     from patrack.methods.patrack import PATrack
     from patrack.network import Network, adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
     from patrack.tracker import Tracker
+
+# OpenMP's threads spin while they wait for each other at the end of an operation, by default for so long that a tracker
+# falls to a quarter of its speed when one other process runs on two cores. With so few turns it keeps half of it, and
+# an idle machine loses little (docs/speed.md). PyTorch's library reads this when it is loaded.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __version__ = "0.1.0"
 __all__ = [

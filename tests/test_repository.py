@@ -105,6 +105,45 @@ def test_every_module_imports_and_the_method_does_not_need_the_framework():
     assert not result.stdout, "an import prints"
 
 
+WATCH = """
+import os, runpy, sys
+class Watch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print("spin", os.environ.get("GOMP_SPINCOUNT"), flush=True)
+            os._exit(0)
+sys.meta_path.insert(0, Watch())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tracking/test.py", "--config", "rgbt_tiny", "--dataset", "lasher", "--root", "nowhere"],
+        ["tracking/train.py", "--config", "rgbt_tiny", "--data-root", "nowhere"],
+        ["tracking/vot.py", "--config", "rgbt_tiny", "--workspace", "nowhere"],
+        ["tracking/profile_speed.py", "--config", "rgbt_tiny"],
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize(
+    ("given", "spin"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")]
+)
+def test_how_threads_wait_is_set_before_torch_is_loaded(words, given, spin):
+    settings = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, *words],
+        cwd=ROOT,
+        env=settings | given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[:1] == [f"spin {spin}"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [("patrack", {"lib", "tracking", "scripts"}), ("lib", {"tracking", "scripts"})],

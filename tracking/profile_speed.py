@@ -4,8 +4,9 @@
     python tracking/profile_speed.py --config rgbt_tiny --only forward step --check
     python tracking/profile_speed.py --device cuda --plots speed/ train.compile=true
 
-Sections: forward (network against bare ViT blocks), step (tracker without network), endtoend (from image files),
-batch (many targets, other sizes), training (a step and its data), roofline (what arithmetic and memory allow).
+Sections: forward (network against bare ViT blocks), step (tracker without network), busy (beside another process),
+endtoend (from image files), batch (many targets, other sizes), training (a step and its data),
+roofline (what arithmetic and memory allow).
 docs/speed.md says what each number means.
 """
 
@@ -20,9 +21,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
+
 logger = logging.getLogger("benchmark")
 
-SECTIONS = ("forward", "step", "endtoend", "batch", "training", "roofline")
+SECTIONS = ("forward", "step", "busy", "endtoend", "batch", "training", "roofline")
 """In the order in which they are measured, each by `measure_<name>` of `lib.profiling.sections`."""
 
 

@@ -17,6 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
+
 if TYPE_CHECKING:  # PyTorch is loaded where it is used, so that --help answers at once
     from lib.distributed import DistributedContext
 

@@ -16,6 +16,8 @@ import logging
 import sys
 from pathlib import Path
 
+import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
+
 logger = logging.getLogger("vot")
 
 

@@ -1,9 +1,12 @@
-"""The six sections of the speed report; docs/speed.md says what each number means."""
+"""The seven sections of the speed report; docs/speed.md says what each number means."""
 
 from __future__ import annotations
 
 import copy
 import gc
+import signal
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -41,6 +44,7 @@ __all__ = [
     "floor_blocks",
     "made_up_batch",
     "measure_batch",
+    "measure_busy",
     "measure_endtoend",
     "measure_forward",
     "measure_roofline",
@@ -67,6 +71,7 @@ SQUARE = 2048  # side of a matrix
 CURVES = ("fp32", "bf16")
 STILL = [0.5, 0.5, 0.25, 0.25, 0.9]
 """A step's answer for a target that didn't move: cx, cy, w, h normalized to the search crop, and the score."""
+BUSY_STEPS = 20  # a run: long enough for the scheduler to deal out the cores
 RUNS = 3
 CPU_BATCH = 4
 SEQUENCES, LENGTH, LOADED = 4, 20, 64  # drawn for the loader, frames each, samples timed
@@ -205,6 +210,35 @@ def measure_step(case: Case) -> list[Row]:
     for name, (text, _, note) in stages.items():
         rows.append(median(f"step.{name}", text, 1e3 * times[name], "ms", note=note))
     return rows
+
+
+# ---- Section busy: tracking while another process computes, on a machine that isn't ours alone
+
+
+def measure_busy(case: Case) -> list[Row]:
+    """Time steps of tracking with and without one other process that never waits; on a CPU only."""
+    if case.device.type != "cpu":
+        return []
+    frame, tracker = case.image(case.image_size), case.tracker(case.folded("fp32"))
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        try:
+
+            def steps(signal_number: signal.Signals) -> None:
+                other.send_signal(signal_number)
+                for _ in range(BUSY_STEPS):
+                    tracker.track(frame)
+
+            runs = {"idle": partial(steps, signal.SIGSTOP), "busy": partial(steps, signal.SIGCONT)}
+            times = in_turns(runs, case.device, case.effort, before=partial(tracker.initialize, frame, case.box))
+        finally:
+            other.kill()
+    return [
+        *(
+            median(f"busy.{name}", f"Tracker.track, {text}, fp32", BUSY_STEPS / times[name], "frames/s")
+            for name, text in (("idle", "alone"), ("busy", "with one other process"))
+        ),
+        median("busy.over_idle", "with one other process / alone", times["idle"] / times["busy"]),
+    ]
 
 
 # ---- Section endtoend: following sequences from image files
