@@ -49,6 +49,7 @@ __all__ = [
 BoxFormat = Literal["auto", "xywh", "corners"]
 Longer = Literal["error", "cut"]
 SIDE_FILES = ("_scores.txt", "_times.txt", "_time.txt")
+IMPOSSIBLE = 0.01  # share of rows, read as corners, that may have none on the right and below
 SURE = 0.5  # IoU with the first true box from which a reading of the first row counts as right
 LONG_TERM_FORMS = {
     "VOT": ("{seq}/{seq}_001.txt", "{seq}/{seq}_001_confidence.value"),
@@ -241,7 +242,7 @@ def _fit(
 
 
 def _is_corners(rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], box_format: BoxFormat) -> bool:
-    """Tell whether the columns are corners; raises ValueError where that cannot be told or is contradicted."""
+    """Tell whether the columns are corners, by all rows; raises ValueError where that can't be told, or rows differ."""
     columns: dict[int, str] = {array.shape[1]: name for name, array in rows.items()}
     if len(columns) > 1:
         raise ValueError(f"files differ in columns: {columns[4]} has 4, {columns[8]} has 8; expected one format")
@@ -263,17 +264,42 @@ def _is_corners(rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], b
         return box_format == "corners"
 
     # The first row is the given box, so the reading that overlaps the first true box (of either modality) is right.
-    first = np.stack([array[0] for array in rows.values()])  # (S, 4)
-    true = [np.stack([truth[name].boxes[modality][0] for name in rows]) for modality in (0, -1)]
-    fits = {}
-    for reading, boxes in (("xywh", first), ("corners", corners_to_xywh(first))):
-        fits[reading] = float(np.median(np.nan_to_num(np.fmax(*(iou(boxes, target) for target in true)))))
+    readings = {"xywh": dict(rows), "corners": {name: corners_to_xywh(array) for name, array in rows.items()}}
+    fits, hits = {}, {}
+    for reading, boxes in readings.items():
+        overlaps = []
+        for name, array in boxes.items():
+            frames = min(len(array), len(truth[name].boxes[0]))
+            true = [truth[name].boxes[modality][:frames] for modality in (0, -1)]
+            overlaps.append(np.nan_to_num(np.fmax(*(iou(array[:frames], target) for target in true))))
+        fits[reading] = float(np.median([values[0] for values in overlaps]))
+        hits[reading] = {name: values >= SURE for name, values in zip(boxes, overlaps, strict=True)}
     best = max(fits, key=lambda reading: fits[reading])
     if fits[best] < SURE or abs(fits["xywh"] - fits["corners"]) < 0.02:
         raise ValueError(
             "4 numbers a row, and the first rows do not tell x,y,w,h from corners x1,y1,x2,y2 (median overlap with "
             f"the first true box: {fits['xywh']:.2f} as xywh, {fits['corners']:.2f} as corners); check that these "
             "results belong to this data set and pass --format xywh or --format corners"
+        )
+
+    # All other rows must agree with it: row 0 may be a copy of the annotation in another form.
+    other = "xywh" if best == "corners" else "corners"
+    total = sum(len(array) for array in rows.values())
+    if best == "corners":  # right of and below the first corner
+        against = {name: (array[:, 2] < array[:, 0]) | (array[:, 3] < array[:, 1]) for name, array in rows.items()}
+        said, allowed = "can't be corners", IMPOSSIBLE * total
+    else:
+        against = {name: flags & ~hits[best][name] for name, flags in hits[other].items()}
+        said = "overlap the true box as corners only"
+        allowed = sum(int(flags.sum()) for flags in hits[best].values())
+    count = sum(int(flags.sum()) for flags in against.values())
+    if count > allowed:
+        name = next(name for name, flags in against.items() if flags.any())
+        line = int(np.argmax(against[name]))
+        raise ValueError(
+            f"the first rows are {best}, but {count} of {total} rows {said}, first row {line + 1} of {name}: "
+            f"{rows[name][line].tolist()}; the files mix two forms, so write all rows in one, or pass --format xywh or "
+            "--format corners if the first rows mislead"
         )
     return best == "corners"
 

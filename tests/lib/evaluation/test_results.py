@@ -33,6 +33,26 @@ def test_the_same_boxes_score_the_same_in_every_form(benchmark, write_tracker, c
     assert scores.file_format == f"{words[form]}, { ({',': 'comma', ' ': 'blank'}.get(separator, 'tab')) }"
 
 
+@pytest.mark.parametrize(("first", "others"), [("corners", "xywh"), ("xywh", "corners")])
+def test_files_whose_first_row_has_another_form_than_the_others_are_refused(
+    benchmark, write_tracker, converters, first, others
+):
+    def mixed(boxes):
+        return np.concatenate([converters[first](boxes[:1]), converters[others](boxes[1:])])
+
+    folder = write_tracker(offset=5, convert=mixed)
+    (problem,) = problems_of(benchmark, folder)
+    assert f"the first rows are {first}, but 33 of 36 rows" in problem
+    assert "row 2 of bike" in problem
+    assert score(benchmark, folder, box_format=others).trackers["t"].metrics["PR"] > 0.9
+
+
+def test_a_tracker_that_loses_its_target_is_read_by_its_first_rows(benchmark, write_tracker, converters):
+    for number, form in enumerate(("xywh", "corners")):
+        folder = write_tracker(f"lost{number}", offset=500, convert=converters[form])
+        assert score(benchmark, folder).trackers["t"].file_format.startswith({"xywh": "x,y,w,h"}.get(form, "corners"))
+
+
 def test_a_prefix_is_found_and_stated(benchmark, write_tracker):
     scores = score(benchmark, write_tracker(prefix="our_")).trackers["t"]
     assert scores.metrics["PR"] == 1.0
