@@ -164,7 +164,7 @@ def base_model_path(name: str) -> Path:
         if not path.is_file():
             raise WeightsError(
                 f"model.base_model: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
-                "model.base_model=FILE, e.g. an OSTrack checkpoint, or timm:MODEL"
+                "model.base_model=FILE or timm:MODEL. OSTrack's files are in the model zoo of github.com/botaoye/OSTrack"
             )
         return path
     model = name.removeprefix(TIMM)

@@ -19,7 +19,16 @@ from lib.datasets.sequence import Sequence, VideoFrame
 from patrack.crop import crop_window, forwards, sample_rectangle
 from patrack.modality import PAIRS, prepare_x
 
-__all__ = ["DecodedFrame", "FrameError", "Plane", "decode_frame", "jpeg_is_complete", "read_frame", "read_image"]
+__all__ = [
+    "DecodedFrame",
+    "FrameError",
+    "Plane",
+    "Video",
+    "decode_frame",
+    "jpeg_is_complete",
+    "read_frame",
+    "read_image",
+]
 
 
 class FrameError(ValueError):
@@ -187,20 +196,27 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
     return decode_frame(sequence, index).image()
 
 
-def decode_frame(sequence: Sequence, index: int, with_x: bool = True) -> DecodedFrame:
+def decode_frame(
+    sequence: Sequence, index: int, with_x: bool = True, videos: dict[Path, Video] | None = None
+) -> DecodedFrame:
     """Read what `read_frame` does, with colors still to be converted; without X its file is not even opened.
+
+    Args:
+        sequence, index: see `read_frame`.
+        with_x: read X as well.
+        videos: the caller's open videos, which end with it; None: the last 64 that were read stay open.
 
     Raises:
         FrameError, IndexError: as `read_frame`.
     """
     rgb_file = sequence.rgb_files[index]
-    rgb = read_image(rgb_file, cv2.IMREAD_COLOR)  # [H, W, 3]
+    rgb = read_image(rgb_file, cv2.IMREAD_COLOR, videos)  # [H, W, 3]
     if sequence.x_files is None or not with_x:
         return DecodedFrame((Plane(rgb, backwards=True),))
     if not sequence.streams_at(index)[1]:  # there may be no file
         return DecodedFrame((Plane(rgb, backwards=True), Plane(np.zeros(rgb.shape[:2], np.uint8))))
     x_file = sequence.x_files[index]
-    raw = read_image(x_file, cv2.IMREAD_UNCHANGED)
+    raw = read_image(x_file, cv2.IMREAD_UNCHANGED, videos)
     if raw.shape[:2] != rgb.shape[:2]:
         raise FrameError(
             f"RGB and X differ in size (width x height): {rgb_file} is {rgb.shape[1]}x{rgb.shape[0]}, "
@@ -213,14 +229,21 @@ def decode_frame(sequence: Sequence, index: int, with_x: bool = True) -> Decoded
     return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)))
 
 
-def read_image(source: Path | VideoFrame, flags: int) -> np.ndarray:
+def read_image(source: Path | VideoFrame, flags: int, videos: dict[Path, Video] | None = None) -> np.ndarray:
     """Decode one image or video frame with OpenCV's `flags` (which a video ignores: it gives 8-bit B, G, R).
+
+    `videos` is as for `decode_frame`.
 
     Raises:
         FrameError: the file cannot be read, is empty, damaged or truncated.
     """
     if isinstance(source, VideoFrame):
-        frame = _open_video(source.path, os.getpid()).read(source.index)
+        if videos is None:
+            video = _open_video(source.path, os.getpid())
+        else:
+            video = videos.get(source.path) or Video(source.path)
+            videos[source.path] = video
+        frame = video.read(source.index)
         if frame is None:
             raise FrameError(f"{source}: cannot be decoded")
         return frame.copy()
@@ -247,7 +270,7 @@ def jpeg_is_complete(data: bytes) -> bool:
     return False
 
 
-class _Video:
+class Video:
     """An open video that is cheap to read forwards; going back opens it anew, because seeking is not exact."""
 
     def __init__(self, path: Path) -> None:
@@ -257,6 +280,7 @@ class _Video:
         self.last: np.ndarray | None = None
 
     def read(self, index: int) -> np.ndarray | None:
+        """Decode frame `index` (from 0), (H, W, 3) uint8 B, G, R; None where there is none."""
         if index == self.next_index - 1 and self.last is not None:
             return self.last
         if index < self.next_index:
@@ -273,5 +297,5 @@ class _Video:
 
 
 @functools.lru_cache(maxsize=64)
-def _open_video(path: Path, process: int) -> _Video:  # an open video must not be shared with forked processes
-    return _Video(path)
+def _open_video(path: Path, process: int) -> Video:  # an open video must not be shared with forked processes
+    return Video(path)

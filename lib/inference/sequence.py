@@ -18,7 +18,7 @@ from typing import Protocol, cast
 import cv2
 import numpy as np
 
-from lib.datasets.frames import DecodedFrame, decode_frame
+from lib.datasets.frames import DecodedFrame, Video, decode_frame
 from lib.datasets.sequence import Sequence, VideoFrame
 from lib.inference.results import Outcome, SequenceResult, TrackingError, failure, write_result
 from patrack.predictor import Predictor
@@ -63,6 +63,7 @@ class PrefetchedFrames:
         video = any(isinstance(files[0], VideoFrame) for files in (sequence.rgb_files, sequence.x_files) if files)
         self._turn: AbstractContextManager[object] = Lock() if video else nullcontext()
         self._depth = 1 if video else depth
+        self._videos: dict[Path, Video] = {}  # closed with the sequence
         self._submitted = 0
         self._pending: deque[Future[DecodedFrame]] = deque()
         self._refill()
@@ -76,7 +77,7 @@ class PrefetchedFrames:
     def _refill(self) -> None:
         def decode(index: int) -> DecodedFrame:
             with self._turn:
-                return decode_frame(self._sequence, index)
+                return decode_frame(self._sequence, index, videos=self._videos)
 
         while len(self._pending) < self._depth and self._submitted < len(self._sequence):
             self._pending.append(self._threads.submit(decode, self._submitted))

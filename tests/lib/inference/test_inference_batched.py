@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.datasets import frames
 from lib.datasets.recordings import load_pair
 from lib.inference.runner import run_sequences
 from lib.inference.sequence import GROUPS, PrefetchedFrames, run_batched, track_frames
@@ -158,9 +161,43 @@ def test_a_video_is_read_in_order_by_many_threads(tmp_path, make_sequence):
         video.release()
     sequence = load_pair(*files, "rgbt")
     with ThreadPoolExecutor(4) as threads:
-        frames = PrefetchedFrames(sequence, threads, depth=8)
-        means = [frames.take().result().image().mean() for _ in range(len(sequence))]
+        prefetched = PrefetchedFrames(sequence, threads, depth=8)
+        means = [prefetched.take().result().image().mean() for _ in range(len(sequence))]
     assert means == pytest.approx(list(range(0, 200, 10)), abs=4)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_each_video_is_opened_once_and_closed_with_its_sequence(tmp_path, tracker, make_sequence, monkeypatch, slots):
+    sequences = []
+    for number in range(5):
+        for side in ("rgb", "x"):
+            path = tmp_path / f"{number}{side}.avi"
+            video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
+            for value in range(6):
+                video.write(np.full((24, 32, 3), 40 * value, np.uint8))
+            video.release()
+        pair = load_pair(tmp_path / f"{number}rgb.avi", tmp_path / f"{number}x.avi", "rgbt", name=f"s{number}")
+        sequences.append(replace(pair, boxes=make_sequence(f"b{number}", frames=6).boxes))
+    opened, open_now, most = [], weakref.WeakSet(), 0
+
+    class Counted(frames.Video):
+        def __init__(self, path):
+            nonlocal most
+            super().__init__(path)
+            opened.append(path)
+            open_now.add(self)
+            most = max(most, len(open_now))
+
+    monkeypatch.setattr(frames, "Video", Counted)
+    if slots == 1:
+        for sequence in sequences:
+            track_frames(tracker, sequence, sequence.boxes[0])
+    else:
+        assert not [outcome.error for outcome in run_batched(tracker, sequences, tmp_path, slots) if outcome.error]
+    gc.collect()
+    assert len(opened) == len(set(opened)) == 10
+    assert most <= 2 * slots + 2  # those that begin while the last ones end
+    assert not open_now
 
 
 @pytest.mark.parametrize(("slots", "groups"), [(1, 1), (3, 1), (2, 2), (4, 2)])
