@@ -164,7 +164,7 @@ def base_model_path(name: str) -> Path:
         if not path.is_file():
             raise WeightsError(
                 f"model.base_model: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
-                "model.base_model=FILE or timm:MODEL. OSTrack's files are in the model zoo of github.com/botaoye/OSTrack"
+                "model.base_model=FILE or timm:MODEL. OSTrack's files: model zoo of github.com/botaoye/OSTrack"
             )
         return path
     model = name.removeprefix(TIMM)

@@ -319,7 +319,7 @@ def check_split(label: str, data_set: DataSet, split: str, root: Path, images: s
 
     with ThreadPoolExecutor(jobs) as pool:
         found = pool.map(check, folders.items())
-        return list(tqdm(found, desc=label, total=len(folders), unit="seq", file=sys.stderr))
+        return list(tqdm(found, desc=label, total=len(folders), unit="seq", file=sys.stderr, disable=None))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -112,7 +112,7 @@ def draw_sheet(args: argparse.Namespace, modality: str) -> None:
 def make_split(args: argparse.Namespace, modality: str, split: str) -> None:
     """Make, or complete, one split of one modality pair, with a progress bar."""
     start, made = time.perf_counter(), 0
-    with tqdm(total=args.sequences, desc=f"{modality} {split}", unit="seq") as bar:
+    with tqdm(total=args.sequences, desc=f"{modality} {split}", unit="seq", disable=None) as bar:
 
         def progress(name: str, new: bool) -> None:
             nonlocal made

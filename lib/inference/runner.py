@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import multiprocessing
 import signal
 import sys
@@ -26,11 +27,11 @@ import torch
 from tqdm import tqdm
 
 from lib import datasets
-from lib.datasets.frames import DecodedFrame
+from lib.datasets.frames import DecodedFrame, FrameError, decode_frame
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.naming import PairingRule
 from lib.datasets.recordings import load_pair
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, first_few
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
@@ -55,6 +56,9 @@ from patrack.tracker import Tracker
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
 
 logger = logging.getLogger(__name__)
+
+BEYOND = 1.05  # sides of the image that a box may reach before its numbers are taken for corners
+GRAY = 8  # largest difference of channels of an image that counts as gray: JPEG leaves some
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,16 @@ def track_dataset(
             f"{config.name} is for {config.modality}, data set {dataset} is {', '.join(sorted(others))}; "
             f"choose another --config (or set modality={min(others)} to try it all the same)"
         )
+    small = [sequence.name for sequence in chosen if np.min(sequence.boxes[0, 2:]) < config.test.clip_margin]
+    if small:
+        logger.warning(
+            "%d of %d sequences begin with a target smaller than %d pixels, which is as small as boxes get "
+            "(test.clip_margin, the published rule): %s",
+            len(small),
+            len(chosen),
+            config.test.clip_margin,
+            first_few(small),
+        )
     source: dict[str, Any] = {"dataset": dataset, "split": split}
     if missing is not None:
         masks = read_masks(missing)
@@ -129,6 +143,47 @@ def track_dataset(
             make_tracker if workers > 1 else lambda: tracker, chosen, output, workers, slots, progress
         )
         return Summary.of_processes(context.all_gather(summary))
+
+
+def _with_fitting_margin(config: Config, box_xywh: np.ndarray) -> Config:
+    """Let boxes become as small as half of a small target; the published margin keeps every side above 10 pixels."""
+    side, margin = float(np.min(box_xywh[2:])), config.test.clip_margin
+    if not side < margin:
+        return config
+    fitting = min(max(math.ceil(side / 2), 1), margin)
+    logger.info("the target is %g pixels small: test.clip_margin is %d instead of %d", side, fitting, margin)
+    return config.model_copy(update={"test": config.test.model_copy(update={"clip_margin": fitting})})
+
+
+def doubts(recording: Sequence, box_xywh: np.ndarray) -> list[str]:
+    """Collect what looks like a mistake in a recording: its first frame and box can be used, but hardly as they are.
+
+    Args:
+        recording: with at least one frame.
+        box_xywh: (4,), pixels: the target in it.
+
+    Returns:
+        A warning each; none for a frame that can't be read, which is an error later.
+    """
+    found = []
+    x, y, w, h = box_xywh.tolist()
+    if 0 < max(w, h) <= 1.0 and max(abs(x), abs(y)) <= 1.0:
+        found.append(f"box {[x, y, w, h]} is at most one pixel large: is it normalized? It must be in pixels")
+    try:
+        frame = decode_frame(recording, 0)
+    except (FrameError, IndexError):
+        return found
+    height, width = frame.shape[:2]
+    if x >= 0 and y >= 0 and (x + w > BEYOND * width or y + h > BEYOND * height):
+        found.append(
+            f"box x, y, w, h = {[x, y, w, h]} reaches beyond the image of {width} x {height} pixels: are its corners "
+            f"x1, y1, x2, y2 meant? Then give {x:g},{y:g},{w - x:g},{h - y:g}"
+        )
+    if recording.modality == "rgbt":
+        gray = [bool((np.ptp(image.astype(np.int16), axis=2) <= GRAY).all()) for image in np.split(frame.image(), 2, 2)]
+        if gray == [True, False]:
+            found.append("RGB is gray and thermal in color: are --rgb and --x swapped?")
+    return found
 
 
 def run_sequences(
@@ -280,6 +335,9 @@ def track_recording(
         if truth is None:
             raise ValueError("give --box x,y,w,h (the target in the first frame), or --groundtruth FILE")
         box_xywh = recording.boxes[0]
+    config = _with_fitting_margin(config, box_xywh)
+    for doubt in doubts(recording, box_xywh):
+        logger.warning("%s", doubt)
     tracker = build_tracker(config, weights.checkpoint, weights.device)
 
     source = {"rgb": str(rgb.resolve()), "x": str(x.resolve()) if x else None, "box_xywh": box_xywh.tolist()}

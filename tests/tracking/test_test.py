@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from commands import load_command
 from lib.report.pictures import OverlayVideo
 from patrack import Tracker
+from patrack.config import project_path
 from small_models import CEA, TRACKED
 
 SMALL = (*TRACKED, CEA)
@@ -262,6 +265,41 @@ def test_pair_without_x_is_an_error_and_an_rgb_experiment_needs_none(pair, tmp_p
     alone = recording(pair, tmp_path / "out", x="none", config="rgb_tiny")
     del alone[alone.index("--x") : alone.index("--x") + 2]
     assert main([word for word in alone if "adapters" not in word]) == 0
+
+
+@pytest.mark.parametrize(
+    ("box", "warning"),
+    [("0.2,0.2,0.4,0.4", "is it normalized"), ("6,5,30,20", "Then give 6,5,24,15"), (FIRST, None)],
+    ids=["normalized", "corners", "good"],
+)
+def test_box_that_looks_like_another_form_is_a_warning(pair, tmp_path, caplog, box, warning):
+    assert main(recording(pair, tmp_path / "out", box=box)) == 0
+    said = [line for line in caplog.messages if "box" in line]
+    assert (warning in said[0]) if warning else not said
+
+
+def test_swapped_sensors_are_a_warning(pair, tmp_path, caplog):
+    for path in (pair / "rgb").iterdir():
+        cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
+    assert main(recording(pair, tmp_path / "out")) == 0
+    assert "are --rgb and --x swapped?" in caplog.text
+
+
+def test_margin_of_a_small_target_fits_it_and_benchmarks_keep_theirs(pair, benchmark, tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        assert main(recording(pair, tmp_path / "out", box="6,5,4,6")) == 0
+    assert "test.clip_margin is 2 instead of 10" in caplog.text
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["identity"]["test"]["clip_margin"] == 2
+    (benchmark / "one" / "groundtruth.txt").write_text("6,5,4,6\n" * 4)
+    assert main(dataset(benchmark, tmp_path / "set")) == 0
+    assert "1 of 2 sequences begin with a target smaller than 10 pixels" in caplog.text
+    assert json.loads((tmp_path / "set" / "run.json").read_text())["identity"]["test"]["clip_margin"] == 10
+
+
+def test_progress_of_a_run_without_a_terminal_is_a_few_lines(pair, tmp_path):
+    command = [sys.executable, "tracking/test.py", *recording(pair, tmp_path / "out")]
+    done = subprocess.run(command, cwd=project_path(), capture_output=True, text=True, check=True)
+    assert 1 <= done.stderr.count("/4 [") <= 3  # bars begin anew with a carriage return
 
 
 def test_box_may_be_four_words(pair, tmp_path):
