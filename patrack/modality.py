@@ -94,7 +94,7 @@ def modalities() -> tuple[str, ...]:
 
 
 def x_to_three_channels(image: np.ndarray, kind: str, clip_depth: bool = True) -> np.ndarray:
-    """Convert one frame of the X modality, as `cv2.imread(path, cv2.IMREAD_UNCHANGED)` gives it.
+    """Convert one frame of the X modality, as OpenCV reads it with its own depth and channels.
 
     thermal, event: 8 bit; three channels (B, G, R) become R, G, B; one channel becomes three equal ones.
     depth: one channel of uint8 or uint16 (millimeters, 0 = no measurement) is clipped, scaled to 0..255 and colored

@@ -30,6 +30,10 @@ __all__ = [
     "read_image",
 ]
 
+X_FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+"""Of OpenCV's reader, for X: 16 bits and one channel stay as they are, as with `IMREAD_UNCHANGED`; but EXIF data turn
+the image and transparency is left out, as in RGB."""
+
 
 class FrameError(ValueError):
     """A frame cannot be used; the message names its file."""
@@ -184,7 +188,8 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
     """Read frame `index` (from 0; negative counts from the end) of a sequence.
 
     RGB: 8-bit R, G, B; a one-channel file becomes three equal channels. X: see `patrack.modality.x_to_three_channels`.
-    Both must have the same size: nothing is resized. X that isn't to be used (`Sequence.present`) is black.
+    Both are turned as their EXIF data say; transparency is left out. Both must have the same size: nothing is resized.
+    X that isn't to be used (`Sequence.present`) is black.
 
     Returns:
         (H, W, 6) uint8, RGB then X; (H, W, 3) for modality "rgb".
@@ -216,7 +221,7 @@ def decode_frame(
     if not sequence.streams_at(index)[1]:  # there may be no file
         return DecodedFrame((Plane(rgb, backwards=True), Plane(np.zeros(rgb.shape[:2], np.uint8))))
     x_file = sequence.x_files[index]
-    raw = read_image(x_file, cv2.IMREAD_UNCHANGED, videos)
+    raw = read_image(x_file, X_FLAGS, videos)
     if raw.shape[:2] != rgb.shape[:2]:
         raise FrameError(
             f"RGB and X differ in size (width x height): {rgb_file} is {rgb.shape[1]}x{rgb.shape[0]}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -73,10 +74,28 @@ def test_different_sizes_are_an_error_that_names_both(pair):
         read_frame(pair(COLOUR, COLOUR[:12, :16]), 0)
 
 
-def test_wrong_number_of_channels_is_an_error(pair):
-    four = np.concatenate((COLOUR, COLOUR[:, :, :1]), axis=2)
-    with pytest.raises(FrameError, match=r"x/0\.png: thermal .*\(24, 32, 4\)"):
-        read_frame(pair(COLOUR, four), 0)
+@pytest.mark.parametrize("modality", ["rgbt", "rgbe"])
+def test_transparency_is_left_out_of_either_image(pair, modality):
+    transparent = np.dstack([COLOUR, np.full((24, 32), 7, np.uint8)])
+    frame = read_frame(pair(transparent, transparent, modality), 0)
+    assert (frame == np.dstack([COLOUR[..., ::-1]] * 2)).all()
+
+
+def test_both_images_are_turned_as_their_exif_data_say(tmp_path):
+    # APP1 with one entry: orientation (0x0112) 6, to be turned by a quarter clockwise
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    image = np.zeros((24, 32), np.uint8)
+    image[:12] = 200  # above, so at the right when turned
+    for name in ("rgb", "x"):
+        (tmp_path / name).mkdir()
+        data = cv2.imencode(".jpg", image)[1].tobytes()
+        (tmp_path / name / "0.jpg").write_bytes(
+            data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:]
+        )
+    frame = read_frame(load_pair(tmp_path / "rgb", tmp_path / "x", "rgbt"), 0)
+    assert frame.shape == (32, 24, 6)
+    assert frame[:, 20].min() > 150
+    assert frame[:, 3].max() < 50
 
 
 def test_16_bit_thermal_is_an_error(pair):
