@@ -27,6 +27,7 @@ PAIRING_RULES: tuple[PairingRule, ...] = ("auto", "name", "number", "time", "ind
 Tables = dict[PairingRule, tuple[Sequence[Any], Sequence[Any]]]
 """By rule: what RGB and X frames are compared by."""
 
+NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
 LAST_NUMBER = re.compile(r"(\d+)\D*$")
 COPY = re.compile(r"( ?\(\d+\)|[ _-]*copy( ?\d+)?)$", re.IGNORECASE)
 DENSE = 0.5
@@ -286,8 +287,9 @@ def _stem(name: str) -> str:
 
 
 def _is_one_padded_number(names: Sequence[str]) -> bool:
-    """Names of one length that differ in one number at their end only."""
-    end = len(_stem(names[0]))
+    """Names of one length that differ in their last number only; the same letters may follow it."""
+    stem = _stem(names[0])
+    end = len(stem.rstrip(stem.translate(NO_DIGITS)))
     start = len(names[0][:end].rstrip("0123456789"))
     prefix, suffix, length = names[0][:start], names[0][end:], len(names[0])
     return all(
