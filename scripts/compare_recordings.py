@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from lib.datasets.recordings import find_recordings
+from lib.datasets.recordings import find_recordings, read_transform, value_range
 from patrack.modality import modalities
 
 logger = logging.getLogger("compare_recordings")
@@ -36,6 +36,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--nano", type=Path, metavar="FOLDER", help="NanoTrack's two ONNX files (default: without NanoTrack)")
     add("--modality", choices=modalities(), help="what X frames are (default: as their folder's name says)")
     add("--box-step", type=int, metavar="N", help="line k of a box file belongs to frame k * N")
+    add("--x-range", metavar="LOW,HIGH", help="values of X that become 0 and 255 (default: each recording's own)")
+    add(
+        "--x-transform",
+        metavar="FILE",
+        help="homography from X's pixels to RGB's, 3 x 3 numbers; resize: just another size",
+    )
     for modality in modalities():
         what = "experiment or run folder for RGB only" if modality == "rgb" else f"the same for {modality}"
         add(
@@ -74,7 +80,15 @@ def run(arguments: argparse.Namespace) -> str:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
-    recordings = [r for f in arguments.folders for r in find_recordings(f, arguments.modality, arguments.box_step)]
+    reading = {
+        "x_range": value_range(arguments.x_range) if arguments.x_range else None,
+        "x_transform": read_transform(arguments.x_transform) if arguments.x_transform else None,
+    }
+    recordings = [
+        recording
+        for folder in arguments.folders
+        for recording in find_recordings(folder, arguments.modality, arguments.box_step, **reading)
+    ]
     names = [recording.name for recording in recordings]
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})

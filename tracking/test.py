@@ -51,6 +51,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="S",
         help="seconds that paired times differ by (default: half an interval)",
     )
+    add("--x-range", metavar="LOW,HIGH", help="recording: values of X that become 0 and 255 (default: its own range)")
+    add(
+        "--x-transform",
+        metavar="FILE",
+        help="recording: homography from X's pixels to RGB's, 3 x 3 numbers; resize: X is RGB's picture at another size",
+    )
     add("--box", nargs="+", metavar="X,Y,W,H", help="recording: the target in the first frame, pixels")
     add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")
     add("--groundtruth-stride", type=int, default=1, metavar="N", help="its line k belongs to frame k * N")
@@ -99,6 +105,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     import cv2  # here, so that --help answers at once
     import torch
 
+    from lib.datasets.recordings import read_transform, value_range
     from lib.distributed import DistributedContext, device_of, rank_and_world, usable_device
     from lib.inference.runner import Weights, track_dataset, track_recording
     from patrack import config as configs
@@ -164,6 +171,8 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         missing=arguments.missing,
         pairing=arguments.pair,
         tolerance=arguments.pair_tolerance,
+        x_range=value_range(arguments.x_range) if arguments.x_range else None,
+        x_transform=read_transform(arguments.x_transform) if arguments.x_transform else None,
     )
     return f"{text}\nresults: {output}", True
 

@@ -11,7 +11,11 @@ import logging
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # no OpenCV where only the table is needed
+    from lib.datasets.sequence import XTransform
+    from patrack.modality import ClipDepth, ValueRange
 
 __all__ = [
     "COLLECTIONS",
@@ -121,7 +125,7 @@ class DataSet:
             in it; frames before that are dropped.
         first_x_frames: table in `lib/datasets/splits/` with the X frame that belongs to the first RGB frame, used where
             there are more X than RGB frames.
-        clip_depth: see `patrack.modality.x_to_three_channels`.
+        clip_depth, x_range, x_transform: see `lib.datasets.sequence.Sequence`.
         frame_counts: number of images of sequences where it is known to differ from the number of annotation rows.
         known: known defects by sequence, for the check.
         annotations: forms of its test annotations without images; the first that fits is read.
@@ -153,7 +157,9 @@ class DataSet:
     box_step: int = 1
     first_frames: str | None = None
     first_x_frames: str | None = None
-    clip_depth: bool = True
+    clip_depth: ClipDepth = True
+    x_range: ValueRange | None = None
+    x_transform: XTransform | None = None
     frame_counts: dict[str, int] = field(default_factory=dict)
     known: dict[str, str] = field(default_factory=dict)
     annotations: tuple[AnnotationFiles, ...] = ()

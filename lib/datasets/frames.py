@@ -6,18 +6,19 @@ Colors are converted in the crops that are looked at, not over the whole image.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Sequence as Numbers
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from lib.datasets.sequence import Sequence, VideoFrame
+from lib.datasets.sequence import ARRAY_SUFFIXES, Sequence, VideoFrame, XTransform
 from patrack.crop import crop_window, forwards, sample_rectangle
-from patrack.modality import PAIRS, prepare_x
+from patrack.modality import DEPTH, PAIRS, THERMAL, USUAL, Pair, prepare_x, usual_range
 
 __all__ = [
     "DecodedFrame",
@@ -28,11 +29,24 @@ __all__ = [
     "jpeg_is_complete",
     "read_frame",
     "read_image",
+    "with_value_range",
 ]
+
+log = logging.getLogger(__name__)
 
 X_FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
 """Of OpenCV's reader, for X: 16 bits and one channel stay as they are, as with `IMREAD_UNCHANGED`; but EXIF data turn
 the image and transparency is left out, as in RGB."""
+
+
+RANGE_SAMPLE = 16
+"""Frames of a recording that its range of values is taken from."""
+GRAY16 = b"Y1\x00\x10"
+"""FFmpeg's code for pixels of one channel with 16 bits, which OpenCV can hand out as they are. The last byte is the
+number of bits; in the other order of bytes the code is reversed."""
+RAW_SIZES = ((80, 60), (160, 120), (256, 192), (320, 240), (320, 256), (336, 256), (384, 288), (640, 480), (640, 512))
+RAW_SIZES += ((1024, 768), (1280, 1024))
+"""Width and height of thermal cameras, by which a file of nothing but 16-bit values is told."""
 
 
 class FrameError(ValueError):
@@ -72,9 +86,11 @@ class DecodedFrame:
 
     Attributes:
         planes: its channels in order; all of the same height and width.
+        flat: X is one flat color though its file is not: more than half of its depth was not measured.
     """
 
     planes: tuple[Plane, ...]
+    flat: bool = False
 
     @classmethod
     def from_image(cls, image: np.ndarray) -> DecodedFrame:
@@ -188,8 +204,8 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
     """Read frame `index` (from 0; negative counts from the end) of a sequence.
 
     RGB: 8-bit R, G, B; a one-channel file becomes three equal channels. X: see `patrack.modality.x_to_three_channels`.
-    Both are turned as their EXIF data say; transparency is left out. Both must have the same size: nothing is resized.
-    X that isn't to be used (`Sequence.present`) is black.
+    Both are turned as their EXIF data say; transparency is left out. Both must have the same size, unless the sequence
+    says how X comes onto RGB's pixels (`Sequence.x_transform`). X that isn't to be used (`Sequence.present`) is black.
 
     Returns:
         (H, W, 6) uint8, RGB then X; (H, W, 3) for modality "rgb".
@@ -222,22 +238,82 @@ def decode_frame(
         return DecodedFrame((Plane(rgb, backwards=True), Plane(np.zeros(rgb.shape[:2], np.uint8))))
     x_file = sequence.x_files[index]
     raw = read_image(x_file, X_FLAGS, videos)
-    if raw.shape[:2] != rgb.shape[:2]:
+    if raw.shape[:2] != rgb.shape[:2] and sequence.x_transform is None:
         raise FrameError(
             f"RGB and X differ in size (width x height): {rgb_file} is {rgb.shape[1]}x{rgb.shape[0]}, "
-            f"{x_file} is {raw.shape[1]}x{raw.shape[0]}"
+            f"{x_file} is {raw.shape[1]}x{raw.shape[0]}. If both show the same scene edge to edge, say so: "
+            "--x-transform resize; else give the file of the 3 x 3 homography from X's pixels to RGB's "
+            "(x_transform in dataset.yaml)"
         )
+    pair = PAIRS[sequence.modality]
     try:
-        x, backwards = prepare_x(raw, PAIRS[sequence.modality].kind, sequence.clip_depth)
+        x, backwards = prepare_x(raw, pair.kind, sequence.clip_depth, sequence.x_range)
     except ValueError as error:
         raise FrameError(f"{x_file}: {error}") from error
-    return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)))
+    flat = pair.kind == DEPTH and raw.ndim == 2 and x[0, 0].tolist() == list(pair.nothing)
+    flat = flat and bool((x == x[0, 0]).all()) and bool(raw.any())
+    if sequence.x_transform is not None:
+        x = _onto_rgb(x, sequence.x_transform, rgb.shape[:2], pair)
+    return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)), flat)
+
+
+def _onto_rgb(x: np.ndarray, transform: XTransform, shape: tuple[int, int], pair: Pair) -> np.ndarray:
+    """Bring 8-bit X onto RGB's pixels. Colors that stand for depth or events are never mixed."""
+    mixed = pair.kind == THERMAL
+    height, width = shape
+    if transform == "resize":
+        smaller = width < x.shape[1]
+        mixing = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+        return cv2.resize(x, (width, height), interpolation=mixing if mixed else cv2.INTER_NEAREST_EXACT)
+    return cv2.warpPerspective(
+        x,
+        np.array(transform, dtype=np.float64),
+        (width, height),
+        flags=cv2.INTER_LINEAR if mixed else cv2.INTER_NEAREST,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=pair.nothing,
+    )
+
+
+def with_value_range(sequence: Sequence) -> Sequence:
+    """Give a recording whose X is no depth and has more than 8 bits one range of values for all of its frames.
+
+    It is taken from 16 frames, evenly spaced, see `patrack.modality.usual_range`. Depth has its own rule, and a range
+    that the sequence has already is kept.
+
+    Raises:
+        FrameError: one of these frames can't be read.
+    """
+    if sequence.x_files is None or sequence.x_range is not None or PAIRS[sequence.modality].kind != THERMAL:
+        return sequence
+    there = [k for k in range(len(sequence)) if sequence.present is None or sequence.present[k, 1]]
+    videos: dict[Path, Video] = {}
+    first = read_image(sequence.x_files[there[0]], X_FLAGS, videos) if there else np.zeros((1, 1), np.uint8)
+    if first.dtype == np.uint8:
+        return sequence
+    picked = [there[k] for k in np.linspace(0, len(there) - 1, min(len(there), RANGE_SAMPLE)).astype(int)]
+    try:
+        low, high = usual_range(read_image(sequence.x_files[k], X_FLAGS, videos) for k in picked)
+    except ValueError as error:
+        raise FrameError(f"{sequence.x_files[there[0]]}: {error}") from error
+    log.info(
+        "%s: %s of %s: %.6g to %.6g are shown as 0 to 255 (percentiles %g and %g of %d frames)",
+        sequence.name,
+        PAIRS[sequence.modality].kind,
+        first.dtype,
+        low,
+        high,
+        *USUAL,
+        len(picked),
+    )
+    return replace(sequence, x_range=(low, high))
 
 
 def read_image(source: Path | VideoFrame, flags: int, videos: dict[Path, Video] | None = None) -> np.ndarray:
-    """Decode one image or video frame with OpenCV's `flags` (which a video ignores: it gives 8-bit B, G, R).
+    """Decode one image or video frame with OpenCV's `flags`.
 
-    `videos` is as for `decode_frame`.
+    A video gives 8-bit B, G, R, or its one channel of 16 bits; X may be an array in a file (.npy, or nothing but
+    16-bit values of a usual thermal camera). `videos` is as for `decode_frame`.
 
     Raises:
         FrameError: the file cannot be read, is empty, damaged or truncated.
@@ -251,7 +327,13 @@ def read_image(source: Path | VideoFrame, flags: int, videos: dict[Path, Video] 
         frame = video.read(source.index)
         if frame is None:
             raise FrameError(f"{source}: cannot be decoded")
+        if frame.dtype != np.uint8 and flags != X_FLAGS:
+            raise FrameError(f"{source}: RGB must have 8 bits per channel, this is one channel of 16 bits; is it X?")
         return frame.copy()
+    if source.suffix.lower() in ARRAY_SUFFIXES:
+        if flags != X_FLAGS:
+            raise FrameError(f"{source}: RGB frames must be images or a video, not arrays; is it X?")
+        return _read_array(source)
     try:
         with source.open("rb", buffering=0) as file:
             data = file.read()
@@ -263,6 +345,28 @@ def read_image(source: Path | VideoFrame, flags: int, videos: dict[Path, Video] 
     if image is None:
         raise FrameError(f"{source}: not a readable image ({len(data)} bytes)")
     return image
+
+
+def _read_array(path: Path) -> np.ndarray:
+    """Read (H, W) or (H, W, 3) values from a file of numpy's, or little-endian 16-bit values without any header."""
+    try:
+        if path.suffix.lower() == ".npy":
+            array = np.load(path, allow_pickle=False)
+        else:
+            values = np.fromfile(path, "<u2")
+            size = {width * height: (height, width) for width, height in RAW_SIZES}.get(len(values))
+            if size is None or path.stat().st_size != 2 * len(values):
+                sizes = ", ".join(f"{width}x{height}" for width, height in RAW_SIZES)
+                raise ValueError(
+                    f"{path.stat().st_size} bytes are no 16-bit image of a size that thermal cameras have ({sizes}); "
+                    "save it as PNG, TIFF or .npy"
+                )
+            array = values.reshape(size)
+    except (OSError, ValueError, EOFError) as error:
+        raise FrameError(f"{path}: cannot be read: {error}") from error
+    if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "uif":
+        raise FrameError(f"{path}: must hold an image of numbers, (H, W), got {array.dtype} of shape {array.shape}")
+    return array
 
 
 def jpeg_is_complete(data: bytes) -> bool:
@@ -280,17 +384,28 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.capture = cv2.VideoCapture(str(path))
-        self.next_index = 0
         self.last: np.ndarray | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self.capture, self.next_index = cv2.VideoCapture(str(self.path)), 0
+        pixels = int(self.capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT)) & 0xFFFFFFFF
+        code = pixels.to_bytes(4, "little")
+        if code == GRAY16:
+            self.capture.set(cv2.CAP_PROP_CONVERT_RGB, 0)
+        elif code[:3] == GRAY16[:3] or code[::-1][:3] == GRAY16[:3]:
+            raise FrameError(
+                f"{self.path}: one channel of {code[3] if code[:3] == GRAY16[:3] else code[0]} bits, of which only 8 "
+                "could be read here; convert it: ffmpeg -i IN -c:v ffv1 -pix_fmt gray16le OUT.mkv"
+            )
 
     def read(self, index: int) -> np.ndarray | None:
-        """Decode frame `index` (from 0), (H, W, 3) uint8 B, G, R; None where there is none."""
+        """Decode frame `index` (from 0): (H, W, 3) uint8 B, G, R, or (H, W) uint16; None where there is none."""
         if index == self.next_index - 1 and self.last is not None:
             return self.last
         if index < self.next_index:
             self.capture.release()
-            self.capture, self.next_index = cv2.VideoCapture(str(self.path)), 0
+            self._open()
         while self.next_index < index and self.capture.grab():
             self.next_index += 1
         if self.next_index != index:

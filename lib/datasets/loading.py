@@ -22,6 +22,7 @@ from lib.datasets.catalog import (
     Split,
     data_set_names,
 )
+from lib.datasets.frames import FrameError, with_value_range
 from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
@@ -76,8 +77,9 @@ def load(
     for sequence, folder in folders.items():
         try:
             if folder is not None:
-                loaded.append(read_sequence(folder, data_set, root))
-        except DatasetError as error:
+                read = read_sequence(folder, data_set, root)
+                loaded.append(with_value_range(read) if name == "folder" else read)
+        except (DatasetError, FrameError) as error:
             if problems is None:
                 raise
             problems[sequence] = str(error)

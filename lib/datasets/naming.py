@@ -19,11 +19,13 @@ import numpy as np
 
 from lib.datasets.sequence import DatasetError, first_few
 
-__all__ = ["PAIRING_RULES", "Pairing", "PairingRule", "frame_number", "in_order", "pair", "read_times"]
+__all__ = ["PAIRING_RULES", "Pairing", "PairingRule", "Side", "frame_number", "in_order", "pair", "read_times"]
 
 PairingRule = Literal["auto", "name", "number", "time", "index"]
 PAIRING_RULES: tuple[PairingRule, ...] = ("auto", "name", "number", "time", "index")
 
+Side = Sequence[str] | np.ndarray | int
+"""Frames of RGB or X in order: names of files, (N,) seconds since the first one, or nothing but their number."""
 Tables = dict[PairingRule, tuple[Sequence[Any], Sequence[Any]]]
 """By rule: what RGB and X frames are compared by."""
 
@@ -33,6 +35,7 @@ COPY = re.compile(r"( ?\(\d+\)|[ _-]*copy( ?\d+)?)$", re.IGNORECASE)
 DENSE = 0.5
 """Numbers run if at least this share of those between the first and the last one is there."""
 DAY = 86400.0  # seconds
+SAME_RATE = 0.02  # videos whose intervals between frames differ by no more than this share run at one rate
 
 SECONDS = re.compile(r"\D*(?P<whole>\d+)(?P<point>[._])(?P<fraction>\d{1,9})\D*$")
 SINCE_1970 = re.compile(r"\D*(?P<count>[1-4]\d{12}|[1-4]\d{15}|[1-4]\d{18})\D*$")  # ms, us, ns; to the year 2128
@@ -180,8 +183,8 @@ class Pairing:
 
 
 def pair(
-    rgb: Sequence[str] | int,
-    x: Sequence[str] | int,
+    rgb: Side,
+    x: Side,
     rule: PairingRule = "auto",
     tolerance: float | None = None,
     where: str = "frames",
@@ -190,11 +193,13 @@ def pair(
 
     By rule "auto": by name if all names are the same, suffix aside; by time if both sides' names hold times of one
     clock; by position if both are numbered without a gap and equally many, wherever they begin; else by number, if
-    both have numbers and these are mostly the same; else by position, if they are equally many.
+    both have numbers and these are mostly the same; else by position, if they are equally many. Two videos are paired
+    by position if they have equally many frames at one rate, else by time, as if both had begun at the same moment.
 
     Args:
-        rgb, x: names of the frames in order; of a video the number of its frames.
-        rule: "name" (suffix aside), "number" (the last in a name), "time" (the nearest X frame), "index" (position).
+        rgb, x: frames in order: see `Side`; of a video their times.
+        rule: "name" (suffix aside), "number" (the last in a name), "time" (the nearest X frame; where one side is a
+            video, seconds since either's first frame), "index" (position).
         tolerance: seconds that times may differ by; None: half of the longer one of both median intervals.
         where: the recording, for errors.
 
@@ -202,22 +207,22 @@ def pair(
         DatasetError: the rule asked for can't be followed, no frame has a partner, or "auto" finds no rule.
     """
     counts = [side if isinstance(side, int) else len(side) for side in (rgb, x)]
+    names = not any(isinstance(side, int | np.ndarray) for side in (rgb, x))
     said = f"{where}: {counts[0]} RGB frames and {counts[1]} X frames"
     ways = ", ".join(PAIRING_RULES[1:])
     chosen = rule
-    tables: Tables = {}
-    if not isinstance(rgb, int) and not isinstance(x, int):
-        tables = _tables(rgb, x)
+    tables: Tables = _tables(rgb, x) if names else _tables_with_video(rgb, x)
     if rule == "auto":
         chosen = next(iter(tables), "index")
     elif rule != "index" and rule not in tables:
-        raise DatasetError(f"{said} can't be paired by {rule}: not all names hold one; pair them by one of {ways}")
+        why = "not all names hold one" if names else "a video has no names, and not everything here has times"
+        raise DatasetError(f"{said} can't be paired by {rule}: {why}; pair them by one of {ways}")
 
     if chosen == "index":
         if counts[0] != counts[1]:
             raise DatasetError(
                 f"{said}: they must be equally many, or have names with the same numbers or times; cut the longer one, "
-                f"or say what belongs together by the names ({ways})"
+                f"or say what they are to be paired by ({ways})"
             )
         return Pairing(np.arange(counts[0]), "index", 0)
     ours, theirs = tables[chosen]
@@ -239,6 +244,27 @@ def pair(
     if (found < 0).all():
         raise DatasetError(f"{said}: no frame has a partner by {chosen}; pair them by one of {ways}")
     return Pairing(found.astype(np.int64), chosen, counts[1] - len(np.unique(found[found >= 0])), tolerance)
+
+
+def _tables_with_video(rgb: Side, x: Side) -> Tables:
+    """What a video can be paired by: position, or seconds since either's first frame."""
+    seconds = []
+    for side in (rgb, x):
+        if isinstance(side, int):
+            return {"index": ((), ())}
+        if not isinstance(side, np.ndarray):
+            found = read_times(side)
+            if found is None:
+                return {"index": ((), ())}
+            side = _unwrapped(found[1]) if found[0] == "day" else found[1]
+        seconds.append(side - side[0])
+    by_time: Tables = {"time": (seconds[0].tolist(), seconds[1].tolist())}
+    intervals = [float(np.median(np.diff(side))) if len(side) > 1 else 0.0 for side in seconds]
+    one_rate = abs(intervals[0] - intervals[1]) <= SAME_RATE * max(intervals)
+    both = isinstance(rgb, np.ndarray) and isinstance(x, np.ndarray)
+    if not both or (len(seconds[0]) == len(seconds[1]) and one_rate):
+        return {"index": ((), ()), **by_time}
+    return by_time | {"index": ((), ())}
 
 
 def _tables(rgb: Sequence[str], x: Sequence[str]) -> Tables:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Literal
@@ -11,9 +13,9 @@ import cv2
 import numpy as np
 
 from lib.datasets.catalog import DataSet
-from lib.datasets.naming import PairingRule, frame_number, in_order, pair
+from lib.datasets.naming import PairingRule, Side, frame_number, in_order, pair, read_times
 from lib.datasets.parsing import first_number, read_attributes, read_boxes, read_flags
-from lib.datasets.sequence import DatasetError, FileList, Frames, Sequence, VideoFrame, first_few
+from lib.datasets.sequence import ARRAY_SUFFIXES, DatasetError, FileList, Frames, Sequence, VideoFrame, first_few
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -22,6 +24,7 @@ __all__ = [
     "build_sequence",
     "find_both",
     "find_frames",
+    "frame_times",
     "list_frames",
     "pair_frames",
     "read_sequence",
@@ -46,7 +49,7 @@ def list_frames(source: Path) -> Frames:
     """List the frames of an image folder or a video file, in temporal order.
 
     Images are sorted by what their names say, see `lib.datasets.naming.in_order`. Hidden files and files of other
-    types are left out.
+    types are left out; where there is no image, files of arrays are the frames (`ARRAY_SUFFIXES`).
 
     Raises:
         DatasetError: nothing at `source`, no image in it, links that lead nowhere, names that don't tell the order, or
@@ -54,30 +57,46 @@ def list_frames(source: Path) -> Frames:
     """
     if source.is_dir():
         with os.scandir(source) as entries:
-            images = [
-                entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.name[0] != "."
-            ]
+            files = [entry for entry in entries if entry.name[0] != "."]
+            images = [entry for entry in files if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+            images = images or [entry for entry in files if entry.name.lower().endswith(ARRAY_SUFFIXES)]
             names = [entry.name for entry in images if entry.is_file()]
             broken = sorted(entry.name for entry in images if entry.is_symlink() and not entry.is_file())
         broken = [name for name in broken if not (source / name).is_dir()]
         if broken:
             raise DatasetError(f"{source}: {len(broken)} links to files that aren't there: {first_few(broken)}")
         if not names:
-            raise DatasetError(f"{source}: no image in this folder (looked for *{', *'.join(IMAGE_SUFFIXES)})")
+            suffixes = ", *".join((*IMAGE_SUFFIXES, *ARRAY_SUFFIXES))
+            raise DatasetError(f"{source}: no image in this folder (looked for *{suffixes})")
         return FileList(source, in_order(names, str(source)))
     if not source.is_file():
         raise DatasetError(f"{source}: no such folder of images or video file")
     # Counted by decoding: what containers say about their length is often off by a few frames.
     capture = cv2.VideoCapture(str(source))
     try:
-        count = 0
+        times = []
         while capture.grab():
-            count += 1
+            times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        rate = capture.get(cv2.CAP_PROP_FPS)
     finally:
         capture.release()
-    if count == 0:
+    if not times:
         raise DatasetError(f"{source}: no frame can be decoded; is it a video file?")
-    return tuple(VideoFrame(source, i) for i in range(count))
+    if any(later <= earlier for earlier, later in itertools.pairwise(times)):  # not every container tells them
+        times = [k / rate if rate > 0 else math.nan for k in range(len(times))]
+    return tuple(VideoFrame(source, k, time - times[0]) for k, time in enumerate(times))
+
+
+def frame_times(frames: Frames) -> np.ndarray | None:
+    """Tell when the frames were taken, (N,) seconds: since the first one of a video, or as names of files say it.
+
+    None where nothing tells it. Times of names may be since 1970, see `lib.datasets.naming.read_times`.
+    """
+    if isinstance(frames, FileList):
+        found = read_times(frames.names)
+        return None if found is None else found[1]
+    times = np.array([frame.time for frame in frames if isinstance(frame, VideoFrame)])
+    return times if len(times) == len(frames) and np.isfinite(times).all() else None
 
 
 def find_frames(folder: Path, stem: str) -> Frames:
@@ -149,10 +168,17 @@ def pair_frames(
             )
     if rule == "position":
         return x, np.ones(len(x), dtype=bool)
-    sides = [frames.names if isinstance(frames, FileList) else len(frames) for frames in (rgb, x)]
+    sides: list[Side] = []
+    for frames in (rgb, x):
+        if isinstance(frames, FileList):
+            sides.append(frames.names)
+        else:
+            times = frame_times(frames)
+            sides.append(len(frames) if times is None else times)
     pairing = pair(sides[0], sides[1], rule, tolerance, where)
-    if not pairing.complete:
-        log.warning("%s: %s", where, pairing)
+    together = pairing.rule == "time" and any(isinstance(side, np.ndarray) for side in sides)
+    if not pairing.complete or (together and rule == "auto"):
+        log.warning("%s: %s%s", where, pairing, "; both are taken to begin at the same moment" if together else "")
     elif pairing.rule == "time":
         log.info("%s: %s", where, pairing)
     if isinstance(x, FileList):
@@ -310,6 +336,8 @@ def build_sequence(
         absent=absent,
         attributes=attributes,
         clip_depth=data_set.clip_depth,
+        x_range=data_set.x_range,
+        x_transform=data_set.x_transform,
         x_boxes=None if x_boxes is None else _on_frames(x_boxes, n, first, step),
         present=None if has_x[:n].all() or not lenient else np.stack([np.ones(n, dtype=bool), has_x[:n]], axis=1),
     )

@@ -22,14 +22,17 @@ Frames may be a video of that name instead, such as `rgb.mp4`. Anything else in 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
+from lib.datasets.frames import with_value_range
 from lib.datasets.naming import PairingRule
 from lib.datasets.parsing import read_boxes, read_text
 from lib.datasets.reader import (
@@ -42,9 +45,9 @@ from lib.datasets.reader import (
     read_sequence,
     sub_folders,
 )
-from lib.datasets.sequence import DatasetError, Sequence, shows_target
+from lib.datasets.sequence import DatasetError, Sequence, XTransform, shows_target
 from patrack.config.schema import Modality
-from patrack.modality import PAIRS, modalities
+from patrack.modality import PAIRS, ClipDepth, ValueRange, modalities
 
 __all__ = [
     "FolderSettings",
@@ -53,6 +56,8 @@ __all__ = [
     "folder_splits",
     "load_pair",
     "read_recording",
+    "read_transform",
+    "value_range",
 ]
 
 SETTINGS_FILE = "dataset.yaml"
@@ -69,11 +74,13 @@ def load_pair(
     *,
     name: str | None = None,
     box_step: int = 1,
-    clip_depth: bool = True,
+    clip_depth: ClipDepth = "measured",
+    x_range: ValueRange | None = None,
+    x_transform: XTransform | None = None,
     pairing: PairingRule = "auto",
     tolerance: float | None = None,
 ) -> Sequence:
-    """Index one recording without a data set. Images of X are never resized.
+    """Index one recording without a data set.
 
     Args:
         rgb: folder of images or video file.
@@ -83,7 +90,8 @@ def load_pair(
             is unknown then. None: no boxes.
         name: of the sequence; default: the folder that holds `rgb`.
         box_step: line k of `boxes` belongs to frame k * box_step.
-        clip_depth: see `patrack.modality.x_to_three_channels`.
+        clip_depth, x_range, x_transform: see `lib.datasets.sequence.Sequence`. Without a range, thermal images of more
+            than 8 bits get one for the whole recording, see `lib.datasets.frames.with_value_range`.
         pairing: which X frame belongs to an RGB frame: see `lib.datasets.naming.pair`.
         tolerance: seconds that times may differ by; None: see `pair`.
 
@@ -98,9 +106,17 @@ def load_pair(
     rgb_frames = list_frames(rgb)
     x_frames = None if x is None else list_frames(x)
     lines = np.empty((0, 4)) if boxes is None else read_boxes(boxes)
-    row = replace(FOLDER, modality=modality, box_step=box_step, clip_depth=clip_depth)
+    row = replace(
+        FOLDER,
+        modality=modality,
+        box_step=box_step,
+        clip_depth=clip_depth,
+        x_range=x_range,
+        x_transform=x_transform,
+    )
     name = name or rgb.resolve().parent.name or rgb.stem
-    return build_sequence(name, row, rgb_frames, x_frames, lines, pairing=pairing, tolerance=tolerance)
+    recording = build_sequence(name, row, rgb_frames, x_frames, lines, pairing=pairing, tolerance=tolerance)
+    return with_value_range(recording)
 
 
 def _check_choices(modality: str | None, box_step: int | None) -> None:
@@ -108,6 +124,54 @@ def _check_choices(modality: str | None, box_step: int | None) -> None:
         raise ValueError(f"modality must be one of {modalities()}, got {modality!r}")
     if box_step is not None and box_step < 1:
         raise ValueError(f"box_step must be 1 or more, got {box_step}")
+
+
+def value_range(numbers: str | Iterable[float]) -> ValueRange:
+    """Check a range of values, low and high; a text has a comma or space between them.
+
+    Raises:
+        ValueError: not two finite numbers, the lower one first.
+    """
+    try:
+        values = list(map(float, numbers.replace(",", " ").split() if isinstance(numbers, str) else numbers))
+    except ValueError as error:
+        raise ValueError(f"x range must be two numbers LOW,HIGH, got {numbers!r}") from error
+    if len(values) != 2 or not all(map(math.isfinite, values)) or not values[0] < values[1]:
+        raise ValueError(f"x range must be two numbers LOW,HIGH, the lower one first, got {values}")
+    return values[0], values[1]
+
+
+def read_transform(text: str, folder: Path | None = None) -> XTransform:
+    """Read how X comes onto RGB's pixels: the word "resize", or a file with a homography.
+
+    The file has 3 rows of 3 numbers, with spaces or commas between them, or is a .npy file of shape (3, 3). A pixel of
+    X (u, v, 1) times the matrix is the same point in RGB, up to scale.
+
+    Args:
+        text: "resize" or the file.
+        folder: that the file lies in.
+
+    Raises:
+        ValueError: no such file, or not a homography.
+    """
+    if text == "resize":
+        return "resize"
+    path = Path(text).expanduser() if folder is None else folder / text
+    try:
+        if path.suffix.lower() == ".npy":
+            matrix = np.load(path, allow_pickle=False)
+        else:
+            matrix = np.array([line.replace(",", " ").split() for line in read_text(path).strip().splitlines()], float)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"x transform {text!r}: neither the word resize nor a file of 3 x 3 numbers: {error}"
+        ) from error
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
+        raise ValueError(
+            f"x transform {path}: must be an invertible matrix of 3 x 3 numbers, from pixels of X to pixels of RGB, "
+            f"got {matrix.tolist()}"
+        )
+    return tuple(tuple(row) for row in matrix.astype(float).tolist())
 
 
 # --- a folder of pairs as a data set
@@ -121,7 +185,19 @@ class FolderSettings(BaseModel):
     modality: Modality
     min_size: float = Field(0.0, ge=0, description="training uses boxes wider and higher than this, pixels")
     box_step: int = Field(1, ge=1, description="line k of groundtruth.txt belongs to frame k * box_step")
-    clip_depth: bool = Field(True, description="limit depth to min(3 * median, 10000) before scaling it")
+    clip_depth: ClipDepth = Field(
+        True, description="limit depth to min(3 * median, 10000) before scaling it; measured: without what is 0"
+    )
+    x_range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = Field(
+        None,
+        description="[LOW, HIGH]: values of X that become 0 and 255 (default: depth's rule; of thermal images of "
+        "more than 8 bits each recording's own range)",
+    )
+    x_transform: str | None = Field(
+        None,
+        description="how X comes onto RGB's pixels where sizes differ: resize, or a file, below the folder, with "
+        "the 3 x 3 homography from X's pixels to RGB's",
+    )
 
 
 def folder_data_set(root: Path, split: str) -> DataSet:
@@ -145,11 +221,18 @@ def folder_data_set(root: Path, split: str) -> DataSet:
         raise DatasetError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
     if not (root / f"{split}.txt").is_file() and split not in sub_folders(root):
         raise DatasetError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")
+    try:
+        x_range = None if settings.x_range is None else value_range(settings.x_range)
+        x_transform = None if settings.x_transform is None else read_transform(settings.x_transform, root)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
     return replace(
         FOLDER,
         x=() if settings.modality == "rgb" else (ANY_X,),
         splits={split: Split((f"{split}.txt",), ("", split))},
-        **settings.model_dump(),
+        **settings.model_dump(exclude={"x_range", "x_transform"}),
+        x_range=x_range,
+        x_transform=x_transform,
     )
 
 
@@ -162,7 +245,14 @@ def folder_splits(root: Path) -> list[str]:
 # --- annotated recordings of any origin
 
 
-def find_recordings(folder: Path, modality: str | None = None, box_step: int | None = None) -> list[Sequence]:
+def find_recordings(
+    folder: Path,
+    modality: str | None = None,
+    box_step: int | None = None,
+    *,
+    x_range: ValueRange | None = None,
+    x_transform: XTransform | None = None,
+) -> list[Sequence]:
     """Index the recordings in a folder, by name; or the one that the folder is.
 
     Args:
@@ -171,6 +261,7 @@ def find_recordings(folder: Path, modality: str | None = None, box_step: int | N
             names say.
         box_step: line k of a box file with fewer lines than frames belongs to frame k * box_step; None: 10 for VTUAV's
             names, else 1 unless that is in doubt.
+        x_range, x_transform: see `load_pair`.
 
     Returns:
         At least one. Each starts at its first frame with a box, and has a later one.
@@ -182,18 +273,25 @@ def find_recordings(folder: Path, modality: str | None = None, box_step: int | N
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such folder")
     if _fitting_rows(folder):
-        return [read_recording(folder, modality, box_step)]
+        return [read_recording(folder, modality, box_step, x_range=x_range, x_transform=x_transform)]
     below = [path for _, path in sorted(sub_folders(folder).items()) if _fitting_rows(path)]
     if not below:
         raise DatasetError(
             f"{folder}: no recording in it: neither here nor one folder below are there RGB frames (a folder "
             f"{', '.join(RGB_NAMES)}) and a box file ({', '.join(BOX_FILES)})"
         )
-    return [read_recording(path, modality, box_step) for path in below]
+    return [read_recording(path, modality, box_step, x_range=x_range, x_transform=x_transform) for path in below]
 
 
-def read_recording(folder: Path, modality: str | None = None, box_step: int | None = None) -> Sequence:
-    """Index one recording; see `find_recordings`. No image is opened.
+def read_recording(
+    folder: Path,
+    modality: str | None = None,
+    box_step: int | None = None,
+    *,
+    x_range: ValueRange | None = None,
+    x_transform: XTransform | None = None,
+) -> Sequence:
+    """Index one recording; see `find_recordings`. No image is opened, but some of thermal ones of more than 8 bits.
 
     Raises:
         DatasetError: frames or boxes are missing, more than one kind of X, doubt about which frames the lines of the
@@ -241,11 +339,12 @@ def read_recording(folder: Path, modality: str | None = None, box_step: int | No
             )
 
     # Without the frames before the first box
-    recording = read_sequence(folder, replace(row, box_step=step, polygons=True))
+    row = replace(row, box_step=step, polygons=True, x_range=x_range, x_transform=x_transform)
+    recording = read_sequence(folder, row)
     usable = shows_target(recording)
     if usable.sum() < 2:
         raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
-    return recording.from_frame(int(np.argmax(usable)))
+    return with_value_range(recording.from_frame(int(np.argmax(usable))))
 
 
 def _fitting_rows(folder: Path) -> list[DataSet]:
@@ -256,7 +355,9 @@ def _fitting_rows(folder: Path) -> list[DataSet]:
         return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in VIDEO_SUFFIXES)
 
     known = [row for row in DATA_SETS.values() if not any("/" in name for name in row.boxes)]
-    plain = DataSet("recording", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames", pairing="auto")
+    plain = DataSet(
+        "recording", "rgb", rgb="", x=(), boxes=BOX_FILES, length="frames", pairing="auto", clip_depth="measured"
+    )
     pairs = [
         replace(plain, modality=kind, rgb=rgb, x=(x,))
         for rgb in RGB_NAMES

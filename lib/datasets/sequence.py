@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import collections.abc
 import difflib
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
 import numpy as np
+
+if TYPE_CHECKING:  # no OpenCV where no frame is read
+    from patrack.modality import ClipDepth, ValueRange
 
 __all__ = [
     "DatasetError",
@@ -16,6 +20,7 @@ __all__ = [
     "Frames",
     "Sequence",
     "VideoFrame",
+    "XTransform",
     "first_few",
     "rgb_only",
     "select",
@@ -36,6 +41,7 @@ class VideoFrame:
 
     path: Path
     index: int
+    time: float = field(default=math.nan, compare=False)  # seconds since the first frame
 
     def __str__(self) -> str:
         return f"{self.path} (frame {self.index})"
@@ -74,6 +80,10 @@ class FileList(collections.abc.Sequence[Path]):
         return f"FileList({str(self.folder)!r}, {len(self.names)} files)"
 
 
+XTransform = Literal["resize"] | tuple[tuple[float, float, float], ...]
+"""How X comes onto RGB's pixels, see `Sequence`."""
+ARRAY_SUFFIXES = (".npy", ".raw", ".y16")
+"""Frames of X that are arrays in files of their own, see `lib.datasets.frames.read_image`."""
 Frames = collections.abc.Sequence[Path] | collections.abc.Sequence[VideoFrame]
 
 
@@ -90,7 +100,9 @@ class Sequence:
         visible: (N,) bool: may be drawn for training, by the rule of the data set.
         absent: (N,) bool: annotated as not in view. A frame without annotation is neither visible nor absent.
         attributes: names of the challenges that the sequence shows.
-        clip_depth: see `patrack.modality.x_to_three_channels`.
+        clip_depth, x_range: see `patrack.modality.x_to_three_channels`; the latter is its value_range.
+        x_transform: 3 x 3 homography, rows, from pixels of X to pixels of RGB; "resize": X is RGB's picture at another
+            size; None: both have the same pixels.
         x_boxes: (N, 4) boxes of the X modality where it has an annotation of its own, as `boxes`.
         cut: number of frames before the first one that were dropped, because nothing can be tracked in them.
         still: one image, N = 1, that serves as template and as search frame.
@@ -108,7 +120,9 @@ class Sequence:
     visible: np.ndarray
     absent: np.ndarray
     attributes: tuple[str, ...] = ()
-    clip_depth: bool = True
+    clip_depth: ClipDepth = True
+    x_range: ValueRange | None = None
+    x_transform: XTransform | None = None
     x_boxes: np.ndarray | None = None
     cut: int = 0
     still: bool = False

@@ -63,12 +63,14 @@ class SequenceResult:
         scores: (N,) in [0, 1]; 1 for the given box.
         times: (N,) seconds spent in the tracker; row 0 is its initialization.
         seconds: wall time with reading the frames.
+        flat: frames whose X was one flat color, see `lib.datasets.frames.DecodedFrame`.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     times: np.ndarray
     seconds: float
+    flat: int = 0
 
 
 @contextmanager
@@ -116,12 +118,15 @@ def partial_result(path: Path) -> Iterator[tuple[SequenceResult, Callable[[np.nd
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of one sequence: frames tracked, seconds in the tracker; or an error that says why there is no result."""
+    """Outcome of one sequence: frames tracked, seconds in the tracker, and how many of the frames had an X of one flat
+    color; or an error that says why there is no result.
+    """
 
     name: str
     frames: int = 0
     seconds: float = 0.0
     error: str = ""
+    flat: int = 0
 
 
 @dataclass

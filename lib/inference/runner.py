@@ -31,7 +31,7 @@ from lib.datasets.frames import DecodedFrame, FrameError, decode_frame
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.naming import PairingRule
 from lib.datasets.recordings import load_pair
-from lib.datasets.sequence import Sequence, first_few
+from lib.datasets.sequence import Sequence, XTransform, first_few
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
@@ -50,7 +50,7 @@ from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
-from patrack.modality import PAIRS
+from patrack.modality import EVENT, PAIRS, ValueRange
 from patrack.tracker import Tracker
 
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
@@ -183,6 +183,11 @@ def doubts(recording: Sequence, box_xywh: np.ndarray) -> list[str]:
         gray = [bool((np.ptp(image.astype(np.int16), axis=2) <= GRAY).all()) for image in np.split(frame.image(), 2, 2)]
         if gray == [True, False]:
             found.append("RGB is gray and thermal in color: are --rgb and --x swapped?")
+    if frame.shape[2] == 6 and PAIRS[recording.modality].kind != EVENT and recording.streams_at(0)[1]:
+        x = frame.image()[:, :, 3:]
+        if (x == x[0, 0]).all():
+            moved = "; does --x-transform lead from X's pixels to RGB's?" if recording.x_transform else ""
+            found.append(f"X is one flat color in the first frame: nothing can be seen in it{moved}")
     return found
 
 
@@ -238,6 +243,15 @@ def run_sequences(
                 elif outcome.seconds:
                     bar.set_postfix_str(f"{outcome.name}: tracking {outcome.frames / outcome.seconds:.1f} FPS")
     summary.seconds = time.perf_counter() - began
+    flat = {outcome.name: outcome.flat for outcome in summary.finished if outcome.flat}
+    if flat:
+        logger.warning(
+            "%d of %d frames show no depth at all: more than half of their pixels were not measured (0), and the rule "
+            "that benchmarks share makes one flat color of these. In %s",
+            sum(flat.values()),
+            sum(outcome.frames for outcome in summary.finished),
+            first_few([f"{name} ({count})" for name, count in sorted(flat.items(), key=lambda item: -item[1])]),
+        )
     return summary
 
 
@@ -299,6 +313,8 @@ def track_recording(
     missing: Path | None = None,
     pairing: PairingRule = "auto",
     tolerance: float | None = None,
+    x_range: ValueRange | None = None,
+    x_transform: XTransform | None = None,
 ) -> str:
     """Track one recording and write `boxes.txt`, `scores.txt`, `times.txt` and `overlay.mp4` after its last frame.
 
@@ -314,7 +330,7 @@ def track_recording(
         truth_step: its line k belongs to frame k * truth_step.
         fps: of the overlay.
         missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
-        pairing, tolerance: see `lib.datasets.recordings.load_pair`.
+        pairing, tolerance, x_range, x_transform: see `lib.datasets.recordings.load_pair`.
 
     Returns:
         A text for the user: frames per second, mean score, and mean IoU over the annotated frames after the first.
@@ -330,7 +346,10 @@ def track_recording(
         config = config.model_copy(update={"modality": "rgb", "model": model})
     elif config.modality == "rgb":
         raise ValueError(f"{config.name} tracks RGB alone: give --x none, or a --config for {', '.join(PAIRS)}")
-    recording = load_pair(rgb, x, config.modality, truth, box_step=truth_step, pairing=pairing, tolerance=tolerance)
+    reading: dict[str, Any] = {"x_range": x_range, "x_transform": x_transform}
+    recording = load_pair(
+        rgb, x, config.modality, truth, box_step=truth_step, pairing=pairing, tolerance=tolerance, **reading
+    )
     if box_xywh is None:
         if truth is None:
             raise ValueError("give --box x,y,w,h (the target in the first frame), or --groundtruth FILE")
@@ -343,6 +362,7 @@ def track_recording(
     source = {"rgb": str(rgb.resolve()), "x": str(x.resolve()) if x else None, "box_xywh": box_xywh.tolist()}
     if pairing != "auto" or tolerance is not None:
         source |= {"pairing": pairing, "tolerance": tolerance}
+    source |= {key: value for key, value in reading.items() if value is not None}
     if missing is not None:
         masks = read_masks(missing)
         mask = next(iter(masks.values())) if len(masks) == 1 else masks.get(recording.name)

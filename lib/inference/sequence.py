@@ -64,6 +64,7 @@ class PrefetchedFrames:
         self._turn: AbstractContextManager[object] = Lock() if video else nullcontext()
         self._depth = 1 if video else depth
         self._videos: dict[Path, Video] = {}  # closed with the sequence
+        self.flat: set[int] = set()  # frames whose X is one flat color
         self._submitted = 0
         self._pending: deque[Future[DecodedFrame]] = deque()
         self._refill()
@@ -77,7 +78,10 @@ class PrefetchedFrames:
     def _refill(self) -> None:
         def decode(index: int) -> DecodedFrame:
             with self._turn:
-                return decode_frame(self._sequence, index, videos=self._videos)
+                frame = decode_frame(self._sequence, index, videos=self._videos)
+            if frame.flat:
+                self.flat.add(index)
+            return frame
 
         while len(self._pending) < self._depth and self._submitted < len(self._sequence):
             self._pending.append(self._threads.submit(decode, self._submitted))
@@ -136,7 +140,7 @@ def track_frames(
                 keep(boxes[number], float(scores[number]), float(times[number]))
             if on_frame is not None:
                 on_frame(number, frame, boxes[number], float(scores[number]))
-    return SequenceResult(boxes, scores, times, time.perf_counter() - began)
+    return SequenceResult(boxes, scores, times, time.perf_counter() - began, len(frames.flat))
 
 
 def run_sequence(tracker: FrameTracker, sequence: Sequence, folder: Path, on_frame: OnFrame | None = None) -> Outcome:
@@ -150,7 +154,7 @@ def run_sequence(tracker: FrameTracker, sequence: Sequence, folder: Path, on_fra
     except TrackingError as error:
         return Outcome(sequence.name, error=str(error))
     write_result(folder, sequence.name, result)
-    return Outcome(sequence.name, len(sequence), float(result.times.sum()))
+    return Outcome(sequence.name, len(sequence), float(result.times.sum()), flat=result.flat)
 
 
 # ---- Many in one step: a sequence that ends makes room for the next
@@ -254,7 +258,7 @@ class _Group:
                 seconds = float(running.times.sum())
                 result = SequenceResult(running.boxes, running.scores, running.times, seconds)
                 write_result(self.folder, sequence.name, result)
-                self.ended.append(Outcome(sequence.name, len(sequence), seconds))
+                self.ended.append(Outcome(sequence.name, len(sequence), seconds, flat=len(running.frames.flat)))
                 del self.running[slot]
         except (ValueError, RuntimeError, cv2.error) as error:
             failed = self.running.pop(slot, None)

@@ -306,7 +306,8 @@ class FrameCache:
 
 def _cache_key(sequence: Sequence) -> CacheKey:
     x = "" if sequence.x_files is None else str(sequence.x_files[0])
-    return (f"{sequence.modality}{sequence.clip_depth}", str(sequence.rgb_files[0]), x)
+    how = [sequence.clip_depth, *(rule for rule in (sequence.x_range, sequence.x_transform) if rule is not None)]
+    return (f"{sequence.modality}{' '.join(map(str, how))}", str(sequence.rgb_files[0]), x)
 
 
 def frame_reader(config: Config, sources: list[Source]) -> ReadFrame:

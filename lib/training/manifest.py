@@ -145,6 +145,8 @@ def fingerprint(sources: Iterable[Source]) -> dict[str, Any]:
         for sequence in source.sequences:
             sequences, frames = sequences + 1, frames + len(sequence)
             digest.update(f"{sequence.name} {sequence.modality} {sequence.clip_depth} {len(sequence)}\n".encode())
+            if sequence.x_range is not None or sequence.x_transform is not None:
+                digest.update(f"{sequence.x_range} {sequence.x_transform}\n".encode())
             for files in (sequence.rgb_files, sequence.x_files):
                 if isinstance(files, FileList):
                     names = [files.folder.name, *files.names]

@@ -8,7 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from patrack.modality import DEPTH, EVENT, PAIRS, THERMAL, events_to_image, x_to_three_channels
+from patrack.modality import (
+    DEPTH,
+    EVENT,
+    PAIRS,
+    THERMAL,
+    RunningRange,
+    events_to_image,
+    to_eight_bits,
+    usual_range,
+    x_to_three_channels,
+)
 
 JET = {  # gray value -> B, G, R
     0: (128, 0, 0),
@@ -137,8 +147,8 @@ def test_the_input_is_not_changed_and_the_output_is_uint8(kind, shape):
         pytest.param((4, 5, 2), np.uint16, DEPTH, r"\(4, 5, 2\)", id="two channels"),
         pytest.param((0, 5), np.uint8, EVENT, r"\(0, 5\)", id="empty"),
         pytest.param((4,), np.uint8, EVENT, r"\(4,\)", id="no image"),
-        pytest.param((4, 5), np.uint16, THERMAL, "8 bits per channel, got uint16", id="16-bit thermal"),
-        pytest.param((4, 5), np.float32, DEPTH, "uint8 or uint16 .*got float32", id="float depth"),
+        pytest.param((4, 5), np.uint16, THERMAL, "type uint16: .*x_range", id="16-bit thermal without a range"),
+        pytest.param((4, 5), np.complex64, DEPTH, r"millimeters.* got complex64", id="complex depth"),
         pytest.param((4, 5, 3), np.uint16, DEPTH, "8 bits per channel, got uint16", id="16-bit coloured depth"),
         pytest.param((4, 5), np.uint8, "sonar", r"\('thermal', 'depth', 'event'\), got 'sonar'", id="unknown kind"),
     ],
@@ -186,3 +196,72 @@ def test_event_images_equal_those_of_a_real_recording():
         part = (events[key][inside] for key in ("t_us", "x", "y", "p"))
         rendered = cv2.imread(str(folder / "event_imgs" / f"frame{k:04d}.png"))[:, :, ::-1]
         np.testing.assert_array_equal(events_to_image(*part, height=180, width=240), rendered)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32])
+def test_a_range_of_values_becomes_0_to_255(dtype):
+    counts = np.array([[7000, 7100, 7200, 7300, 9000, 20]], dtype=dtype)
+    image = x_to_three_channels(counts, THERMAL, value_range=(7100, 7300))
+    assert image[0, :, 0].tolist() == [0, 0, 128, 255, 255, 0]
+    assert (image[..., :1] == image).all()
+
+
+def test_what_no_camera_measured_is_the_lowest_value():
+    assert to_eight_bits(np.array([np.nan, np.inf, 2.0]), (0, 2)).tolist() == [0, 255, 255]
+
+
+@pytest.mark.parametrize("limits", [(5, 5), (6, 5), (np.nan, 5)])
+def test_a_range_must_be_one(limits):
+    with pytest.raises(ValueError, match="lower one first"):
+        to_eight_bits(np.zeros((2, 2)), limits)
+
+
+def test_the_usual_range_leaves_out_half_a_percent_on_either_side():
+    values = np.arange(1001, dtype=np.uint16)
+    assert usual_range([values[:500], values[500:]]) == (5, 995)
+    assert usual_range([np.array([np.nan, 1.0, np.inf])]) == (1, 2)
+    with pytest.raises(ValueError, match="no finite value"):
+        usual_range([np.array([np.nan])])
+
+
+def test_a_stream_sets_its_range_with_the_first_frame_and_follows_slowly():
+    scene = np.arange(1001, dtype=np.uint16).reshape(7, 143) + 7000
+    convert = RunningRange(share=0.1)
+    first = convert(scene)
+    assert convert.value_range == (7005, 7995)
+    assert (first.min(), first.max()) == (0, 255)
+    convert(scene + 1000)
+    assert convert.value_range == pytest.approx((7105, 8095))
+
+
+def test_depth_in_meters_is_depth_in_millimeters():
+    millimeters = np.random.default_rng(0).integers(0, 6000, (20, 30)).astype(np.uint16)
+    meters = millimeters.astype(np.float32) / 1000
+    meters[millimeters == 0] = np.nan
+    np.testing.assert_array_equal(x_to_three_channels(meters, DEPTH), x_to_three_channels(millimeters, DEPTH))
+    np.testing.assert_array_equal(
+        x_to_three_channels(millimeters.astype(np.int32) - (millimeters == 0), DEPTH),  # -1: not measured
+        x_to_three_channels(millimeters, DEPTH),
+    )
+
+
+def test_millimeters_are_not_taken_for_meters():
+    with pytest.raises(ValueError, match=r"must be in meters, got values up to 1500: .* 16-bit whole"):
+        x_to_three_channels(np.full((4, 5), 1500, np.float32), DEPTH)
+
+
+def test_depth_that_is_mostly_not_measured_is_flat_by_the_published_rule_only():
+    depth = np.zeros((10, 10), np.uint16)
+    depth[:4] = np.arange(1000, 5000, 100).reshape(4, 10)
+    assert np.ptp(x_to_three_channels(depth, DEPTH), axis=(0, 1)).tolist() == [0, 0, 0]
+    # limited to 3 * 2950, so by nothing here
+    np.testing.assert_array_equal(
+        x_to_three_channels(depth, DEPTH, "measured"), x_to_three_channels(depth, DEPTH, clip_depth=False)
+    )
+    nothing = x_to_three_channels(np.zeros((4, 5), np.uint16), DEPTH, "measured")
+    assert (nothing == (128, 0, 0)).all()
+
+
+def test_the_rule_for_recordings_is_the_published_one_where_all_is_measured():
+    depth = np.random.default_rng(1).integers(300, 9000, (20, 30)).astype(np.uint16)
+    np.testing.assert_array_equal(x_to_three_channels(depth, DEPTH, "measured"), x_to_three_channels(depth, DEPTH))

@@ -70,7 +70,7 @@ def test_gray_files_become_three_equal_channels(pair, suffix):
 
 
 def test_different_sizes_are_an_error_that_names_both(pair):
-    with pytest.raises(FrameError, match=r"rgb/0\.png is 32x24, .*x/0\.png is 16x12"):
+    with pytest.raises(FrameError, match=r"rgb/0\.png is 32x24, .*x/0\.png is 16x12.*--x-transform resize"):
         read_frame(pair(COLOUR, COLOUR[:12, :16]), 0)
 
 
@@ -98,9 +98,140 @@ def test_both_images_are_turned_as_their_exif_data_say(tmp_path):
     assert frame[:, 3].max() < 50
 
 
-def test_16_bit_thermal_is_an_error(pair):
-    with pytest.raises(FrameError, match=r"x/0\.png: thermal image must have 8 bits"):
-        read_frame(pair(COLOUR, np.zeros((24, 32), dtype=np.uint16)), 0)
+def test_16_bit_thermal_without_a_range_is_an_error(pair):
+    recording = replace(pair(COLOUR, np.zeros((24, 32), dtype=np.uint16)), x_range=None)
+    with pytest.raises(FrameError, match=r"x/0\.png: thermal image has values of type uint16: .*--x-range"):
+        read_frame(recording, 0)
+
+
+COUNTS = (7000 + np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)) * np.ones((5, 1, 1), np.uint16)
+COUNTS[3] += 300  # a warmer frame: its range is not that of the others
+
+
+def _write_png(folder: Path, number: int, values: np.ndarray) -> None:
+    assert cv2.imwrite(str(folder / f"{number}.png"), values)
+
+
+def _write_tiff(folder: Path, number: int, values: np.ndarray) -> None:
+    assert cv2.imwrite(str(folder / f"{number}.tiff"), values.astype(np.float32))
+
+
+def _write_array(folder: Path, number: int, values: np.ndarray) -> None:
+    np.save(folder / f"{number}.npy", values.astype(np.int32))
+
+
+@pytest.fixture
+def frames_of_x(tmp_path):
+    """Write five RGB frames and X into folders rgb and x."""
+
+    def make(write: Callable[[Path, int, np.ndarray], None], x: np.ndarray = COUNTS) -> tuple[Path, Path]:
+        for name in ("rgb", "x"):
+            (tmp_path / name).mkdir()
+        for number, values in enumerate(x):
+            cv2.imwrite(str(tmp_path / "rgb" / f"{number}.png"), COLOUR)
+            write(tmp_path / "x", number, values)
+        return tmp_path / "rgb", tmp_path / "x"
+
+    return make
+
+
+@pytest.mark.parametrize("write", [_write_png, _write_tiff, _write_array])
+def test_thermal_of_more_than_8_bits_has_one_range_for_the_recording(frames_of_x, write, caplog):
+    caplog.set_level("INFO")
+    opened = load_pair(*frames_of_x(write), "rgbt")
+    low, high = np.percentile(COUNTS, (0.5, 99.5))
+    assert opened.x_range == (low, high)
+    assert "0 to 255 (percentiles 0.5 and 99.5 of 5 frames)" in caplog.text
+    for number in (0, 3):
+        expected = np.rint((COUNTS[number] - low) * 255 / (high - low)).clip(0, 255)
+        np.testing.assert_array_equal(read_frame(opened, number)[:, :, 3], expected)
+
+
+def test_a_range_that_is_given_is_kept(frames_of_x):
+    opened = load_pair(*frames_of_x(_write_png), "rgbt", x_range=(7000, 7510))
+    assert read_frame(opened, 0)[0, :4, 5].tolist() == [0, 0, 1, 2]  # halves to even
+
+
+def test_16_bits_of_a_video_are_read(tmp_path):
+    depth = COUNTS // 4
+    options = [cv2.VIDEOWRITER_PROP_DEPTH, cv2.CV_16U, cv2.VIDEOWRITER_PROP_IS_COLOR, 0]
+    code = cv2.VideoWriter_fourcc(*"FFV1")
+    video = cv2.VideoWriter(str(tmp_path / "x.mkv"), cv2.CAP_FFMPEG, code, 10.0, (32, 24), options)
+    (tmp_path / "rgb").mkdir()
+    for number, values in enumerate(depth):
+        video.write(values)
+        cv2.imwrite(str(tmp_path / "rgb" / f"{number}.png"), COLOUR)
+    video.release()
+    opened = load_pair(tmp_path / "rgb", tmp_path / "x.mkv", "rgbd")
+    for number in (0, 4, 3):  # back as well
+        x = read_frame(opened, number)[:, :, 3:]
+        np.testing.assert_array_equal(x, x_to_three_channels(depth[number], DEPTH))
+    thermal = load_pair(tmp_path / "rgb", tmp_path / "x.mkv", "rgbt")
+    assert thermal.x_range == tuple(np.percentile(depth, (0.5, 99.5)))
+    with pytest.raises(FrameError, match=r"x\.mkv \(frame 0\): RGB must have 8 bits .* is it X"):
+        read_frame(load_pair(tmp_path / "x.mkv", None, "rgb"), 0)
+
+
+def test_a_file_of_nothing_but_16_bit_values_is_read_by_its_size(frames_of_x):
+    def write(folder: Path, number: int, values: np.ndarray) -> None:
+        values.astype("<u2").tofile(folder / f"{number:03d}.raw")
+
+    rgb, x = frames_of_x(write, np.arange(2 * 120 * 160, dtype=np.uint16).reshape(2, 120, 160))
+    for file in rgb.iterdir():
+        cv2.imwrite(str(file), np.zeros((120, 160, 3), np.uint8))
+    opened = load_pair(rgb, x, "rgbt", x_range=(0, 255))
+    assert read_frame(opened, 0)[0, :3, 3].tolist() == [0, 1, 2]
+    (x / "001.raw").write_bytes(b"123")
+    with pytest.raises(FrameError, match=r"001\.raw: .*3 bytes are no 16-bit image .*160x120.* save it as"):
+        read_frame(opened, 1)
+
+
+def test_rgb_is_no_array(frames_of_x):
+    _, x = frames_of_x(_write_array)
+    with pytest.raises(FrameError, match=r"0\.npy: RGB frames must be images"):
+        read_frame(load_pair(x, None, "rgb"), 0)
+
+
+def test_objects_in_an_array_are_not_read(tmp_path, frames_of_x):
+    rgb, x = frames_of_x(_write_array)
+    np.save(x / "0.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(FrameError, match=r"0\.npy: cannot be read"):
+        load_pair(rgb, x, "rgbt")
+
+
+def test_depth_that_is_mostly_not_measured_is_said_to_be_flat(frames_of_x):
+    depth = np.zeros((2, 24, 32), np.uint16)
+    depth[:, :5] = 900
+    depth[1, 8:] = 800
+    paths = frames_of_x(_write_png, depth)
+    by_rule = {rule: load_pair(*paths, "rgbd", clip_depth=rule) for rule in (True, "measured")}
+    flat = {rule: [decode_frame(opened, k).flat for k in (0, 1)] for rule, opened in by_rule.items()}
+    assert flat == {True: [True, False], "measured": [False, False]}
+
+
+@pytest.mark.parametrize(
+    ("modality", "x", "expected"),
+    [
+        pytest.param("rgbt", [[0, 200]], [0, 50, 150, 200], id="thermal is mixed"),
+        pytest.param("rgbe", [[0, 200]], [0, 0, 200, 200], id="events are not"),
+    ],
+)
+def test_x_of_another_size_is_resized_if_asked(pair, modality, x, expected):
+    opened = replace(pair(COLOUR[:1, :4], np.array(x, np.uint8), modality), x_transform="resize")
+    assert read_frame(opened, 0)[0, :, 3].tolist() == expected
+
+
+@pytest.mark.parametrize(("modality", "outside"), [("rgbt", [0, 0, 0]), ("rgbd", [128, 0, 0]), ("rgbe", [255] * 3)])
+def test_a_homography_brings_x_onto_rgb(pair, modality, outside):
+    x = np.full((12, 16), 100, np.uint8)
+    x[3, 5] = 250
+    move = ((1.0, 0.0, 7.0), (0.0, 1.0, 2.0), (0.0, 0.0, 1.0))  # 7 to the right, 2 down
+    opened = replace(pair(COLOUR, x, modality), x_transform=move)
+    frame = read_frame(opened, 0)
+    there = frame[5, 12, 3:]
+    assert (there != frame[5, 13, 3:]).any()
+    assert frame[0, 0, 3:].tolist() == frame[23, 31, 3:].tolist() == outside
+    assert frame[0, 0, :3].tolist() == [30, 20, 10]
 
 
 @pytest.mark.parametrize("side", ["rgb", "x"])
