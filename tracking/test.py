@@ -55,7 +55,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--x-transform",
         metavar="FILE",
-        help="recording: homography from X's pixels to RGB's, 3 x 3 numbers; resize: X is RGB's picture at another size",
+        help="recording: homography from X's pixels to RGB's (3 x 3 numbers), or: resize, if only the sizes differ",
     )
     add("--box", nargs="+", metavar="X,Y,W,H", help="recording: the target in the first frame, pixels")
     add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")

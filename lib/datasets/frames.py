@@ -44,8 +44,10 @@ RANGE_SAMPLE = 16
 GRAY16 = b"Y1\x00\x10"
 """FFmpeg's code for pixels of one channel with 16 bits, which OpenCV can hand out as they are. The last byte is the
 number of bits; in the other order of bytes the code is reversed."""
-RAW_SIZES = ((80, 60), (160, 120), (256, 192), (320, 240), (320, 256), (336, 256), (384, 288), (640, 480), (640, 512))
-RAW_SIZES += ((1024, 768), (1280, 1024))
+RAW_SIZES = (
+    *((80, 60), (160, 120), (256, 192), (320, 240), (320, 256), (336, 256), (384, 288), (640, 480), (640, 512)),
+    *((1024, 768), (1280, 1024)),
+)
 """Width and height of thermal cameras, by which a file of nothing but 16-bit values is told."""
 
 

@@ -207,15 +207,16 @@ def pair(
         DatasetError: the rule asked for can't be followed, no frame has a partner, or "auto" finds no rule.
     """
     counts = [side if isinstance(side, int) else len(side) for side in (rgb, x)]
-    names = not any(isinstance(side, int | np.ndarray) for side in (rgb, x))
     said = f"{where}: {counts[0]} RGB frames and {counts[1]} X frames"
     ways = ", ".join(PAIRING_RULES[1:])
     chosen = rule
-    tables: Tables = _tables(rgb, x) if names else _tables_with_video(rgb, x)
+    if isinstance(rgb, int | np.ndarray) or isinstance(x, int | np.ndarray):
+        tables, why = _tables_with_video(rgb, x), "a video has no names, and not everything here has times"
+    else:
+        tables, why = _tables(rgb, x), "not all names hold one"
     if rule == "auto":
         chosen = next(iter(tables), "index")
     elif rule != "index" and rule not in tables:
-        why = "not all names hold one" if names else "a video has no names, and not everything here has times"
         raise DatasetError(f"{said} can't be paired by {rule}: {why}; pair them by one of {ways}")
 
     if chosen == "index":

@@ -147,8 +147,8 @@ def pair_frames(
         tolerance: seconds that times may differ by; None: see `pair`.
 
     Returns:
-        X frames by RGB frame ("position": all of them), and (N,) bool: whether there is one. Where there is none, the
-        file's name is the RGB frame's.
+        X frames by RGB frame ("position": all of them), and (N,) bool: whether there is one. Where there is none,
+        any stands there: a file of the RGB frame's name, or the first frame of a video.
 
     Raises:
         DatasetError: see `pair`.
@@ -184,6 +184,8 @@ def pair_frames(
     if isinstance(x, FileList):
         expected = rgb.names if isinstance(rgb, FileList) else [str(k) for k in range(len(rgb))]
         x = FileList(x.folder, [x.names[i] if i >= 0 else name for i, name in zip(pairing.x, expected, strict=True)])
+    else:
+        x = tuple(x[max(i, 0)] for i in pairing.x)
     return x, pairing.x >= 0
 
 

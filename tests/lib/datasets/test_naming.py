@@ -165,6 +165,31 @@ def test_videos_are_paired_by_position() -> None:
         pair(5, 6)
 
 
+def test_videos_of_one_rate_and_length_are_paired_by_position() -> None:
+    assert pair(np.arange(5) / 30, np.arange(5) / 29.97).rule == "index"
+
+
+def test_videos_of_different_rates_are_paired_by_time() -> None:
+    pairing = pair(np.arange(6) / 30, np.arange(2) / 10)
+    assert pairing.rule == "time"
+    assert pairing.x.tolist() == [0, 0, 1, 1, 1, -1]  # half of X's interval is 0.05 s
+    assert pair(np.arange(4) / 30, np.arange(4) / 10).x.tolist() == [0, 0, 1, 1]
+
+
+def test_a_longer_video_has_frames_that_belong_to_none() -> None:
+    pairing = pair(np.arange(4) / 30, np.arange(6) / 30)
+    assert (pairing.x.tolist(), pairing.unused) == ([0, 1, 2, 3], 2)
+
+
+def test_a_video_and_names_with_times_are_paired_by_time_if_asked() -> None:
+    names = [f"{1688123455 + k / 10:.6f}.png" for k in range(3)]
+    assert pair(np.arange(6) / 30, names, "time").x.tolist() == [0, 0, 1, 1, 1, 2]
+    with pytest.raises(DatasetError, match=r"6 RGB frames and 3 X frames: .* paired by .*time"):
+        pair(np.arange(6) / 20, names)
+    with pytest.raises(DatasetError, match="a video has no names, and not everything here has times"):
+        pair(np.arange(3) / 20, ["a.png", "b.png", "c.png"], "time")
+
+
 @pytest.mark.parametrize(
     ("rgb", "x", "rule", "message"),
     [

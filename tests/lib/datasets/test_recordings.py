@@ -8,7 +8,7 @@ import pytest
 
 from lib.datasets import DatasetError, load
 from lib.datasets.frames import FrameError, read_frame
-from lib.datasets.recordings import find_recordings, load_pair, read_recording
+from lib.datasets.recordings import find_recordings, load_pair, read_recording, read_transform, value_range
 from recording_data import boxes, text, write_recording
 
 
@@ -132,9 +132,9 @@ def test_a_damaged_frame_in_the_middle_is_named_and_the_others_are_read(recordin
     assert read_frame(sequence, 3).shape == (24, 32, 6)
 
 
-def _write_video(path, values):
+def _write_video(path, values, rate=25):
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), rate, (64, 48))
     for value in values:
         writer.write(np.full((48, 64, 3), value, dtype=np.uint8))
     writer.release()
@@ -146,6 +146,17 @@ def test_a_pair_of_videos_is_read(tmp_path, codes_match):
     sequence = load_pair(tmp_path / "clip/rgb.avi", tmp_path / "clip/x.avi", "rgbt")
     assert (sequence.name, len(sequence)) == ("clip", 6)
     codes_match(sequence)
+
+
+def test_videos_of_different_rates_are_paired_by_their_times(tmp_path, caplog):
+    _write_video(tmp_path / "rgb.avi", range(0, 120, 20), rate=30)
+    _write_video(tmp_path / "x.avi", range(0, 120, 60), rate=10)
+    recording = load_pair(tmp_path / "rgb.avi", tmp_path / "x.avi", "rgbt")
+    shown = [int(read_frame(recording, k)[0, 0, 3]) for k in range(5)]
+    assert shown == pytest.approx([0, 0, 60, 60, 60], abs=3)
+    assert recording.streams_at(5) == (True, False)
+    assert "paired by time (at most 0.05 s apart)" in caplog.text
+    assert "both are taken to begin at the same moment" in caplog.text
 
 
 def test_a_video_and_a_folder_make_a_pair(tmp_path, write_images, codes_match):
@@ -178,6 +189,55 @@ def test_a_folder_data_set_is_read_by_list_or_by_folder(dataset, codes_match):
 
 def test_min_size_limits_training_frames(dataset):
     assert not load("folder", "val", root=dataset)[0].visible.any()  # boxes are 15 wide
+
+
+def test_sizes_and_values_of_x_are_set_for_the_data_set(dataset):
+    settings = "modality: rgbt\nx_range: [7000, 7510]\nx_transform: calibration.txt\n"
+    (dataset / "dataset.yaml").write_text(settings)
+    (dataset / "calibration.txt").write_text("2, 0, 1\n0 2 3\n0 0 1\n")
+    sequence = load("folder", "val", root=dataset)[0]
+    assert sequence.x_range == (7000, 7510)
+    assert sequence.x_transform == ((2, 0, 1), (0, 2, 3), (0, 0, 1))
+    (dataset / "dataset.yaml").write_text("modality: rgbd\nclip_depth: measured\nx_transform: resize\n")
+    sequence = load("folder", "val", root=dataset)[0]
+    assert (sequence.clip_depth, sequence.x_transform) == ("measured", "resize")
+
+
+def test_thermal_of_more_than_8_bits_gets_a_range_in_a_data_set(dataset):
+    (dataset / "dataset.yaml").write_text("modality: rgbt\n")
+    for k, path in enumerate(sorted((dataset / "a/x").iterdir())):
+        cv2.imwrite(str(path), np.full((24, 32), 8000 + k, np.uint16))
+    ranges = {sequence.name: sequence.x_range for sequence in load("folder", "train", root=dataset)}
+    assert ranges == {"a": (8000, 8003), "b": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param("1 2 3\n", r"x transform .*invertible matrix of 3 x 3", id="one row"),
+        pytest.param("1 0 0\n0 1 0\n0 0 0\n", "invertible", id="singular"),
+        pytest.param("1 0 0\n0 one 0\n0 0 1\n", "neither the word resize nor a file of 3 x 3 numbers", id="words"),
+        pytest.param(None, "neither the word resize nor a file.*no such|cannot be read|No such", id="no file"),
+    ],
+)
+def test_what_is_no_homography_is_an_error(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "h.txt").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_transform(str(tmp_path / "h.txt"))
+
+
+def test_a_homography_may_be_an_array_in_a_file(tmp_path):
+    np.save(tmp_path / "h.npy", np.diag([2, 3, 1]))
+    assert read_transform(str(tmp_path / "h.npy")) == ((2, 0, 0), (0, 3, 0), (0, 0, 1))
+    assert read_transform("resize") == "resize"
+
+
+@pytest.mark.parametrize("text", ["1", "1,2,3", "2,1", "low,high", "nan,1"])
+def test_a_range_is_two_numbers(text):
+    with pytest.raises(ValueError, match="must be two numbers LOW,HIGH"):
+        value_range(text)
+    assert value_range("-2, 5e3") == (-2, 5000)
 
 
 def test_absent_flags_are_1_where_the_target_is_absent(dataset):
