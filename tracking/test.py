@@ -59,7 +59,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--box", nargs="+", metavar="X,Y,W,H", help="recording: the target in the first frame, pixels")
     add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")
-    add("--groundtruth-stride", type=int, default=1, metavar="N", help="its line k belongs to frame k * N")
+    add("--groundtruth-stride", type=int, metavar="N", help="its line k belongs to frame k * N")
     add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")

@@ -27,6 +27,7 @@ __all__ = [
     "frame_times",
     "list_frames",
     "pair_frames",
+    "possible_steps",
     "read_sequence",
     "sub_folders",
 ]
@@ -304,6 +305,8 @@ def build_sequence(
     if len(differ) > 1 and rule != "strict":
         done = "cut to the shortest" if rule == "shortest" else "frames without a line have no box"
         log.warning("%s: %s; %s", name, said, done)
+    elif step == 1 and (steps := possible_steps(len(boxes), n)):
+        log.warning("%s: %s: is there one for every %s frames? Then say so: box_step", name, said, steps)
 
     # Spread the lines over the frames, then tell absent frames from those that nothing is known about.
     known = np.zeros(n, dtype=bool)
@@ -344,6 +347,14 @@ def build_sequence(
         present=None if has_x[:n].all() or not lenient else np.stack([np.ones(n, dtype=bool), has_x[:n]], axis=1),
     )
     return whole.from_frame(start) if start else whole
+
+
+def possible_steps(lines: int, frames: int) -> str:
+    """Tell by which steps, above 1, the lines of a box file could be spread over all frames: "10", "9 to 10"; or ""."""
+    if not 1 < lines < frames:
+        return ""
+    least, most = math.ceil(frames / lines), (frames - 1) // (lines - 1)
+    return "" if least > most else f"{least}" if least == most else f"{least} to {most}"
 
 
 def _on_frames(boxes: np.ndarray, n: int, first: int, step: int) -> np.ndarray:

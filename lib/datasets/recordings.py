@@ -42,6 +42,7 @@ from lib.datasets.reader import (
     build_sequence,
     find_frames,
     list_frames,
+    possible_steps,
     read_sequence,
     sub_folders,
 )
@@ -73,7 +74,7 @@ def load_pair(
     boxes: Path | None = None,
     *,
     name: str | None = None,
-    box_step: int = 1,
+    box_step: int | None = None,
     clip_depth: ClipDepth = "measured",
     x_range: ValueRange | None = None,
     x_transform: XTransform | None = None,
@@ -89,14 +90,15 @@ def load_pair(
         boxes: annotation, `x,y,w,h` per line; may be shorter than the recording (e.g. the first box only), the rest
             is unknown then. None: no boxes.
         name: of the sequence; default: the folder that holds `rgb`.
-        box_step: line k of `boxes` belongs to frame k * box_step.
+        box_step: line k of `boxes` belongs to frame k * box_step; None: 1 unless that is in doubt.
         clip_depth, x_range, x_transform: see `lib.datasets.sequence.Sequence`. Without a range, thermal images of more
             than 8 bits get one for the whole recording, see `lib.datasets.frames.with_value_range`.
         pairing: which X frame belongs to an RGB frame: see `lib.datasets.naming.pair`.
         tolerance: seconds that times may differ by; None: see `pair`.
 
     Raises:
-        DatasetError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line.
+        DatasetError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line, doubt
+            about which frames the lines of `boxes` belong to.
         ValueError: unknown modality, or X missing where the modality needs it.
     """
     _check_choices(modality, box_step)
@@ -109,7 +111,7 @@ def load_pair(
     row = replace(
         FOLDER,
         modality=modality,
-        box_step=box_step,
+        box_step=1 if boxes is None else _frames_per_line(boxes, len(lines), len(rgb_frames), box_step),
         clip_depth=clip_depth,
         x_range=x_range,
         x_transform=x_transform,
@@ -117,6 +119,17 @@ def load_pair(
     name = name or rgb.resolve().parent.name or rgb.stem
     recording = build_sequence(name, row, rgb_frames, x_frames, lines, pairing=pairing, tolerance=tolerance)
     return with_value_range(recording)
+
+
+def _frames_per_line(path: Path, lines: int, frames: int, box_step: int | None, usual: int = 1) -> int:
+    """Tell how many frames lie between the lines of a box file: as asked for, else `usual` unless that is in doubt."""
+    steps = possible_steps(lines, frames)
+    if box_step is None and usual == 1 and steps:
+        raise DatasetError(
+            f"{path}: {lines} lines for {frames} frames: one for every {steps} frames, or for the first {lines}? "
+            f"Say which: --box-step {steps.replace(' to ', ' or ')}, or --box-step 1"
+        )
+    return usual if box_step is None else box_step
 
 
 def _check_choices(modality: str | None, box_step: int | None) -> None:
@@ -327,16 +340,7 @@ def read_recording(
     path = annotation_file(folder, row)
     lines = len(read_boxes(path, row.corners, polygons=True))
     frames = len(find_frames(folder, row.rgb.format(name=folder.name)))
-    if lines >= frames:
-        step = 1
-    else:
-        step = row.box_step if box_step is None else box_step
-        guess = math.ceil(frames / max(lines, 1))
-        if box_step is None and step == 1 and lines > 1 and (lines - 1) * guess < frames:
-            raise DatasetError(
-                f"{path}: {lines} lines for {frames} frames: for every {guess}th frame, or for the first {lines}? "
-                f"Say which: --box-step {guess} or --box-step 1"
-            )
+    step = 1 if lines >= frames else _frames_per_line(path, lines, frames, box_step, row.box_step)
 
     # Without the frames before the first box
     row = replace(row, box_step=step, polygons=True, x_range=x_range, x_transform=x_transform)

@@ -308,7 +308,7 @@ def track_recording(
     *,
     output: Path,
     truth: Path | None = None,
-    truth_step: int = 1,
+    truth_step: int | None = None,
     fps: float = 25.0,
     missing: Path | None = None,
     pairing: PairingRule = "auto",
@@ -327,7 +327,7 @@ def track_recording(
         box_xywh: (4,), pixels: the target in the first frame; None: the first line of `truth`.
         output: folder for the results.
         truth: box file, to draw and compare.
-        truth_step: its line k belongs to frame k * truth_step.
+        truth_step: its line k belongs to frame k * truth_step; None: 1 unless that is in doubt.
         fps: of the overlay.
         missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
         pairing, tolerance, x_range, x_transform: see `lib.datasets.recordings.load_pair`.

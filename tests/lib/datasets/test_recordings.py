@@ -50,6 +50,14 @@ def test_sparse_boxes_are_put_on_their_frames(recording):
     assert not sequence.absent.any()
 
 
+def test_lines_that_may_be_for_every_second_frame_are_an_error(recording):
+    (recording / "boxes.txt").write_text("0 0 5 5\n3 0 5 5\n")
+    with pytest.raises(
+        DatasetError, match=r"2 lines for 4 frames: one for every 2 to 3 .*--box-step 2 or 3, or"
+    ):
+        load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
+
+
 def test_rgb_alone_is_read(recording, codes_match):
     sequence = load_pair(recording / "rgb", None, "rgb", recording / "boxes.txt")
     assert sequence.x_files is None
@@ -240,6 +248,14 @@ def test_a_range_is_two_numbers(text):
     assert value_range("-2, 5e3") == (-2, 5000)
 
 
+def test_lines_that_may_be_for_every_second_frame_are_a_warning_in_a_data_set(dataset, caplog):
+    (dataset / "a/groundtruth.txt").write_text("0 0 5 5\n3 0 5 5\n")
+    load("folder", "train", root=dataset)
+    assert [record.message for record in caplog.records] == [
+        "a: 4 RGB frames, 4 X frames, 2 boxes: is there one for every 2 to 3 frames? Then say so: box_step"
+    ]
+
+
 def test_absent_flags_are_1_where_the_target_is_absent(dataset):
     (dataset / "a/absent.txt").write_text("0\n1\n1\n0\n")
     sequence = load("folder", "train", root=dataset, sequences=["a"])[0]
@@ -352,7 +368,7 @@ def test_lines_of_every_tenth_frame_are_spread_as_the_known_layout_says(tmp_path
 
 def test_fewer_lines_than_frames_are_not_guessed_at(tmp_path):
     folder = write_recording(tmp_path / "r", lines=text(boxes(12)[::4]))
-    with pytest.raises(DatasetError, match=r"3 lines for 12 frames.* 4th .*--box-step 1"):
+    with pytest.raises(DatasetError, match=r"3 lines for 12 frames: .* 4 to 5 .*--box-step 1"):
         read_recording(folder)
     assert np.flatnonzero(read_recording(folder, box_step=4).annotated).tolist() == [0, 4, 8]
     assert np.flatnonzero(read_recording(folder, box_step=1).annotated).tolist() == [0, 1, 2]
