@@ -15,7 +15,16 @@ from patrack.config import SAVED_NAME, experiment_path, load, project_path
 from patrack.config.schema import Config
 from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
-from patrack.weights import WeightsError, base_model_path, checkpoint_kind, load_base_model, load_checkpoint, model_hash
+from patrack.weights import (
+    WeightsError,
+    base_model_path,
+    kind_of,
+    load_base_model,
+    load_checkpoint,
+    model_hash,
+    read_weights,
+    stated_modality,
+)
 
 __all__ = ["UNTRAINED", "build_tracker", "find_checkpoint", "identity", "load_tracker", "tracker_of", "weights_beside"]
 
@@ -71,10 +80,15 @@ def build_tracker(
     torch.manual_seed(config.seed)
     model = build_model(config)
     resize = config.model.resize_position_embeddings
-    kind = None if path is None else checkpoint_kind(path)
+    kind, modality = None, ""
+    if path is not None:
+        tensors, header = read_weights(path)
+        kind, modality = kind_of(tensors, header), stated_modality(header)
     if kind == "adapters" and not has_adapters:
         logger.warning("%s is not used: with model.streams=%s the base model runs alone", path, config.model.streams)
         path = kind = None
+    if kind in ("adapters", "full") and modality not in ("", config.modality):
+        logger.warning("%s was trained for %s, this experiment is for %s", path, modality, config.modality)
 
     if kind in (None, "adapters"):  # any other checkpoint brings its own base model
         name = config.model.base_model

@@ -38,13 +38,16 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Raises:
         ValueError: for another mode.
-        OSError: if the folder cannot be made or written, or `path` is a folder; the message names `path`.
+        OSError: if the folder cannot be made or written, or `path` is a folder, device or pipe; the message names
+            `path`.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"mode must be 'w' or 'wb', got {mode!r}")
     target = Path(path).resolve()
     if target.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder; give a file name")
+    if target.exists() and not target.is_file():  # root could replace /dev/null
+        raise OSError(f"cannot write {path}: it is a device or a pipe, not a file; give a file name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         prefix, suffix = f".tmp-{os.getpid()}-", f"-{target.name[-40:]}"

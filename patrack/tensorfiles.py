@@ -14,6 +14,7 @@ import pickle
 import re
 import types
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,6 +47,8 @@ _NO_WEIGHTS = {  # beginning of the file, in lower case: what it is
     b"<!doctype html": "a web page, not the file itself: download it with the page's own link, not the page's address",
     b"<html": "a web page, not the file itself: download it with the page's own link, not the page's address",
 }
+CHECKSUM = "tensors_sha256"
+"""Key in the header of our own safetensors files."""
 _POSITION_EMBEDDING = re.compile(r"(.*\.)?pos_embed_[zx]")
 
 
@@ -76,9 +79,13 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if start[8:9] == b"{":
         try:
             with safetensors.safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
+                tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})
         except (safetensors.SafetensorError, OSError) as error:
             raise WeightsError(f"{path} is a damaged safetensors file: {error}") from error
+        stated = metadata.pop(CHECKSUM, None)
+        if stated is not None and stated != _checksum(path.read_bytes()):
+            raise WeightsError(f"{path} is damaged: its tensors don't have the checksum that its header states")
+        return tensors, metadata
     try:
         contents: Any = load_torch_file(path)
     except ValueError as error:
@@ -128,6 +135,7 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str
         raise WeightsError(_message(f"{path} not written", [_listed("not finite (NaN, or too large)", broken)]))
     contents = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = safetensors.torch.save(contents, dict(header))
+    data = safetensors.torch.save(contents, {**header, CHECKSUM: _checksum(data)})
     # with the keys of the header in order: the library's order of texts differs from run to run
     end = 8 + int.from_bytes(data[:8], "little")
     head = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
@@ -135,6 +143,11 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path, header: Mapping[str
     data = len(head).to_bytes(8, "little") + head + data[end:]
     with atomic_write(path, "wb") as file:
         file.write(data)
+
+
+def _checksum(data: bytes) -> str:
+    """SHA-256 of all tensors of a safetensors file, behind its header."""
+    return hashlib.sha256(memoryview(data)[8 + int.from_bytes(data[:8], "little") :]).hexdigest()
 
 
 def fill(
@@ -190,6 +203,14 @@ def problems(
         "unexpected": [name for name in tensors if name not in wanted and not ignore.fullmatch(name)],
         "of another shape": misshaped,
         "not finite (NaN or infinity)": [theirs for theirs in present.values() if not _finite(tensors[theirs])],
+        "of complex numbers": [theirs for theirs in present.values() if tensors[theirs].is_complex()],
+        "too large for the model's type": [
+            f"{theirs} {tensors[theirs].dtype}, the model has {own[ours].dtype}"
+            for ours, theirs in present.items()
+            if not tensors[theirs].is_complex()
+            and _finite(tensors[theirs])
+            and not _finite(tensors[theirs].to(own[ours].dtype))
+        ],
     }
     found = [_listed(kind, entries) for kind, entries in lists.items() if entries]
     if any("pos_embed_" in entry for entry in misshaped):
@@ -229,7 +250,7 @@ def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
 
 
 def _listed(kind: str, entries: list[str]) -> str:
@@ -310,9 +331,16 @@ def load_torch_file(path: Path) -> Any:
         ValueError: the file is damaged, isn't a PyTorch file, or is a TorchScript program. Names the path.
     """
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(name.endswith("/constants.pkl") for name in archive.namelist()):
-                raise ValueError(f"{path} is a TorchScript program, not a weights file; save its state_dict instead")
+        try:
+            with zipfile.ZipFile(path) as archive:
+                script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+                damaged = archive.testzip()  # torch does not compare the checksums that lie in the file
+        except (zipfile.BadZipFile, EOFError, zlib.error, UnicodeDecodeError, NotImplementedError) as error:
+            raise _unreadable(path, error) from error  # a damaged header may hold a name that is no text
+        if damaged:
+            raise _unreadable(path, ValueError(f"the checksum of {damaged} is wrong"))
+        if script:
+            raise ValueError(f"{path} is a TorchScript program, not a weights file; save its state_dict instead")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

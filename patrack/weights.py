@@ -54,6 +54,7 @@ MODEL_FORMAT = "patrack-model"
 RENAMED_FORMATS = {"patrack-foundation": BASE_MODEL_FORMAT}
 TRAINING_KIND = "patrack-training"
 VERSION = "1"
+HEADS = "model.num_heads"
 
 Reading = dict[str, str]
 """Settings that change what the same tensors compute: config key -> value."""
@@ -208,6 +209,9 @@ def load_base_model(
     kind = kind_of(tensors, metadata)
     if kind in ("adapters", "published"):
         raise WeightsError(f"{path} holds {kind} weights, not a base model; give it as checkpoint")
+    heads = stated_reading(metadata, model).get(HEADS)
+    if heads is not None:
+        refuse_other_reading(model, {HEADS: heads}, str(path))
     names = {name: name for name in base_model_names(model)}
     unused: tuple[str, ...] = ()
     if "patch_embed.proj.weight" in tensors:
@@ -421,6 +425,11 @@ def kind_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     return "base_model"
 
 
+def stated_modality(metadata: Mapping[str, str]) -> str:
+    """Read from a header for which modality the file was trained; "" where it doesn't say so."""
+    return str(metadata.get("modality") or json.loads(metadata.get("config", "{}")).get("modality") or "")
+
+
 def is_training(metadata: Mapping[str, str]) -> bool:
     """Recognize the header of the trainer's checkpoints, which name their base model if it was frozen."""
     return metadata.get("kind") == TRAINING_KIND
@@ -429,21 +438,19 @@ def is_training(metadata: Mapping[str, str]) -> bool:
 def reading_of(model: Network) -> Reading:
     """List the settings of a model that no tensor's name or shape shows."""
     method = {"model.method": model.config.method} if model.streams == "both" else {}
-    return {**method, **model.reading()}
+    return {**method, HEADS: str(model.config.num_heads), **model.reading()}
 
 
 def stated_reading(metadata: Mapping[str, str], model: Network) -> Reading:
     """List the settings that a header states, by itself or in the configuration of its training; may be empty."""
-    if "reading" in metadata:
-        return dict(json.loads(metadata["reading"]))
     stated: Reading = {}
-    for key in reading_of(model):
+    for key in (HEADS,) if "reading" in metadata else reading_of(model):
         value: Any = json.loads(metadata.get("config", "{}"))
         for word in key.split("."):
             value = value.get(word) if isinstance(value, Mapping) else None
-        if isinstance(value, str):
-            stated[key] = value
-    return stated
+        if isinstance(value, str | int):
+            stated[key] = str(value)
+    return stated | json.loads(metadata.get("reading", "{}"))
 
 
 def refuse_other_reading(model: Network, stated: Mapping[str, str], source: str) -> None:

@@ -143,3 +143,16 @@ def test_mistakes_in_loading_a_tracker_name_the_arguments(tmp_path):
         patrack.load_tracker("rgbt_tini")
     with pytest.raises(WeightsError, match=r"checkpoint .*: no weights in this folder"):
         patrack.load_tracker("rgbt_tiny", checkpoint=tmp_path)
+
+
+def test_adapters_of_another_modality_are_a_warning(tmp_path, caplog):
+    model = _trained(tmp_path)
+    config = _with_base_model(tmp_path / "base_model.safetensors")
+    for modality in ("rgbd", config.modality):
+        caplog.clear()
+        save_adapters(model, tmp_path / "adapters.safetensors", {"modality": modality})
+        build.build_tracker(config, str(tmp_path / "adapters.safetensors"))
+        said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert [f"was trained for {modality}, this experiment is for {config.modality}" in text for text in said] == (
+            [True] if modality == "rgbd" else []
+        )

@@ -174,3 +174,20 @@ def test_only_temporary_files_and_folders_of_ended_processes_are_deleted(tmp_pat
 
 def test_folder_that_is_not_there_has_no_leftovers(tmp_path):
     assert remove_leftovers(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_is_no_file_is_not_replaced(tmp_path, kind):
+    path = Path("/dev/null")
+    if kind == "pipe":
+        path = tmp_path / "pipe"
+        os.mkfifo(path)
+    mode = path.stat().st_mode
+
+    def write():
+        with atomic_write(path) as file:
+            file.write("x")
+
+    with pytest.raises(OSError, match=f"cannot write {path}: it is a device or a pipe"):
+        write()
+    assert path.stat().st_mode == mode

@@ -1,10 +1,14 @@
 """A weights file is recognised by its content, and refused where its tensors fit but mean something else."""
 
+import json
+
 import pytest
+import safetensors.torch
 import torch
 
 from patrack import adapter_parameters
 from patrack import weights as w
+from patrack.tensorfiles import read_tensors, write_tensors
 from patrack.weights import WeightsError
 from small_models import ADAPTERS
 from weights_files import make, published, same, state
@@ -138,3 +142,64 @@ def test_published_weights_are_refused_by_a_model_of_another_reading(change, nam
 def test_files_without_a_stated_reading_are_taken_as_they_are(tmp_path):
     torch.save(make(1).state_dict(), tmp_path / "bare")
     assert w.load_checkpoint(make(2, fusion="mean"), tmp_path / "bare") == "full"
+
+
+# --- damage
+
+
+@pytest.mark.parametrize("kind", ["torch", "safetensors"])
+def test_a_changed_bit_anywhere_in_the_tensors_is_noticed(tmp_path, kind):
+    path = tmp_path / "file"
+    if kind == "torch":
+        torch.save({"net": published(make(1))}, path)
+    else:
+        w.save_model(make(1), path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="damaged"):
+        w.load_checkpoint(make(1), path)
+
+
+def test_a_file_of_others_needs_no_checksum(tmp_path):
+    safetensors.torch.save_file(state(make(1)), tmp_path / "file")
+    assert w.load_checkpoint(make(2), tmp_path / "file") == "full"
+
+
+# --- what no shape shows
+
+
+@pytest.mark.parametrize("kind", ["base_model", "adapters", "model"])
+def test_another_number_of_heads_is_refused(tmp_path, kind):
+    path, model = tmp_path / "file", make(1)
+    heads = model.config.num_heads
+    header = {"config": json.dumps({"model": {"num_heads": 2 * heads}})}
+    if kind == "base_model":
+        w.save_base_model(model, path, metadata=header)
+    else:
+        {"adapters": w.save_adapters, "model": w.save_model}[kind](model, path)
+        tensors, header = read_tensors(path)
+        header["reading"] = header["reading"].replace(
+            f'"model.num_heads": "{heads}"', f'"model.num_heads": "{2 * heads}"'
+        )
+        write_tensors(tensors, path, header)
+    load = w.load_base_model if kind == "base_model" else w.load_checkpoint
+    with pytest.raises(WeightsError, match=rf"model\.num_heads={2 * heads} \(the model has {heads}\)"):
+        load(model, path)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        pytest.param(torch.tensor(1e300, dtype=torch.float64), "too large for the model's type", id="float64"),
+        pytest.param(torch.tensor(complex(1, 2)), "of complex numbers", id="complex"),
+        pytest.param(torch.tensor(complex("nan")), "of complex numbers", id="complex NaN"),
+    ],
+)
+def test_values_that_the_model_can_not_hold_are_refused(tmp_path, value, kind):
+    content = state(make(1))
+    name = next(iter(content))
+    content[name] = torch.full_like(content[name], 1, dtype=value.dtype) * value
+    torch.save(content, tmp_path / "file")
+    with pytest.raises(WeightsError, match=f"1 {kind}:\n +{name}"):
+        w.load_checkpoint(make(1), tmp_path / "file")

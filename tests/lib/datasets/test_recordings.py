@@ -52,9 +52,7 @@ def test_sparse_boxes_are_put_on_their_frames(recording):
 
 def test_lines_that_may_be_for_every_second_frame_are_an_error(recording):
     (recording / "boxes.txt").write_text("0 0 5 5\n3 0 5 5\n")
-    with pytest.raises(
-        DatasetError, match=r"2 lines for 4 frames: one for every 2 to 3 .*--box-step 2 or 3, or"
-    ):
+    with pytest.raises(DatasetError, match=r"2 lines for 4 frames: one for every 2 to 3 .*--box-step 2 or 3, or"):
         load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
 
 
