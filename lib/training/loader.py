@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import tempfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from tqdm import tqdm
 
 from lib import datasets
 from lib.datasets.frames import DecodedFrame, decode_frame
-from lib.datasets.sequence import Sequence, VideoFrame
+from lib.datasets.sequence import Sequence
 from lib.training.samples import (
     FramePair,
     InvalidCrop,
@@ -61,7 +62,7 @@ logger = logging.getLogger(__name__)
 MAX_DRAWS = 100
 """Pairs tried for one sample before its invalid crops count as a fault of the data."""
 PREFETCH = 4
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 SPARE_BYTES = 1 << 30
 """Bytes that a frame cache leaves free on its disk."""
 
@@ -254,23 +255,26 @@ class FrameCache:
             folder = Path(tempfile.gettempdir()) / f"patrack-frames-{user}"
         unique = {_cache_key(sequence): sequence for sequence in sequences}
 
-        # the file's name says what is in it: shapes, and size and time of the first and last file of each modality
+        # the file's name says what is in it: shapes, and name, size and time of every file
         places: dict[CacheKey, Place] = {}
         total, digest = 0, hashlib.sha256(f"{CACHE_VERSION}".encode())
         for key, sequence in unique.items():
             shape = (len(sequence), *decode_frame(sequence, 0, with_x).shape)
             places[key] = (total, shape)
             total += math.prod(shape)
-            stats = []
-            for files in (sequence.rgb_files, sequence.x_files):
-                for item in () if files is None else (files[0], files[-1]):
-                    stat = (item.path if isinstance(item, VideoFrame) else item).stat()
-                    stats.append((stat.st_size, stat.st_mtime_ns))
-            digest.update(f"{key}{shape}{stats}".encode())
+            digest.update(f"{key}{shape}".encode())
+            for files in (sequence.rgb_files, sequence.x_files if with_x else None):
+                paths = dict.fromkeys(item if isinstance(item, Path) else item.path for item in files or ())
+                for file in paths:
+                    stat = file.stat() if file.exists() else None  # X may lack frames
+                    digest.update(f"{file.name} {stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
         path = folder / f"{digest.hexdigest()[:24]}.u8"
-        if path.is_file() and path.stat().st_size == total:
-            logger.info("decoded frames: %s (%.1f GB, from an earlier run)", path, total / 1e9)
-            return cls(path, places)
+        sums = path.with_suffix(".crc32")
+        if path.is_file() and path.stat().st_size == total and sums.is_file():
+            if sums.read_text(encoding="utf-8") == _crc32(path, places):
+                logger.info("decoded frames: %s (%.1f GB, from an earlier run)", path, total / 1e9)
+                return cls(path, places)
+            logger.warning("decoded frames: %s is damaged and made anew", path)
 
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         remove_leftovers(folder)
@@ -300,8 +304,18 @@ class FrameCache:
             for _ in tqdm(pool.map(decode, unique), "decoding frames", len(unique), leave=False, disable=None):
                 pass
             memory.flush()
+        with atomic_write(sums) as file:
+            file.write(_crc32(path, places))
         logger.info("decoded frames: %s (%.1f GB); kept for later runs, may be deleted", path, total / 1e9)
         return cls(path, places)
+
+
+def _crc32(path: Path, places: dict[CacheKey, Place]) -> str:
+    """Checksums of the sequences in a file of decoded frames, a line each."""
+    memory = np.memmap(path, np.uint8, mode="r")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        parts = [memory[start : start + math.prod(shape)] for start, shape in places.values()]
+        return "".join(f"{value:08x}\n" for value in pool.map(zlib.crc32, parts))
 
 
 def _cache_key(sequence: Sequence) -> CacheKey:

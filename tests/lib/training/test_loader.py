@@ -188,9 +188,22 @@ def test_cache_of_rgb_alone_is_half_as_large(sequences: list[Sequence], tmp_path
 
 def test_changed_files_give_another_cache(sequences: list[Sequence], tmp_path: Path) -> None:
     first = FrameCache.build(sequences, tmp_path / "cache").path
-    target, other = sequences[0].rgb_files[-1], sequences[1].rgb_files[-1]
+    target, other = sequences[0].rgb_files[9], sequences[1].rgb_files[9]
     target.write_bytes(other.read_bytes())
     assert FrameCache.build(sequences, tmp_path / "cache").path != first
+
+
+def test_a_damaged_cache_is_made_anew(
+    sequences: list[Sequence], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = FrameCache.build(sequences, tmp_path / "cache").path
+    whole = path.read_bytes()
+    with path.open("r+b") as file:
+        file.seek(len(whole) // 2)
+        file.write(b"damage")
+    assert FrameCache.build(sequences, tmp_path / "cache").path == path
+    assert f"{path} is damaged and made anew" in caplog.text
+    assert path.read_bytes() == whole
 
 
 def test_unreadable_frame_is_an_error_and_leaves_no_file(sequences: list[Sequence], tmp_path: Path) -> None:
