@@ -70,7 +70,7 @@ def decode(dataset: loader.PairDataset, batch: loader.Batch) -> None:
     for pair in batch.pairs():
         sequence = dataset.sampler.sequence(pair)
         for number in (pair.template, pair.search):
-            for files, flags in ((sequence.rgb_files, cv2.IMREAD_COLOR), (sequence.x_files, frames.X_FLAGS)):
+            for files, flags in ((sequence.rgb_files, frames.RGB_FLAGS), (sequence.x_files, frames.X_FLAGS)):
                 if files is not None and isinstance(file := files[number], Path):  # no videos here
                     cv2.imdecode(np.frombuffer(file.read_bytes(), np.uint8), flags)
 

@@ -32,6 +32,8 @@ __all__ = [
     "with_value_range",
 ]
 
+RGB_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+"""Of OpenCV's reader, for RGB: more than 8 bits are not cut down to 8 without a word."""
 log = logging.getLogger(__name__)
 
 X_FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
@@ -233,7 +235,7 @@ def decode_frame(
         FrameError, IndexError: as `read_frame`.
     """
     rgb_file = sequence.rgb_files[index]
-    rgb = read_image(rgb_file, cv2.IMREAD_COLOR, videos)  # [H, W, 3]
+    rgb = read_image(rgb_file, RGB_FLAGS, videos)  # [H, W, 3]
     if sequence.x_files is None or not with_x:
         return DecodedFrame((Plane(rgb, backwards=True),))
     if not sequence.streams_at(index)[1]:  # there may be no file
@@ -346,6 +348,8 @@ def read_image(source: Path | VideoFrame, flags: int, videos: dict[Path, Video] 
     image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
     if image is None:
         raise FrameError(f"{source}: not a readable image ({len(data)} bytes)")
+    if image.dtype != np.uint8 and flags == RGB_FLAGS:
+        raise FrameError(f"{source}: RGB must have 8 bits per channel, got {image.dtype}; is it X?")
     return image
 
 

@@ -34,6 +34,8 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+COMPLETE = 0.95
+"""Share of the frames that a video states which can be decoded; less is a warning."""
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm", ".m4v")
 
@@ -78,11 +80,18 @@ def list_frames(source: Path) -> Frames:
         times = []
         while capture.grab():
             times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-        rate = capture.get(cv2.CAP_PROP_FPS)
+        rate, stated = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     finally:
         capture.release()
     if not times:
         raise DatasetError(f"{source}: no frame can be decoded; is it a video file?")
+    if len(times) < COMPLETE * stated:
+        log.warning(
+            "%s: only %d of the %d frames that the file states can be decoded: is it cut off or damaged?",
+            source,
+            len(times),
+            stated,
+        )
     if any(later <= earlier for earlier, later in itertools.pairwise(times)):  # not every container tells them
         times = [k / rate if rate > 0 else math.nan for k in range(len(times))]
     return tuple(VideoFrame(source, k, time - times[0]) for k, time in enumerate(times))

@@ -186,6 +186,14 @@ def test_a_file_of_nothing_but_16_bit_values_is_read_by_its_size(frames_of_x):
         read_frame(opened, 1)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_rgb_of_16_bits_is_an_error(pair, suffix):
+    deep = np.full((24, 32), 5000, np.uint16)
+    recording = pair(deep, np.zeros((24, 32), np.uint8), suffix=suffix)
+    with pytest.raises(FrameError, match=rf"rgb/0{suffix}: RGB must have 8 bits per channel, got uint16; is it X"):
+        read_frame(recording, 0)
+
+
 def test_rgb_is_no_array(frames_of_x):
     _, x = frames_of_x(_write_array)
     with pytest.raises(FrameError, match=r"0\.npy: RGB frames must be images"):

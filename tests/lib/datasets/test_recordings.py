@@ -154,6 +154,17 @@ def test_a_pair_of_videos_is_read(tmp_path, codes_match):
     codes_match(sequence)
 
 
+def test_a_video_that_was_cut_off_is_said_to_be(tmp_path, caplog):
+    _write_video(tmp_path / "rgb.mkv", range(0, 240, 10))
+    assert len(load_pair(tmp_path / "rgb.mkv", None, "rgb")) == 24
+    assert not caplog.records
+    content = (tmp_path / "rgb.mkv").read_bytes()
+    (tmp_path / "rgb.mkv").write_bytes(content[: len(content) // 2])
+    cut = load_pair(tmp_path / "rgb.mkv", None, "rgb")
+    assert 1 <= len(cut) < 24
+    assert f"rgb.mkv: only {len(cut)} of the 24 frames that the file states can be decoded" in caplog.text
+
+
 def test_videos_of_different_rates_are_paired_by_their_times(tmp_path, caplog):
     _write_video(tmp_path / "rgb.avi", range(0, 120, 20), rate=30)
     _write_video(tmp_path / "x.avi", range(0, 120, 60), rate=10)
