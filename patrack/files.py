@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import platform
 import re
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,13 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "remove_leftovers"]
+__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "remove_leftovers"]
 
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
+LOCK = ".lock"
 LEFT_ALONE = 24 * 3600.0
 """Seconds after which a temporary file counts as left over, whoever may have written it."""
+
+
+class FolderInUse(ValueError):
+    """Another process writes to the folder; the message says which."""
 
 
 @contextmanager
@@ -75,6 +83,38 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Make a folder this process's own while the block runs; the lock goes with the process, however it ends.
+
+    It is a lock on the file `.lock` there, which stays, and says who holds it. Parent folders are made.
+
+    Raises:
+        FolderInUse: another process has it.
+        OSError: the folder can't be written.
+    """
+    path = Path(folder, LOCK)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="utf-8") as file:
+        if os.name == "posix":
+            import fcntl
+
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EACCES, errno.EAGAIN):
+                    file.seek(0)
+                    holder = file.read().strip() or "another process"
+                    raise FolderInUse(
+                        f"{folder} is in use by {holder}: wait for it, stop it, or give another --output"
+                    ) from None
+                logger.warning("%s can't be locked (%s): let no second process write to it", folder, error)
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:200]})\n")
+        file.flush()
+        yield
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:

@@ -10,22 +10,22 @@ import contextlib
 import json
 import multiprocessing
 import shutil
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from lib.processes import become_worker, terminated_as_interrupted
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
 from lib.synthetic.pictures import Pictures, SyntheticError
 from lib.synthetic.scene import MODALITIES, Scene, View, render
 from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
-from patrack.files import atomic_write
+from patrack.files import FolderInUse, atomic_write, folder_lock
 
 VERSION = 2  # of what is drawn: another version does not continue a data set, and its scores do not compare
 META_NAME = "synthrgbx.json"
@@ -332,17 +332,36 @@ def generate(
     problems = [rule for rule, kept in rules.items() if not kept]
     if problems:
         raise SyntheticError("; ".join(problems))
-    root = Path(root)
-    pictures = None if pictures is None else Path(pictures)
+    first = Job(modality, split, 0, length, size, seed, None if pictures is None else Path(pictures))
+    asked: dict[str, object] = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
+    if first.pictures is not None:
+        asked["pictures"] = Pictures(first.pictures).fingerprint()
+    try:
+        with folder_lock(root), terminated_as_interrupted():
+            return _complete(Path(root), first, asked, sequences, workers, progress)
+    except FolderInUse as error:
+        raise SyntheticError(str(error)) from None
+    except OSError as error:
+        raise SyntheticError(f"cannot write the output folder {root} (--output): {error}") from error
+
+
+def _complete(
+    root: Path,
+    first: Job,
+    asked: dict[str, object],
+    sequences: int,
+    workers: int,
+    progress: Callable[[str, bool], None] | None,
+) -> list[str]:
+    """Make what is missing of a split, whose folder is this process's own: `first` is the job of its first sequence,
+    `asked` are the parameters of the data set.
+    """
+    modality, split, length = first.modality, first.split, first.length
 
     # The parameter file: a data set is only continued with the parameters that it was begun with.
-    asked: dict[str, object] = {"version": VERSION, "modality": modality, "size": list(size), "seed": seed}
-    if pictures is not None:
-        asked["pictures"] = Pictures(pictures).fingerprint()
     path = root / META_NAME
     lengths: dict[str, int] = {}
     try:
-        root.mkdir(parents=True, exist_ok=True)
         if path.exists():
             stored = json.loads(path.read_text())
             if stored["version"] != VERSION:
@@ -365,8 +384,6 @@ def generate(
             file.write(json.dumps({**asked, "lengths": lengths}, indent=1) + "\n")
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise SyntheticError(f"{path} is not a SynthRGBX parameter file ({error!r}); delete {root}") from error
-    except OSError as error:
-        raise SyntheticError(f"cannot write the output folder {root} (--output): {error}") from error
 
     # The sequences that are not there yet, and the list of all.
     layout = LAYOUTS[modality]
@@ -374,7 +391,7 @@ def generate(
     jobs = []
     for index, name in enumerate(names):
         if not (root / layout.folders[split] / name).is_dir():
-            jobs.append(Job(modality, split, index, length, size, seed, pictures))
+            jobs.append(replace(first, index=index))
         elif progress:
             progress(name, False)
     try:
@@ -383,8 +400,7 @@ def generate(
             if min(workers, len(jobs)) > 1:
                 context = multiprocessing.get_context("spawn")
                 # Ctrl-C is left to this process: it stops handing out sequences, and those begun are completed.
-                ignore = (signal.signal, (signal.SIGINT, signal.SIG_IGN))
-                pool = ProcessPoolExecutor(min(workers, len(jobs)), context, *ignore)
+                pool = ProcessPoolExecutor(min(workers, len(jobs)), context, become_worker)
                 stack.callback(pool.shutdown, wait=True, cancel_futures=True)
                 futures = [pool.submit(_make, root, job) for job in jobs]
                 made = (future.result() for future in as_completed(futures))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import errno
 import logging
-import os
 import shutil
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +24,7 @@ from patrack import Network, build_model
 from patrack import config as configs
 from patrack.build import ADAPTERS, BASE_MODEL, MODEL
 from patrack.config.schema import Config
+from patrack.files import folder_lock
 from patrack.network import adapter_names
 from patrack.weights import (
     WeightsError,
@@ -275,26 +274,16 @@ def _export(config: Config, trainer: Trainer, repeat_of: Path | None) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Makes a run folder this process's own; the lock goes with the process, however it ends.
+    """Makes a run folder this process's own, see `patrack.files.folder_lock`.
 
     Raises:
         ValueError: another process trains in it, or it cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise _not_writable(folder, error) from error
-    with file:
-        if os.name == "posix":
-            import fcntl
-
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EACCES, errno.EAGAIN):
-                    raise ValueError(f"another process is training in {folder}: wait for it, or stop it") from None
-                logger.warning("%s cannot be locked (%s): let no second process train in it", folder, error)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder))
+        except OSError as error:
+            raise _not_writable(folder, error) from error
         yield
 
 

@@ -1,6 +1,7 @@
 """A file is written whole or not at all."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from patrack.config import project_path
-from patrack.files import LEFT_ALONE, atomic_write, remove_leftovers
+from patrack.files import LEFT_ALONE, LOCK, FolderInUse, atomic_write, folder_lock, remove_leftovers
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
@@ -191,3 +192,22 @@ def test_what_is_no_file_is_not_replaced(tmp_path, kind):
     with pytest.raises(OSError, match=f"cannot write {path}: it is a device or a pipe"):
         write()
     assert path.stat().st_mode == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks")
+def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
+    reader, writer = os.pipe()
+    process = os.fork()
+    if process == 0:
+        with folder_lock(tmp_path / "new"):
+            os.write(writer, b"x")
+            time.sleep(30)
+        os._exit(0)
+    os.read(reader, 1)
+    refused = pytest.raises(FolderInUse, match=rf"new is in use by process {process} on .*pytest.*--output")
+    with refused, folder_lock(tmp_path / "new"):
+        pass
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    with folder_lock(tmp_path / "new"):
+        assert f"process {os.getpid()} " in (tmp_path / "new" / LOCK).read_text()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from lib.synthetic import SyntheticError, generate
 from lib.synthetic import benchmark as module
 from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames, write_annotations
 from lib.synthetic.scene import MODALITIES
+from patrack.files import FolderInUse
 
 SIZE, LENGTH = (96, 72), 4
 
@@ -255,3 +258,14 @@ def test_full_disk_is_reported_with_what_to_do(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(module, "write_frame", full)
     with pytest.raises(SyntheticError, match=r"No space left.*repeat the command"):
         _make(tmp_path)
+
+
+def test_a_folder_that_another_process_fills_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def in_use(folder: Path) -> Iterator[None]:
+        raise FolderInUse(f"{folder} is in use by process 7")
+        yield
+
+    monkeypatch.setattr(module, "folder_lock", in_use)
+    with pytest.raises(SyntheticError, match=r"set is in use by process 7"):
+        _make(tmp_path / "set")
