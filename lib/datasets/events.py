@@ -51,7 +51,8 @@ INSTALL = 'pip install "patrack[events]" (or pip install "faery>=0.7")'
 
 CHUNK = 1 << 18  # events in memory at a time, more or less
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
-FROM_NANOSECONDS = 1e17  # since 1970; the same time is 1e14 in microseconds
+FROM_NANOSECONDS = 1e17  # nanoseconds since 1970 are more, microseconds are not until the year 5138
+HIGHEST_PLACE = (1 << 16) - 1  # x and y
 SHORTEST, DAY = 0.1, 86400.0  # seconds that a recording lasts
 LOWEST_RATE, HIGHEST_RATE = 1e3, 1e8  # events per second: hardly more than noise; what the fastest sensors send
 
@@ -190,7 +191,11 @@ class EventFile:
             self._kept.popleft()
         self._from_us = frame.start_us
         while not self._kept or self._kept[-1].t[-1] < frame.end_us:
-            chunk = next(self._chunks, None)
+            try:
+                chunk = next(self._chunks, None)
+            except DatasetError:
+                self.close()  # nothing more would come, and later windows would be white
+                raise
             if chunk is None:
                 break
             if chunk.t[-1] >= frame.start_us:
@@ -249,8 +254,10 @@ def event_windows(
     Raises:
         DatasetError: times that do not ascend, or of which fewer than half belong to the time of the events; see
             `EventFile` for the file itself.
-        ValueError: neither times nor a frame rate, or one that isn't positive.
+        ValueError: neither times nor a frame rate, or one that isn't positive; another `align`.
     """
+    if align not in ("clock", "start"):
+        raise ValueError(f'align must be "clock" or "start", got {align!r}')
     if fps is not None and not (np.isfinite(fps) and fps > 0):
         raise ValueError(f"frames per second must be a positive number, got {fps}")
     if times_s is None and fps is None:
@@ -365,10 +372,11 @@ def _read_through(path: Path, reader: Reader) -> Survey:
 
         # Places
         for name, values in (("x", x), ("y", y)):
-            wrong = values < 0 if values.dtype.kind in "iub" else ~((values >= 0) & (values == np.floor(values)))
-            if wrong.any():
-                k = int(np.flatnonzero(wrong)[0])
-                raise DatasetError(f"{path}: {name} must be a whole number >= 0, event {count + k} has {values[k]}")
+            wrong = np.flatnonzero(~((values >= 0) & (values <= HIGHEST_PLACE) & (values == np.floor(values))))
+            if len(wrong):
+                k = int(wrong[0])
+                allowed = f"a whole number from 0 to {HIGHEST_PLACE}"
+                raise DatasetError(f"{path}: {name} must be {allowed}, event {count + k} has {values[k]}")
         reach = (max(reach[0], int(x.max()) + 1), max(reach[1], int(y.max()) + 1))
 
         # Polarities: a third value is neither the lowest nor the highest, or turns up in another chunk
@@ -385,6 +393,8 @@ def _read_through(path: Path, reader: Reader) -> Survey:
     if first is None or last is None:
         raise DatasetError(f"{path}: no event in this file")
     unit = reader.unit or _likely_unit(path, float(first), float(last), count, fractions)
+    if max(-float(first), float(last)) * MICROSECONDS[unit] >= FROM_NANOSECONDS:
+        raise DatasetError(f"{path}: times from {first:g} to {last:g} {unit} are too large; their unit must be another")
     first_us, last_us = _to_microseconds(np.asarray([first, last]), unit).tolist()
     if last_us - first_us > DAY * 1e6:
         raise DatasetError(
@@ -417,8 +427,7 @@ def _to_microseconds(t: np.ndarray, unit: str) -> np.ndarray:
     """Convert times to int64; exactly, where they are whole numbers."""
     if t.dtype.kind == "f":
         return np.rint(t.astype(np.float64) * MICROSECONDS[unit]).astype(np.int64)
-    t = t.astype(np.int64)
-    return t // 1000 if unit == "ns" else t * int(MICROSECONDS[unit])
+    return (t // 1000).astype(np.int64) if unit == "ns" else t.astype(np.int64) * int(MICROSECONDS[unit])
 
 
 # -- Which column is which ---------------------------------------------------------------------------------------------
@@ -681,7 +690,10 @@ class CameraReader:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except RuntimeError as error:  # faery's, for whatever is wrong with a file
+        except BaseException as error:
+            # faery's errors for whatever is wrong with a file; a panic of its Rust code has no class to import
+            if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
+                raise
             raise DatasetError(
                 f"{self.path}: not readable as {self.path.suffix}, or truncated or damaged: {error}"
             ) from error

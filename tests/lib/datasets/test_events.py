@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -19,6 +20,7 @@ X = [0, 1, 2, 3, 3, 4, 5]
 Y = [0, 0, 1, 1, 2, 2, 2]
 P = [1, 0, 1, 0, 1, 1, 0]
 SIZE = (6, 3)  # width, height
+SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples"
 WHITE, RED, BLUE = (255, 255, 255), (30, 30, 220), (200, 30, 30)  # B, G, R: nothing, ON, OFF
 
 
@@ -186,6 +188,8 @@ def test_times_of_frames_that_make_no_windows_are_refused(tmp_path) -> None:
         event_windows(path)
     with pytest.raises(ValueError, match="single RGB frame needs the frame rate"):
         event_windows(path, [0.04])
+    with pytest.raises(ValueError, match="got 'begin'"):
+        event_windows(path, [0, 0.04], align="begin")
     with pytest.raises(ValueError, match="positive number, got -25"):
         event_windows(path, fps=-25)
     with pytest.raises(ValueError, match="more than there are microseconds"):
@@ -214,14 +218,39 @@ def test_a_window_of_another_file_and_a_closed_file_are_refused(tmp_path) -> Non
         file.image(EventFrame(path, 0, 1))
 
 
+def test_a_file_that_breaks_while_it_is_read_gives_no_white_images(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 2)
+    path = write_text(tmp_path / "a.csv")
+    windows = event_windows(path, fps=25)
+    with EventFile(path, SIZE) as file:
+        path.write_text("t_us,x,y,p\n1000,0,0,1\nlost\n")
+        with pytest.raises(DatasetError, match=r"a\.csv:3: needs 4 numbers, got 'lost'"):
+            file.image(windows[1])
+        with pytest.raises(ValueError, match="closed"):
+            file.image(windows[2])
+
+
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample recordings are not beside the repository")
+def test_images_of_a_real_recording_equal_those_drawn_before() -> None:
+    folder = SAMPLES / "rgbe_evbench_seq2"
+    path = folder / "events.npz"
+    ends = np.loadtxt(folder / "frame_window_us.csv", delimiter=",")[:, 1]
+    windows = event_windows(path, ends / 1e6)
+    assert len(windows) == 41
+    with EventFile(path, (240, 180)) as file:
+        for k in (0, 1, 2, 17, 40):
+            drawn_before = cv2.imread(str(folder / "event_imgs" / f"frame{k:04d}.png"))
+            np.testing.assert_array_equal(file.image(windows[k]), drawn_before)
+
+
 # -- Files that don't say what they hold -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def recording() -> np.ndarray:
-    """2 s with 20,000 events/s, (N, 4): t in microseconds, x, y, p."""
+    """2 s with 5,000 events/s, (N, 4): t in microseconds, x, y, p."""
     rng = np.random.default_rng(0)
-    n = 40_000
+    n = 10_000
     t = 5_000_000 + np.sort(rng.integers(0, 2_000_000, n))
     t[-1] = 7_000_000
     return np.stack([t, rng.integers(0, 346, n), rng.integers(0, 260, n), rng.integers(0, 2, n)], axis=1)
@@ -240,7 +269,7 @@ def test_likely_units_are_taken(scale, dtype, recording, tmp_path, caplog) -> No
         first, last = event_span(path)
     assert (first, last) == (t[0], t[-1])
     unit = "s" if scale == 1e-6 else "us"
-    assert f"times are read as {unit}: {(last - first) / 1e6:.3f} s, 2e+04 events/s" in caplog.text
+    assert f"times are read as {unit}: {(last - first) / 1e6:.3f} s, 5e+03 events/s" in caplog.text
 
 
 def test_nanoseconds_since_1970_are_taken(recording, tmp_path) -> None:
@@ -260,7 +289,7 @@ def test_units_in_doubt_are_refused_with_all_readings(scale, dtype, recording, t
     np.savez(path, t=(t * scale).astype(dtype), x=x, y=y, p=p)
     unit = {1e-3: "ms", 1e3: "ns"}[scale]
     message = (
-        rf"a\.npz: the unit of its times is in doubt: 40000 events .* in {unit}, (2|1\.99\d*) s with 2e\+04 events/s"
+        rf"a\.npz: the unit of its times is in doubt: 10000 events .* in {unit}, (2|1\.99\d*) s with 5e\+03 events/s"
     )
     with pytest.raises(DatasetError, match=message):
         event_span(path)
@@ -278,10 +307,10 @@ def test_columns_without_names_are_told_by_their_values(suffix, order, recording
         np.savez(path, events=mixed)
     else:
         np.savetxt(path, mixed, fmt="%d", delimiter="," if suffix == ".csv" else " ")
-    window = EventFrame(path, 5_500_000, 5_510_000)
+    window = EventFrame(path, 5_500_000, 5_550_000)
     (image,) = images(path, [window], (346, 260))
     expected = np.full((260, 346, 3), 255, np.uint8)
-    t, x, y, p = recording[(recording[:, 0] >= 5_500_000) & (recording[:, 0] < 5_510_000)].T
+    t, x, y, p = recording[(recording[:, 0] >= 5_500_000) & (recording[:, 0] < 5_550_000)].T
     assert 100 < len(t) < 400
     expected[y[p == 1], x[p == 1]] = RED
     expected[y[p == 0], x[p == 0]] = BLUE
@@ -302,8 +331,9 @@ def test_columns_that_could_be_either_are_refused(tmp_path) -> None:
     ("changed", "message"),
     [
         ({"t_us": np.array(T)[::-1]}, r"sorted by time, but event 1 has the time 80999 after 121000"),
-        ({"x": np.array([0, 1, 2, 3, -3, 4, 5])}, r"x must be a whole number >= 0, event 4 has -3"),
-        ({"y": np.array([0, 0.5, 1, 1, 2, 2, 2])}, r"y must be a whole number >= 0, event 1 has 0\.5"),
+        ({"x": np.array([0, 1, 2, 3, -3, 4, 5])}, r"x must be a whole number from 0 to 65535, event 4 has -3"),
+        ({"y": np.array([0, 0.5, 1, 1, 2, 2, 2])}, r"y must be a whole number from 0 to 65535, event 1 has 0\.5"),
+        ({"x": np.array([0, 1, np.inf, 3, 3, 4, 5])}, r"x must be a whole number from 0 to 65535, event 2 has inf"),
         ({"p": np.array([0, 1, 2, 1, 0, 0, 1])}, r"polarities must be 0 and 1, or -1 and 1, got 0, 1, 2"),
         ({"p": np.array([0, 1, -1, 1, 0, 0, 1])}, r"polarities must be .* got -1, 0, 1"),
         ({"p": np.array([255, 1, 1, 1, 1, 1, 1], np.uint8)}, r"polarities must be .* got 1, 255"),
@@ -316,6 +346,7 @@ def test_columns_that_could_be_either_are_refused(tmp_path) -> None:
         ({"x": np.array([{}] * 7)}, r"Python objects, which are not loaded"),
         ({name: np.zeros(0, int) for name in ("t_us", "x", "y", "p")}, r"no event in this file"),
         ({"t_us": np.array(T) + np.array([0] * 6 + [90_000_000_000])}, r"span 1\.0 days, from 0\.001000 s"),
+        ({"t_us": np.array(T, np.uint64) + 17 * 10**17}, r"1\.7e\+18 us are too large; their unit must be another"),
         ({"t_us": None, "t_s": (np.array(T) / 1e6 + 1.6e9).astype(np.float32)}, r"float32, which at 1\.6e\+09 s"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
@@ -375,6 +406,15 @@ def test_wrong_camera_files_are_refused(kind, damage, tmp_path) -> None:
     cut = len(data) * 3 // 5 if kind == "aedat4" else -1
     path.write_bytes(data[:cut] if damage == "truncated" else b"GIF89a, no events here. " * 40)
     with pytest.raises(DatasetError, match=rf"a{path.suffix}: .*truncated or damaged"):
+        event_span(path)
+
+
+def test_a_panic_of_the_reader_names_the_file(tmp_path) -> None:
+    path = write("aedat4", tmp_path)
+    data = bytearray(path.read_bytes())
+    data[18:22] = b"\x00\x00\x00\x17"  # the root of the header, far behind its end
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match=r"a\.aedat4: .*truncated or damaged: range start index \d+ out of range"):
         event_span(path)
 
 
