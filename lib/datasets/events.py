@@ -475,6 +475,10 @@ class ArrayReader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with path.open("rb") as file:
+            begin = file.read(6)
+        if not begin.startswith((b"PK", b"\x93NUMPY")):
+            raise DatasetError(f"{path}: not readable as NumPy's {path.suffix}: it begins with {begin!r}")
         try:
             data = np.load(path, allow_pickle=False, mmap_mode="r")
             if isinstance(data, np.ndarray):
@@ -545,6 +549,8 @@ class TextReader:
                     names, self.unit = named
                     self.order = [words.index(name) for name in names]
                 elif text and not comment:
+                    if self.order is not None:
+                        break  # the numbers are checked when they are read
                     if all(map(_is_number, words)) and len(words) == 2 and not self.size:
                         self.size = (int(float(words[0])), int(float(words[1])))  # as E2VID's files begin
                     elif all(map(_is_number, words)):

@@ -369,7 +369,7 @@ def test_an_unsorted_event_between_chunks_is_found(tmp_path, monkeypatch) -> Non
     [
         ("t_us,x,y,p\n1,2,3,1\n2,2,3\n", r"a\.csv:3: needs 4 numbers, got '2,2,3'; is the file cut"),
         ("t_us,x,y,p\n1,2,3,1\n\n2,2,b,0\n", r"a\.csv:4: needs 4 numbers, got '2,2,b,0'"),
-        ("t_us,x,y,p\n1,2,3,True\n", r"a\.csv:2: neither numbers nor the names of columns: '1,2,3,True'"),
+        ("t_us,x,y,p\n1,2,3,True\n", r"a\.csv:2: needs 4 numbers, got '1,2,3,True'"),
         (
             "when,x,y,p\n1,2,3,1\n",
             r"a\.csv:1: neither numbers nor the names of columns: 'when,x,y,p'\. Known are time: t",
@@ -395,6 +395,13 @@ def test_truncated_arrays_are_refused(kind, part, tmp_path) -> None:
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(DatasetError, match=r"a\.np[yz]: not readable as NumPy's"):
+        event_span(path)
+
+
+def test_another_format_by_the_name_of_an_array_is_refused(tmp_path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_text("<html>not found</html>")
+    with pytest.raises(DatasetError, match=r"a\.npz: not readable as NumPy's \.npz: it begins with b'<html>'"):
         event_span(path)
 
 
