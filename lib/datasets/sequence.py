@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # no OpenCV where no frame is read
 
 __all__ = [
     "DatasetError",
+    "EventFrame",
     "FileList",
     "Frames",
     "Sequence",
@@ -45,6 +46,18 @@ class VideoFrame:
 
     def __str__(self) -> str:
         return f"{self.path} (frame {self.index})"
+
+
+@dataclass(frozen=True, slots=True)
+class EventFrame:
+    """The events of the file `path` at start_us <= t < end_us, microseconds on the file's own clock."""
+
+    path: Path
+    start_us: int
+    end_us: int
+
+    def __str__(self) -> str:
+        return f"{self.path} (events from {self.start_us} to {self.end_us} us)"
 
 
 class FileList(collections.abc.Sequence[Path]):
