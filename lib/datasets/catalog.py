@@ -125,6 +125,7 @@ class DataSet:
             in it; frames before that are dropped.
         first_x_frames: table in `lib/datasets/splits/` with the X frame that belongs to the first RGB frame, used where
             there are more X than RGB frames.
+        fps: rate of RGB frames whose names hold no times, for files of events beside them.
         clip_depth, x_range, x_transform: see `lib.datasets.sequence.Sequence`.
         frame_counts: number of images of sequences where it is known to differ from the number of annotation rows.
         known: known defects by sequence, for the check.
@@ -157,6 +158,7 @@ class DataSet:
     box_step: int = 1
     first_frames: str | None = None
     first_x_frames: str | None = None
+    fps: float | None = None
     clip_depth: ClipDepth = True
     x_range: ValueRange | None = None
     x_transform: XTransform | None = None

@@ -301,7 +301,7 @@ def event_windows(
         raise DatasetError(
             f"{path}: {without} of {len(ends)} RGB frames lie before the first or after the last event: {ranges}. "
             + (
-                "The two clocks differ; if both recordings began together, have their starts aligned; else give the "
+                "The two clocks differ; if both recordings began together, say so: --pair index; else give the "
                 "RGB frames the times of the event camera"
                 if align == "clock"
                 else "With their starts aligned, the recordings are too different in length to belong together"

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.datasets.sequence import ARRAY_SUFFIXES, Sequence, VideoFrame, XTransform
+from lib.datasets.events import EventFile
+from lib.datasets.sequence import ARRAY_SUFFIXES, DatasetError, EventFrame, Sequence, VideoFrame, XTransform
 from patrack.crop import crop_window, forwards, sample_rectangle
 from patrack.modality import DEPTH, PAIRS, THERMAL, USUAL, Pair, prepare_x, usual_range
 
@@ -222,7 +223,7 @@ def read_frame(sequence: Sequence, index: int) -> np.ndarray:
 
 
 def decode_frame(
-    sequence: Sequence, index: int, with_x: bool = True, videos: dict[Path, Video] | None = None
+    sequence: Sequence, index: int, with_x: bool = True, videos: dict[Path, Video | EventFile] | None = None
 ) -> DecodedFrame:
     """Read what `read_frame` does, with colors still to be converted; without X its file is not even opened.
 
@@ -241,7 +242,7 @@ def decode_frame(
     if not sequence.streams_at(index)[1]:  # there may be no file
         return DecodedFrame((Plane(rgb, backwards=True), Plane(np.zeros(rgb.shape[:2], np.uint8))))
     x_file = sequence.x_files[index]
-    raw = read_image(x_file, X_FLAGS, videos)
+    raw = read_image(x_file, X_FLAGS, videos, None if sequence.x_transform else rgb.shape[1::-1])
     if raw.shape[:2] != rgb.shape[:2] and sequence.x_transform is None:
         raise FrameError(
             f"RGB and X differ in size (width x height): {rgb_file} is {rgb.shape[1]}x{rgb.shape[0]}, "
@@ -291,7 +292,7 @@ def with_value_range(sequence: Sequence) -> Sequence:
     if sequence.x_files is None or sequence.x_range is not None or PAIRS[sequence.modality].kind != THERMAL:
         return sequence
     there = [k for k in range(len(sequence)) if sequence.present is None or sequence.present[k, 1]]
-    videos: dict[Path, Video] = {}
+    videos: dict[Path, Video | EventFile] = {}
     first = read_image(sequence.x_files[there[0]], X_FLAGS, videos) if there else np.zeros((1, 1), np.uint8)
     if first.dtype == np.uint8:
         return sequence
@@ -313,21 +314,33 @@ def with_value_range(sequence: Sequence) -> Sequence:
     return replace(sequence, x_range=(low, high))
 
 
-def read_image(source: Path | VideoFrame, flags: int, videos: dict[Path, Video] | None = None) -> np.ndarray:
+def read_image(
+    source: Path | VideoFrame | EventFrame,
+    flags: int,
+    videos: dict[Path, Video | EventFile] | None = None,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
     """Decode one image or video frame with OpenCV's `flags`.
 
     A video gives 8-bit B, G, R, or its one channel of 16 bits; X may be an array in a file (.npy, or nothing but
-    16-bit values of a usual thermal camera). `videos` is as for `decode_frame`.
+    16-bit values of a usual thermal camera), or the events of a time window. `videos` is as for `decode_frame`, `size`
+    as for `lib.datasets.events.EventFile`.
 
     Raises:
         FrameError: the file cannot be read, is empty, damaged or truncated.
     """
+    if isinstance(source, EventFrame):
+        if flags != X_FLAGS:
+            raise FrameError(f"{source}: RGB frames must be images or a video, not events; is it X?")
+        try:
+            events = _opened(source, videos, size)
+            assert isinstance(events, EventFile)
+            return events.image(source)
+        except DatasetError as error:
+            raise FrameError(str(error)) from error
     if isinstance(source, VideoFrame):
-        if videos is None:
-            video = _open_video(source.path, os.getpid())
-        else:
-            video = videos.get(source.path) or Video(source.path)
-            videos[source.path] = video
+        video = _opened(source, videos, None)
+        assert isinstance(video, Video)
         frame = video.read(source.index)
         if frame is None:
             raise FrameError(f"{source}: cannot be decoded")
@@ -422,6 +435,19 @@ class Video:
         return self.last
 
 
+def _opened(
+    source: VideoFrame | EventFrame, videos: dict[Path, Video | EventFile] | None, size: tuple[int, int] | None
+) -> Video | EventFile:
+    """Take the file of a frame from the caller's open ones, or from the last 64, and open it if it isn't there."""
+    events = isinstance(source, EventFrame)
+    if videos is None:
+        return _keep_open(source.path, os.getpid(), events, size)
+    if source.path not in videos:
+        videos[source.path] = EventFile(source.path, size) if events else Video(source.path)
+    return videos[source.path]
+
+
 @functools.lru_cache(maxsize=64)
-def _open_video(path: Path, process: int) -> Video:  # an open video must not be shared with forked processes
-    return Video(path)
+def _keep_open(path: Path, process: int, events: bool, size: tuple[int, int] | None) -> Video | EventFile:
+    # the process is part of the key, because an open file must not be shared with forked ones
+    return EventFile(path, size) if events else Video(path)

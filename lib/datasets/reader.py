@@ -13,9 +13,19 @@ import cv2
 import numpy as np
 
 from lib.datasets.catalog import DataSet
+from lib.datasets.events import EVENT_SUFFIXES, event_windows
 from lib.datasets.naming import PairingRule, Side, frame_number, in_order, pair, read_times
 from lib.datasets.parsing import first_number, read_attributes, read_boxes, read_flags
-from lib.datasets.sequence import ARRAY_SUFFIXES, DatasetError, FileList, Frames, Sequence, VideoFrame, first_few
+from lib.datasets.sequence import (
+    ARRAY_SUFFIXES,
+    DatasetError,
+    EventFrame,
+    FileList,
+    Frames,
+    Sequence,
+    VideoFrame,
+    first_few,
+)
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -25,6 +35,7 @@ __all__ = [
     "find_both",
     "find_frames",
     "frame_times",
+    "list_events",
     "list_frames",
     "pair_frames",
     "possible_steps",
@@ -109,6 +120,28 @@ def frame_times(frames: Frames) -> np.ndarray | None:
     return times if len(times) == len(frames) and np.isfinite(times).all() else None
 
 
+def list_events(path: Path, rgb: Frames, rule: str, fps: float | None = None) -> Frames:
+    """Lay the time windows of RGB's frames over a file of events, see `lib.datasets.events.event_windows`.
+
+    RGB's times are those that names of files hold, by the clock of the events; by rule "index", and where RGB is a
+    video or has no times but a rate, both are taken to begin at the same moment.
+
+    Raises:
+        DatasetError: nothing tells when RGB's frames were taken, or the file can't be used.
+    """
+    times = frame_times(rgb)
+    together = rule == "index" or not isinstance(rgb, FileList) or times is None
+    if times is None:
+        if fps is None:
+            raise DatasetError(
+                f"{path}: the names of the RGB frames don't tell when they were taken, so nothing tells which events "
+                "are theirs: name them by their times (seconds, as in 12.350000.png), or give their rate if both "
+                "recordings began together: --fps N (fps in dataset.yaml)"
+            )
+        times = np.arange(len(rgb)) / fps
+    return event_windows(path, times, fps, align="start" if together else "clock")
+
+
 def find_frames(folder: Path, stem: str) -> Frames:
     """List the frames in `folder/stem/`, or of a video `folder/stem.mp4` (or another of `VIDEO_SUFFIXES`)."""
     for suffix in VIDEO_SUFFIXES:
@@ -132,7 +165,12 @@ def find_both(folder: Path, data_set: DataSet) -> tuple[Frames, Frames | None]:
     if not data_set.x:
         return rgb, None
     stems = [stem.format(name=name) for stem in data_set.x]
-    x = find_frames(folder, next((stem for stem in stems if (folder / stem).is_dir()), stems[0]))
+    there = next((stem for stem in stems if (folder / stem).is_dir()), None)
+    if there is None and data_set.modality == "rgbe":
+        for path in [folder / (stem + suffix) for stem in stems for suffix in EVENT_SUFFIXES]:
+            if path.is_file():
+                return rgb, list_events(path, rgb, data_set.pairing, data_set.fps)
+    x = find_frames(folder, there or stems[0])
     if data_set.first_x_frames is not None and len(x) != len(rgb):  # equally many: they have been cut out already
         start = first_number(data_set.first_x_frames, name)
         if len(x) < start + len(rgb):
@@ -178,6 +216,8 @@ def pair_frames(
             )
     if rule == "position":
         return x, np.ones(len(x), dtype=bool)
+    if isinstance(x[0], EventFrame):
+        return x, np.ones(len(x), dtype=bool)  # its windows are those of the RGB frames
     sides: list[Side] = []
     for frames in (rgb, x):
         if isinstance(frames, FileList):

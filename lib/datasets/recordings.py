@@ -32,6 +32,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
+from lib.datasets.events import EVENT_SUFFIXES
 from lib.datasets.frames import with_value_range
 from lib.datasets.naming import PairingRule
 from lib.datasets.parsing import read_boxes, read_text
@@ -41,12 +42,13 @@ from lib.datasets.reader import (
     annotation_file,
     build_sequence,
     find_frames,
+    list_events,
     list_frames,
     possible_steps,
     read_sequence,
     sub_folders,
 )
-from lib.datasets.sequence import DatasetError, Sequence, XTransform, shows_target
+from lib.datasets.sequence import DatasetError, Frames, Sequence, XTransform, shows_target
 from patrack.config.schema import Modality
 from patrack.modality import PAIRS, ClipDepth, ValueRange, modalities
 
@@ -80,12 +82,14 @@ def load_pair(
     x_transform: XTransform | None = None,
     pairing: PairingRule = "auto",
     tolerance: float | None = None,
+    fps: float | None = None,
 ) -> Sequence:
     """Index one recording without a data set.
 
     Args:
         rgb: folder of images or video file.
-        x: folder of images or video file of the other modality; None with modality "rgb".
+        x: folder of images or video file of the other modality, or a file of events (`lib.datasets.events`); None with
+            modality "rgb".
         modality: "rgbt", "rgbd", "rgbe" or "rgb".
         boxes: annotation, `x,y,w,h` per line; may be shorter than the recording (e.g. the first box only), the rest
             is unknown then. None: no boxes.
@@ -95,6 +99,7 @@ def load_pair(
             than 8 bits get one for the whole recording, see `lib.datasets.frames.with_value_range`.
         pairing: which X frame belongs to an RGB frame: see `lib.datasets.naming.pair`.
         tolerance: seconds that times may differ by; None: see `pair`.
+        fps: RGB frames per second, where X is a file of events and nothing else tells RGB's times.
 
     Raises:
         DatasetError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line, doubt
@@ -106,7 +111,11 @@ def load_pair(
         wanted = "must not have" if modality == "rgb" else "needs"
         raise ValueError(f"modality {modality!r} {wanted} a second folder or video, got x = {x}")
     rgb_frames = list_frames(rgb)
-    x_frames = None if x is None else list_frames(x)
+    x_frames: Frames | None = None
+    if x is not None and modality == "rgbe" and x.is_file() and x.suffix.lower() in EVENT_SUFFIXES:
+        x_frames = list_events(x, rgb_frames, pairing, fps)
+    elif x is not None:
+        x_frames = list_frames(x)
     lines = np.empty((0, 4)) if boxes is None else read_boxes(boxes)
     row = replace(
         FOLDER,
@@ -205,6 +214,9 @@ class FolderSettings(BaseModel):
         None,
         description="[LOW, HIGH]: values of X that become 0 and 255 (default: depth's rule; of thermal images of "
         "more than 8 bits each recording's own range)",
+    )
+    fps: float | None = Field(
+        None, gt=0, description="RGB frames per second, where X is a file of events and RGB's names hold no times"
     )
     x_transform: str | None = Field(
         None,
@@ -354,9 +366,10 @@ def read_recording(
 def _fitting_rows(folder: Path) -> list[DataSet]:
     """Rows whose RGB frames, X frames and box file are all there: known data sets first, then RGB without X."""
 
-    def has_frames(stem: str) -> bool:
+    def has_frames(stem: str, events: bool = False) -> bool:
         path = folder / stem.format(name=folder.name)
-        return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in VIDEO_SUFFIXES)
+        suffixes = (*VIDEO_SUFFIXES, *EVENT_SUFFIXES) if events else VIDEO_SUFFIXES
+        return path.is_dir() or any(path.with_name(path.name + suffix).is_file() for suffix in suffixes)
 
     known = [row for row in DATA_SETS.values() if not any("/" in name for name in row.boxes)]
     plain = DataSet(
@@ -375,6 +388,6 @@ def _fitting_rows(folder: Path) -> list[DataSet]:
             continue
         if row.rgb == "." and not any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir()):
             continue
-        if has_frames(row.rgb) and (not row.x or any(has_frames(name) for name in row.x)):
+        if has_frames(row.rgb) and (not row.x or any(has_frames(name, row.modality == "rgbe") for name in row.x)):
             fitting.append(row)
     return fitting

@@ -97,7 +97,7 @@ XTransform = Literal["resize"] | tuple[tuple[float, float, float], ...]
 """How X comes onto RGB's pixels, see `Sequence`."""
 ARRAY_SUFFIXES = (".npy", ".raw", ".y16")
 """Frames of X that are arrays in files of their own, see `lib.datasets.frames.read_image`."""
-Frames = collections.abc.Sequence[Path] | collections.abc.Sequence[VideoFrame]
+Frames = collections.abc.Sequence[Path] | collections.abc.Sequence[VideoFrame] | collections.abc.Sequence[EventFrame]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,6 @@ import numpy as np
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
 from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
-from lib.datasets.sequence import VideoFrame
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
 
@@ -147,7 +146,7 @@ def _truth_of(sequence: Sequence, protocol: Protocol) -> GroundTruth:
         anchors = None
         if isinstance(protocol, MultiStart):
             first = sequence.rgb_files[0]
-            folder = first.path.parent if isinstance(first, VideoFrame) else first.parent.parent
+            folder = first.parent.parent if isinstance(first, Path) else first.path.parent
             anchors = _read_column(folder / "anchor.value", len(sequence), "the anchors of the multi-start protocol")
         every = np.where(absent[:, None], np.nan, boxes)
         return GroundTruth((every,), absent, sequence.attributes, (width, height), anchors)

@@ -348,7 +348,7 @@ def track_recording(
         raise ValueError(f"{config.name} tracks RGB alone: give --x none, or a --config for {', '.join(PAIRS)}")
     reading: dict[str, Any] = {"x_range": x_range, "x_transform": x_transform}
     recording = load_pair(
-        rgb, x, config.modality, truth, box_step=truth_step, pairing=pairing, tolerance=tolerance, **reading
+        rgb, x, config.modality, truth, box_step=truth_step, pairing=pairing, tolerance=tolerance, fps=fps, **reading
     )
     if box_xywh is None:
         if truth is None:

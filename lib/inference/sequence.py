@@ -18,8 +18,9 @@ from typing import Protocol, cast
 import cv2
 import numpy as np
 
+from lib.datasets.events import EventFile
 from lib.datasets.frames import DecodedFrame, Video, decode_frame
-from lib.datasets.sequence import Sequence, VideoFrame
+from lib.datasets.sequence import Sequence
 from lib.inference.results import Outcome, SequenceResult, TrackingError, failure, write_result
 from patrack.predictor import Predictor
 from patrack.tracker import Target, Tracker, begin
@@ -60,10 +61,10 @@ class PrefetchedFrames:
 
     def __init__(self, sequence: Sequence, threads: Executor, depth: int) -> None:
         self._sequence, self._threads = sequence, threads
-        video = any(isinstance(files[0], VideoFrame) for files in (sequence.rgb_files, sequence.x_files) if files)
+        video = any(not isinstance(files[0], Path) for files in (sequence.rgb_files, sequence.x_files) if files)
         self._turn: AbstractContextManager[object] = Lock() if video else nullcontext()
         self._depth = 1 if video else depth
-        self._videos: dict[Path, Video] = {}  # closed with the sequence
+        self._videos: dict[Path, Video | EventFile] = {}  # closed with the sequence
         self.flat: set[int] = set()  # frames whose X is one flat color
         self._submitted = 0
         self._pending: deque[Future[DecodedFrame]] = deque()

@@ -265,9 +265,9 @@ class FrameCache:
             digest.update(f"{key}{shape}".encode())
             for files in (sequence.rgb_files, sequence.x_files if with_x else None):
                 paths = dict.fromkeys(item if isinstance(item, Path) else item.path for item in files or ())
-                for file in paths:
-                    stat = file.stat() if file.exists() else None  # X may lack frames
-                    digest.update(f"{file.name} {stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
+                for item in paths:
+                    stat = item.stat() if item.exists() else None  # X may lack frames
+                    digest.update(f"{item.name} {stat and (stat.st_size, stat.st_mtime_ns)}\n".encode())
         path = folder / f"{digest.hexdigest()[:24]}.u8"
         sums = path.with_suffix(".crc32")
         if path.is_file() and path.stat().st_size == total and sums.is_file():

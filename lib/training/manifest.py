@@ -152,9 +152,9 @@ def fingerprint(sources: Iterable[Source]) -> dict[str, Any]:
                     names = [files.folder.name, *files.names]
                 else:
                     names = [
-                        f"{item.path.name}#{item.index}"
-                        if isinstance(item, VideoFrame)
-                        else f"{item.parent.name}/{item.name}"
+                        f"{item.parent.name}/{item.name}"
+                        if isinstance(item, Path)
+                        else f"{item.path.name}#{item.index if isinstance(item, VideoFrame) else item.start_us}"
                         for item in files or ()
                     ]
                 digest.update("\n".join([*names, ""]).encode())

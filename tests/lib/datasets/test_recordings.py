@@ -407,3 +407,83 @@ def test_only_a_first_box_is_not_enough(tmp_path):
 def test_unknown_values_are_refused(tmp_path, argument, value):
     with pytest.raises(ValueError, match=f"{argument} must be"):
         find_recordings(write_recording(tmp_path / "r"), **{argument: value})
+
+
+# --- a file of events as X
+
+
+@pytest.fixture
+def with_events(tmp_path, write_images):
+    """Write four RGB frames with the given names, 32 x 24 pixels, and events at x = 0 .. 30, one each 10 ms."""
+
+    def make(names, start_us=0):
+        write_images(tmp_path / "rgb", names, 0)
+        x = np.arange(31)
+        t = start_us + 10_000 * x
+        np.savez(tmp_path / "x.npz", t_us=t, x=x, y=np.full(31, 5), p=x % 2)
+        return tmp_path / "rgb", tmp_path / "x.npz"
+
+    return make
+
+
+def _columns(recording, number):
+    """Columns with an event in a frame."""
+    return np.flatnonzero((read_frame(recording, number)[5, :, 3:] != 255).any(axis=1)).tolist()
+
+
+def test_events_are_drawn_by_the_times_in_rgb_names(with_events):
+    paths = with_events([f"{4.9 + k / 10:.6f}.png" for k in range(4)], start_us=4_850_000)
+    recording = load_pair(*paths, "rgbe")
+    assert len(recording) == 4
+    assert [_columns(recording, k) for k in (0, 1, 3, 2)] == [
+        list(range(5)),
+        list(range(5, 15)),
+        list(range(25, 31)),
+        list(range(15, 25)),
+    ]
+    frame = read_frame(recording, 0)
+    assert frame[5, 1, 3:].tolist() == [220, 30, 30]  # on
+    assert frame[5, 2, 3:].tolist() == [30, 30, 200]
+
+
+def test_events_of_another_clock_need_to_be_told(with_events):
+    paths = with_events([f"{4.9 + k / 10:.6f}.png" for k in range(4)])
+    with pytest.raises(DatasetError, match=r"x\.npz: 4 of 4 RGB frames lie before .*--pair index"):
+        load_pair(*paths, "rgbe")
+    assert _columns(load_pair(*paths, "rgbe", pairing="index"), 0) == list(range(10))
+
+
+def test_events_need_the_rate_of_frames_without_times(with_events):
+    paths = with_events(["a.png", "b.png", "c.png", "d.png"])
+    with pytest.raises(DatasetError, match=r"x\.npz: the names of the RGB frames don't tell .*--fps N"):
+        load_pair(*paths, "rgbe")
+    assert _columns(load_pair(*paths, "rgbe", fps=10), 1) == list(range(10, 20))
+    with pytest.raises(DatasetError, match=r"x\.npz: no frame can be decoded"):
+        load_pair(*paths, "rgbt")
+
+
+def test_events_outside_of_rgb_are_an_error_that_names_the_file(with_events):
+    rgb, x = with_events(["a.png", "b.png", "c.png", "d.png"])
+    for path in rgb.iterdir():
+        cv2.imwrite(str(path), np.zeros((24, 30, 3), np.uint8))
+    with pytest.raises(FrameError, match=r"x\.npz: events reach to x = 30, y = 5, outside of an image of 30x24"):
+        read_frame(load_pair(rgb, x, "rgbe", fps=10), 0)
+
+
+def test_a_file_of_events_may_stand_in_for_a_folder(dataset):
+    for path in (dataset / "a/x").iterdir():
+        path.unlink()
+    (dataset / "a/x").rmdir()
+    k = np.arange(31)
+    np.savez(dataset / "a/x.npz", t_us=10_000 * k, x=k, y=k // 2, p=k % 2)
+    (dataset / "dataset.yaml").write_text("modality: rgbe\nfps: 10\n")
+    assert _columns(load("folder", "train", root=dataset, sequences=["a"])[0], 1) == [10, 11]
+
+
+def test_a_recording_with_a_file_of_events_is_told_by_its_name(with_events):
+    rgb, x = with_events([f"{4.9 + k / 10:.6f}.png" for k in range(4)], start_us=4_850_000)
+    x.rename(rgb.parent / "events.npz")
+    (rgb.parent / "groundtruth.txt").write_text("1,2,3,4\n" * 4)
+    recording = read_recording(rgb.parent)
+    assert recording.modality == "rgbe"
+    assert _columns(recording, 1) == list(range(5, 15))
