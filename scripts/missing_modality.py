@@ -137,7 +137,7 @@ def missing_table(evaluation: Evaluation, streams: list[str], shares: list[float
 
 def draw(evaluation: Evaluation, streams: list[str], shares: list[float], path: Path) -> None:
     """The main metric over the share that is missing, a line per stream."""
-    from lib.report.figures import plot_curves, save_png  # here, because matplotlib takes a while to start
+    from lib.report.figures import plot_curves, save_figure  # here, because matplotlib takes a while to start
 
     metric = main_metric(evaluation)
     curves = {}
@@ -145,7 +145,7 @@ def draw(evaluation: Evaluation, streams: list[str], shares: list[float], path: 
         scores = tuple(evaluation.trackers[mask_name(stream, share)].metrics[metric] for share in shares)
         label = "share of the frames in which the stream is missing"
         curves[stream.upper()] = Curve(tuple(shares), scores, label, metric)
-    save_png(plot_curves(curves, f"Missing streams, {evaluation.dataset} ({evaluation.protocol})", "missing"), path)
+    save_figure(plot_curves(curves, f"Missing streams, {evaluation.dataset} ({evaluation.protocol})", "missing"), path)
 
 
 # ---- Whether X ever hurts

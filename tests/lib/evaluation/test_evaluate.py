@@ -43,10 +43,10 @@ def test_table_states_protocol_counts_formats_and_what_is_left_out(benchmark, wr
     evaluation = evaluate("lasher", trackers, ground_truth=benchmark, allow_missing=True)
     text = evaluation_table(evaluation, attributes=True)
     for part in (
-        "lasher, protocol official (LasHeR toolkit): 3 sequences, 36 annotated frames",
+        "lasher, protocol official (LasHeR toolkit): 3 of 245 sequences, 36 annotated frames",
         f"ground truth: {benchmark}",
-        "3 of 3  x,y,w,h, comma",
-        "2 of 3  x,y,w,h, tab",
+        "3 of 245  x,y,w,h, comma",
+        "2 of 245  x,y,w,h, tab",
         "bad: scored WITHOUT 1 sequences",
         "car.txt: missing",
         "gone: NOT scored",

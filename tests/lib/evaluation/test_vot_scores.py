@@ -13,6 +13,7 @@ from lib.evaluation.scoring import (
     Run,
     confidence_thresholds,
     expected_overlap,
+    overlap_sums,
     score_long_term,
     score_multi_start,
 )
@@ -138,7 +139,7 @@ def test_absent_frames_reset_the_count_in_new_toolkits_and_fail_in_old_ones():
 def test_expected_overlap_of_one_failed_and_one_unfinished_run():
     failed = Run(np.array([0.0, 1.0, 1.0, 0.0]), 3)
     unfinished = Run(np.array([0.0, 0.5, 0.5]), 3)
-    curve = expected_overlap([failed, unfinished], 7)
+    curve = expected_overlap(overlap_sums([failed, unfinished], 7))
     assert curve == pytest.approx([0, 0.75, 0.75, 2 / 3, 2 / 3, 2 / 4, 2 / 5])
 
 

@@ -21,7 +21,7 @@ CURVES = {
 
 def evaluation(*values, curves=CURVES, metrics=("PR", "NPR", "SR")):
     trackers = {
-        f"tracker {k}": TrackerScores(dict.fromkeys(metrics, value), {}, curves=curves)
+        f"tracker {k}": TrackerScores(dict.fromkeys(metrics, value), {"a": {}}, curves=curves)
         for k, value in enumerate(values)
     }
     return Evaluation("lasher", "official", "LasHeR toolkit", "folder", {"a": 10}, trackers)
