@@ -59,7 +59,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add_published_option(parser)
     for flag in ("--device", "--seed"):
-        add(flag, help="as for every command; scoring uses neither device nor random numbers")
+        add(flag, help="as for every command; scoring uses no device, and draws with a fixed seed")
     args = parser.parse_args(argv)
     if args.published and args.published != ["none"] and not args.table and not args.table_file:
         args.table = "markdown"

@@ -28,7 +28,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--shown", type=int, default=3, metavar="N", help="worst and best sequences with pictures (default: 3 each)")
     add_published_option(parser)
     for flag in ("--device", "--seed"):
-        add(flag, help="as for every command; a report uses neither device nor random numbers")
+        add(flag, help="as for every command; a report uses no device, and draws with a fixed seed")
     args = parser.parse_args(argv)
     if args.shown < 0:
         parser.error(f"--shown must be 0 or more, got {args.shown}")

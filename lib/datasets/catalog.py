@@ -543,7 +543,7 @@ def data_set_names() -> tuple[str, ...]:
 
 
 def sequence_count(name: str, split: str) -> int | None:
-    """Count the sequences that a split officially has; None where they are whatever lies on disk ("folder", SynthRGBX)."""
+    """Count the sequences that a split officially has; None where they are what lies on disk ("folder", for one)."""
     part = DATA_SETS[name].splits.get(split) if name in DATA_SETS else None
     if part is None or part.packaged is None:
         return None if part is None else part.count

@@ -1,8 +1,8 @@
 """How far a difference between two trackers depends on which sequences a benchmark happens to have.
 
 The paired bootstrap (Efron and Tibshirani, An Introduction to the Bootstrap, 1993): sequences are drawn with
-replacement, as many as there are; both trackers are scored anew on the same draw, and the middle 95 % of the differences
-over many draws are the interval. It says nothing about the chance in training or in a tracker itself.
+replacement, as many as there are; both trackers are scored anew on the same draw, and the middle 95 % of the
+differences over many draws are the interval. It says nothing about the chance in training or in a tracker itself.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ def compare_trackers(
         seed: of the draws; equal seeds give equal intervals.
 
     Returns:
-        The differences to the reference, in the order of `trackers`, over the sequences that both were scored on. None
-        for a pair with fewer than two of these, whose interval would be a point, and for scores that cannot be
+        The differences to the reference, in the order of `trackers`, over the sequences that both were scored on;
+        nothing for a pair with fewer than two of these, whose interval would be a point, and for scores that cannot be
         resampled.
 
     Raises:

@@ -261,11 +261,9 @@ def score_one_pass(
 
     # What the primary metric is a weighted mean of; every way of reading a number off a curve is linear in it
     main = primary_metric(means(overall))
-    weights: np.ndarray = np.ones(len(compared))
-    if protocol.pooled:
-        weights = frames
-    elif protocol.drop_zero_curves:
-        weights = counts[main].any(axis=1).astype(np.float64)
+    weights: np.ndarray = frames if protocol.pooled else np.ones(len(compared))
+    if protocol.drop_zero_curves and not protocol.pooled:
+        weights = np.asarray(counts[main].any(axis=1), dtype=np.float64)
     resampled = partial(_weighted_mean, np.array([values[main] for values in sequences.values()]), weights)
     return TrackerScores(means(overall), sequences, attributes, curves, tuple(notes), resampled=resampled)
 

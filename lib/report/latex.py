@@ -39,21 +39,21 @@ MANY = 40  # rows; more are set in two halves side by side, across both columns 
 
 def escape(text: str) -> str:
     """Write a text so that LaTeX prints it as it is."""
-    return " ".join(text.split()).translate(ESCAPED)
+    return " ".join(text.split()).translate(ESCAPED).replace("--", "-{}-")
 
 
 def to_latex(comparison: Comparison) -> str:
     """Write a float with best values bold and second ones underlined; whoever is quoted is cited."""
-    quoted = [row for row in comparison.rows if row.sources]
+    sources = _cited_sources(comparison)
     title = DATA_SETS[comparison.dataset].title if comparison.dataset in DATA_SETS else comparison.dataset
     caption = (
-        f"{escape(title)} ({escape(comparison.split)} split, {comparison.covered}), in percent, by the rules of "
-        f"{escape(comparison.title)} (protocol {escape(comparison.protocol)}). Best bold, second underlined."
+        f"{escape(title)} ({escape(comparison.split)} split, {comparison.covered}), in percent. Rules: "
+        f"{escape(comparison.title)}, protocol {escape(comparison.protocol)}. Best bold, second underlined."
     )
     if any(not row.complete for row in comparison.rows):
         caption += " Rows on a part of the sequences are not ranked."
-    if quoted:
-        caption += f" Quoted as published, from~\\cite{{{','.join(_source_key(name) for name in comparison.sources)}}}."
+    if sources:
+        caption += f" Quoted as published, from~\\cite{{{','.join(map(_source_key, sources))}}}."
     half = len(comparison.rows) if len(comparison.rows) <= MANY else (len(comparison.rows) + 1) // 2
     float_kind = "table" if half == len(comparison.rows) else "table*"
     lines = [
@@ -99,7 +99,7 @@ def to_bibtex(comparison: Comparison) -> str:
         elif paper.url:
             fields["note"] = _breakable(paper.url.removeprefix("https://"))
         entries.append((_paper_key(paper), fields))
-    for name, text in comparison.sources.items():
+    for name, text in _cited_sources(comparison).items():
         entries.append((_source_key(name), {"key": escape(name), "title": f"{{{_breakable(text)}}}"}))
     lines = ["% Papers and sources of numbers as PATrack knows them; authors are left out where they were not at hand."]
     for key, fields in entries:
@@ -113,6 +113,12 @@ def _where(row: Row) -> str:
     if row.paper is not None and row.venue:
         return f"{row.paper.venue}'{row.paper.year % 100:02d}"
     return "measured" if row.complete else f"measured, {row.scored}"
+
+
+def _cited_sources(comparison: Comparison) -> dict[str, str]:
+    """Pick the sources that values are from; those that only a note names are not in the table."""
+    named = {name for row in comparison.rows for name in row.sources}
+    return {name: text for name, text in comparison.sources.items() if name in named}
 
 
 def _breakable(text: str) -> str:

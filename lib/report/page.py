@@ -269,7 +269,8 @@ def write_report(
         attributes = evaluation.truth[name].attributes
         rows.append({"name": name, "frames": frames, "attributes": attributes, "scores": scores})
 
-    # How much of the benchmark each tracker covers; a chart for every curve, and the radar of the attributes that every tracker has; fewer than three make no polygon.
+    # How much of the benchmark each tracker covers; a chart for every curve, and the radar of the attributes that every
+    # tracker has; fewer than three make no polygon.
     charts, covered = [], [count_scored(evaluation, tracker) for tracker in trackers]
     for curve in {**PLOTS, **trackers[0].curves}:
         if curve in trackers[0].curves:

@@ -157,11 +157,11 @@ def reproduce(
     if done.evaluation is not None:
         done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
         for name, scores in done.evaluation.trackers.items():
-            scored, complete, remark = count_scored(done.evaluation, scores)
+            share, complete, remark = count_scored(done.evaluation, scores)
             if scores.left_out:
                 done.failed[name] = "; ".join(scores.left_out.values())
             elif not complete:
-                done.missing[f"sequences of {name}"] = f"{scored}: {remark}"
+                done.missing[f"sequences of {name}"] = f"{share}: {remark}"
         with atomic_write(output / "table.md") as file:
             file.write(done.describe(table) + "\n")
         write_json(output / "scores.json", done.evaluation)

@@ -49,6 +49,7 @@ __all__ = [
 
 MISSING = "-"
 MEASURED = "measured here"
+DIFFERENCES = f"differences with 95 % intervals of the paired bootstrap over sequences ({DRAWS} draws, seed {SEED})"
 
 
 @dataclass(frozen=True)
@@ -149,15 +150,14 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
     quoted = [row for row in rows if row.origin != MEASURED]
     if not known and list(words) != ["none"]:
         notes.append(f"no published numbers are known for {evaluation.dataset}, split {evaluation.split}")
-    elif published is None and partial:
+    elif known and published is None and partial:
         notes.append("no published numbers, as a part of a benchmark does not compare with them (--published all: add)")
     if quoted and partial:
         notes.append("the published numbers are of the whole benchmark, and do not compare with a part of it")
     if frozen := [row.tracker for row in quoted if row.paper and row.paper.frozen]:
         notes.append(
             "on a frozen base model and without templates or tokens carried from frame to frame, as PATrack (arXiv "
-            f"2603.21100): {', '.join(frozen)}; other published rows train more, use several frames, or are not known to "
-            "do neither"
+            f"2603.21100): {', '.join(frozen)}; other published rows train more or use several frames, as far as known"
         )
 
     def rank(row: Row) -> float:
@@ -196,26 +196,23 @@ def count_scored(evaluation: Evaluation, scores: TrackerScores) -> tuple[str, bo
 # ---- The difference between two trackers, and the tracker without error
 
 
-def difference_rows(differences: Words[Difference]) -> list[list[str]]:
-    """Write differences in percent points, with a head; empty if there are none."""
+def difference_rows(differences: Words[Difference], *, percent: bool = True) -> list[list[str]]:
+    """Write differences, in percent points or as fractions, with a head; empty if there are none."""
+
+    def written(value: float) -> str:
+        return f"{100 * value:+.1f}" if percent else f"{value:+.4f}"
+
     if not differences:
         return []
     first = differences[0]
     rows = [["tracker", f"{first.metric} - {first.metric} of {first.reference}", "95 % interval", "sequences", ""]]
     for each in differences:
-        interval = f"{100 * each.low:+.1f} to {100 * each.high:+.1f}"
+        interval = f"{written(each.low)} to {written(each.high)}"
         verdict = "" if each.certain else "0 lies inside: not told apart"
         if each.sequences < FEW:
             verdict = "; ".join(filter(None, [verdict, "few sequences, the interval is too narrow"]))
-        rows.append([each.tracker, f"{100 * each.value:+.1f}", interval, str(each.sequences), verdict])
+        rows.append([each.tracker, written(each.value), interval, str(each.sequences), verdict])
     return rows
-
-
-def _about_differences(differences: Words[Difference]) -> str:
-    return (
-        f"differences in percent points, with 95 % intervals of the paired bootstrap over sequences ({DRAWS} draws, "
-        f"seed {SEED})"
-    )
 
 
 def perfect_rows(evaluation: Evaluation) -> list[tuple[list[TrackerScores], dict[str, float]]]:
@@ -257,7 +254,7 @@ def to_markdown(comparison: Comparison) -> str:
     lines += ["", f"**best**, <u>second</u>, {MISSING} missing."]
     if comparison.differences:
         head, *rest = difference_rows(comparison.differences)
-        lines += ["", escape(_about_differences(comparison.differences)) + ":", ""]
+        lines += ["", f"{escape(DIFFERENCES)}, in percent points:", ""]
         lines += [f"| {' | '.join(map(escape, head))} |", "| --- | ---: | ---: | ---: | --- |"]
         lines += [f"| {' | '.join(map(escape, row))} |" for row in rest]
     if comparison.notes:
@@ -390,11 +387,13 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
         format_table(rows, left=(0, len(rows[0]) - 1)),
     ]
     if evaluation.differences:
-        table = format_table(difference_rows(evaluation.differences), left=(0, 4))
-        parts.append(f"{_about_differences(evaluation.differences)}:\n{table}")
+        table = format_table(difference_rows(evaluation.differences, percent=False), left=(0, 4))
+        parts.append(f"{DIFFERENCES}:\n{table}")
     remarks = list(evaluation.notes)
     if not all(count_scored(evaluation, scores)[1] for scores in trackers):
-        remarks.append("scores on a part of the benchmark do not compare with published ones")
+        remarks.append(
+            "scores on a part of a benchmark do not compare with scores on the whole, nor with published ones"
+        )
     for scores in trackers:
         remarks += [f"{scores.name}: {note}" for note in scores.notes]
         if scores.left_out:

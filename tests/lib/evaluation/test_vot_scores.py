@@ -52,6 +52,29 @@ def test_silence_about_an_absent_target_counts_since_toolkit_six():
     assert long_term(OLD, truth(BOX, NONE), rows, confidences)["Pr"] == 0.5
 
 
+def test_recall_and_f_above_one_are_explained():
+    """Two frames of rightful silence count, and only the one frame with the target divides."""
+    results = {"a": (np.array([BOX, NONE, NONE], dtype=np.float64), np.full(3, 0.9))}
+    scores = score_long_term(NEW, {"a": truth(BOX, NONE, NONE)}, results)
+    assert scores.metrics == pytest.approx({"Pr": 1.0, "Re": 3.0, "F": 1.5})
+    (note,) = scores.notes
+    assert note.startswith("Re 3.0000, F 1.5000 over all, and recall or F of 1 sequences above 1 (a): by this protocol")
+    assert score_long_term(OLD, {"a": truth(BOX, NONE, NONE)}, results).notes == ()
+
+
+def test_a_single_sequence_above_one_is_explained_too():
+    results = {
+        "a": (np.array([BOX, NONE, NONE], dtype=np.float64), np.full(3, 0.9)),
+        "b": (np.array([FAR] * 9, dtype=np.float64), np.full(9, 0.9)),
+        "c": (np.array([FAR] * 9, dtype=np.float64), np.full(9, 0.9)),
+        "d": (np.array([FAR] * 9, dtype=np.float64), np.full(9, 0.9)),
+    }
+    annotation = {name: truth(*([BOX, NONE, NONE] if name == "a" else [BOX] * 9)) for name in results}
+    scores = score_long_term(NEW, annotation, results)
+    assert scores.metrics["Re"] == 0.75
+    assert scores.notes[0].startswith("recall or F of 1 sequences above 1 (a)")
+
+
 def test_a_sequence_where_the_target_never_appears_does_not_divide_by_zero():
     assert long_term(OLD, truth(NONE, NONE), [BOX, BOX], [0.9, 0.8]) == {"Pr": 1.0, "Re": 0.0, "F": 0.0}
 

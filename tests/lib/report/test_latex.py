@@ -36,9 +36,10 @@ def comparison(names=("ours",), sequences=245, published=("all",)):
     value = dict.fromkeys(("PR", "NPR", "SR"), 0.6)
     frames = {f"s{k}": 5 for k in range(sequences)}
     trackers = {
-        name: TrackerScores(value, dict.fromkeys(frames, value), name=name, source="/home/me/results") for name in names
+        name: TrackerScores(value, dict.fromkeys(frames, value), name=name, source="/somewhere/results")
+        for name in names
     }
-    truth = "/home/me/truth"
+    truth = "/somewhere/truth"
     evaluation = Evaluation("lasher", "official", "LasHeR toolkit", truth, frames, trackers, benchmark_size=245)
     return compare(evaluation, published=published)
 
@@ -50,7 +51,7 @@ def test_everything_that_is_cited_has_an_entry_and_nothing_tells_a_path():
     entries = re.findall(r"@misc\{([^,]*),", bib)
     assert sorted(entries) == sorted(cited)
     assert {"PATrack2026", "ViPT2023", "numbers:vipt-readme"} <= cited
-    assert "home/me" not in text + bib
+    assert "somewhere" not in text + bib
     assert r"\label{tab:lasher}" in text
     assert text.index(r"\caption{") < text.index(r"\label{") < text.index(r"\begin{tabular}")
 
