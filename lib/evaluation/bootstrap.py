@@ -47,25 +47,33 @@ def compare_trackers(
     base = trackers[reference]
     metric = primary_metric(base.metrics)
     differences = []
+    known: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]] = {}  # draws and the reference's values by sequences
     for name, tracker in trackers.items():
-        common = [sequence for sequence in base.sequences if sequence in tracker.sequences]
+        common = tuple(sequence for sequence in base.sequences if sequence in tracker.sequences)
         if name == reference or len(common) < 2 or base.resampled is None or tracker.resampled is None:
             continue
-        # How often each common sequence is drawn, (draws, n), and once each for the difference itself
-        drawn = np.random.default_rng(seed).integers(len(common), size=(draws, len(common)))
-        drawn += np.arange(draws)[:, None] * len(common)
-        counts = np.bincount(drawn.ravel(), minlength=draws * len(common)).reshape(draws, len(common))
-        counts = np.concatenate([np.ones((1, len(common))), counts])
-
-        gains = _resample(tracker, common, counts) - _resample(base, common, counts)
+        if common not in known:
+            counts = _draw(len(common), draws, seed)
+            known[common] = counts, _resample(base, common, counts)
+        counts, values = known[common]
+        gains = _resample(tracker, common, counts) - values
         low, high = np.percentile(gains[1:], [2.5, 97.5])
         differences.append(Difference(name, reference, metric, float(gains[0]), float(low), float(high), len(common)))
     return tuple(differences)
 
 
-def _resample(scores: TrackerScores, common: list[str], counts: np.ndarray) -> np.ndarray:
+def _draw(size: int, draws: int, seed: int) -> np.ndarray:
+    """Draw `size` sequences with replacement: (1 + draws, size), how often each; the first row has each once."""
+    drawn = np.random.default_rng(seed).integers(size, size=(draws, size)) + np.arange(draws)[:, None] * size
+    counts = np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size)
+    return np.concatenate([np.ones((1, size)), counts])
+
+
+def _resample(scores: TrackerScores, common: tuple[str, ...], counts: np.ndarray) -> np.ndarray:
     """Score (B,) times, with each common sequence as often as `counts`, (B, n), say, and without the others."""
     assert scores.resampled is not None
+    if tuple(scores.sequences) == common:
+        return scores.resampled(counts)
     place = {sequence: k for k, sequence in enumerate(scores.sequences)}
     every = np.zeros((len(counts), len(place)))
     every[:, [place[sequence] for sequence in common]] = counts

@@ -167,6 +167,11 @@ class Evaluation:
         if not self.benchmark_size:
             object.__setattr__(self, "benchmark_size", len(self.frames))
 
+    @property
+    def covered(self) -> str:
+        """How much of the benchmark could be scored, e.g. "245 of 245 sequences"."""
+        return f"{len(self.frames)} of {self.benchmark_size} sequences"
+
     def to_dict(self) -> dict[str, Any]:
         """Make a dictionary for JSON: numbers in full precision, None where one does not exist, no curves."""
         content = {
