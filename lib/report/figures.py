@@ -7,6 +7,7 @@ time; what belongs to tracker k has the class `tk`.
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ PAGE: dict[Any, Any] = {
 
 
 PAPER: dict[Any, Any] = {"pdf.fonttype": 42, "svg.hashsalt": "patrack"}
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that a PDF gets
 
 
 @dataclass(frozen=True)

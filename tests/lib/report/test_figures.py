@@ -63,13 +63,15 @@ def test_a_tracker_that_was_scored_on_a_part_stands_last_with_its_number_of_sequ
 
 
 @pytest.mark.parametrize("form", ["pdf", "svg"])
-def test_pictures_for_a_paper_are_the_same_each_time(tmp_path, form):
+def test_pictures_for_a_paper_are_the_same_each_time_and_made_in_silence(tmp_path, caplog, form):
+    caplog.set_level("INFO")
     first = write_plots(evaluation(0.4), tmp_path / "a", [form])
     second = write_plots(evaluation(0.4), tmp_path / "b", [form])
     assert [path.name for path in first] == [
         f"{name}.{form}" for name in ("precision", "normalized_precision", "success")
     ]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert not caplog.records
     if form == "pdf":
         assert b"/Type3" not in first[0].read_bytes(), "publishers refuse these fonts"
 
