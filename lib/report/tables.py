@@ -79,7 +79,7 @@ class Comparison:
     protocol: str  # variant of the rules that the measured rows follow
     title: str  # whose rules those are
     metrics: tuple[str, ...]  # columns
-    rows: tuple[Row, ...]  # best first by the benchmark's main metric
+    rows: tuple[Row, ...]  # best first by the benchmark's main metric, then those that are not ranked
     sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
     notes: tuple[str, ...] = ()  # to be printed below the table
     split: str = "test"
@@ -116,7 +116,7 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
             measured row covers only a part of the benchmark.
 
     Returns:
-        Rows ordered by the main metric, missing values last.
+        Rows ordered by the main metric, missing values last, and after them those on a part of the benchmark.
 
     Raises:
         ValueError: for a published row that there is not.
@@ -160,9 +160,9 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
             f"2603.21100): {', '.join(frozen)}; other published rows train more or use several frames, as far as known"
         )
 
-    def rank(row: Row) -> float:
+    def rank(row: Row) -> tuple[bool, float]:
         value = row.values[main]
-        return math.inf if value is None else -round(value, 1)
+        return not row.complete, math.inf if value is None else -round(value, 1)
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
