@@ -265,7 +265,7 @@ def table(experiment: str, values: Values, evaluation: Evaluation | None) -> tup
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     if evaluation and evaluation.perfect:
         cells = [f"{evaluation.perfect[m]:.4f}" if m in evaluation.perfect else "-" for m in metrics]
-        lines.append(f"| *a perfect tracker* | {' | '.join(cells)} | |")
+        lines.append(f"| *a perfect tracker* | {' | '.join(cells)} | {evaluation.covered} |")
     return "\n".join(lines) + "\n", content
 
 

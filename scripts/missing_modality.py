@@ -126,7 +126,8 @@ def track_masks(args: argparse.Namespace, config: Config, sequences: list[datase
 def missing_table(evaluation: Evaluation, streams: list[str], shares: list[float]) -> str:
     """Make Markdown: a row per stream and share, a column per metric."""
     metrics = list(next(iter(evaluation.trackers.values())).metrics)
-    lines = [f"| missing | share | {' | '.join(metrics)} |", "| --- |" + " --: |" * (len(metrics) + 1)]
+    lines = [f"| missing, {evaluation.covered} | share | {' | '.join(metrics)} |"]
+    lines.append("| --- |" + " --: |" * (len(metrics) + 1))
     for stream in streams:
         for share in shares:
             values = evaluation.trackers[mask_name(stream, share)].metrics
@@ -137,7 +138,7 @@ def missing_table(evaluation: Evaluation, streams: list[str], shares: list[float
 
 def draw(evaluation: Evaluation, streams: list[str], shares: list[float], path: Path) -> None:
     """The main metric over the share that is missing, a line per stream."""
-    from lib.report.figures import plot_curves, save_png  # here, because matplotlib takes a while to start
+    from lib.report.figures import plot_curves, save_figure  # here, because matplotlib takes a while to start
 
     metric = main_metric(evaluation)
     curves = {}
@@ -145,7 +146,7 @@ def draw(evaluation: Evaluation, streams: list[str], shares: list[float], path: 
         scores = tuple(evaluation.trackers[mask_name(stream, share)].metrics[metric] for share in shares)
         label = "share of the frames in which the stream is missing"
         curves[stream.upper()] = Curve(tuple(shares), scores, label, metric)
-    save_png(plot_curves(curves, f"Missing streams, {evaluation.dataset} ({evaluation.protocol})", "missing"), path)
+    save_figure(plot_curves(curves, f"Missing streams, {evaluation.dataset} ({evaluation.protocol})", "missing"), path)
 
 
 # ---- Whether X ever hurts
@@ -221,7 +222,8 @@ def track_variants(args: argparse.Namespace, config: Config, sequences: list[dat
 def fusion_table(evaluation: Evaluation) -> str:
     """Make Markdown: a row per variant, a column per metric, and the main one's difference to RGB alone."""
     metrics, main = list(evaluation.trackers[RGB].metrics), main_metric(evaluation)
-    lines = [f"| streams | {' | '.join(metrics)} | {main} - RGB alone |", "| --- |" + " --: |" * (len(metrics) + 1)]
+    lines = [f"| streams, {evaluation.covered} | {' | '.join(metrics)} | {main} - RGB alone |"]
+    lines.append("| --- |" + " --: |" * (len(metrics) + 1))
     for variant in VARIANTS:
         values = evaluation.trackers[variant].metrics
         cells = [f"{values[metric]:.3f}" for metric in metrics]

@@ -14,7 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
-from lib.report.tables import add_scoring_options, evaluate_options
+from lib.report.tables import add_published_option, add_scoring_options, evaluate_options
 
 logger = logging.getLogger("report")
 
@@ -26,9 +26,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="FOLDER", help="where to write index.html and its pictures")
     add("--shown", type=int, default=3, metavar="N", help="worst and best sequences with pictures (default: 3 each)")
-    add("--published", action=argparse.BooleanOptionalAction, default=True, help="published numbers beside ours")
+    add_published_option(parser)
     for flag in ("--device", "--seed"):
-        add(flag, help="as for every command; a report uses neither device nor random numbers")
+        add(flag, help="as for every command; a report uses no device, and draws with a fixed seed")
     args = parser.parse_args(argv)
     if args.shown < 0:
         parser.error(f"--shown must be 0 or more, got {args.shown}")

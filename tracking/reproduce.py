@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lib.evaluation import parse_results
 from lib.report.reproduce import TABLES, reproduce
+from lib.report.tables import add_published_option
 
 logger = logging.getLogger("reproduce")
 
@@ -31,6 +32,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--checkpoint", nargs="+", default=[], metavar="NAME=FILE", help="weights of an experiment, or of a further row"
     )
     add("--results", nargs="+", default=[], metavar="NAME=PATH", help="raw result files of a further row")
+    add_published_option(parser)
     add("--output", type=Path, metavar="FOLDER", help="for results and table (default: results/reproduce/TABLE)")
     add("--workers", type=int, default=1, help="sequences tracked at once (default: %(default)s)")
     add("--overwrite", action="store_true", help="delete the results of another run in the output folder")
@@ -54,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
             workers=args.workers,
             device=args.device,
             overwrite=args.overwrite,
+            published=args.published,
         )
     except KeyboardInterrupt:
         logger.error("stopped; finished results are kept, the same command goes on with the rest")

@@ -30,6 +30,7 @@ __all__ = [
     "Split",
     "data_set_names",
     "resolve_data_root",
+    "sequence_count",
 ]
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Split:
         packaged: list in `lib/datasets/splits/` that is used when none of `lists` exists.
         picked: file in `lib/datasets/splits/` with numbers (from 0) of the lines of the list that make up the split.
         everything: without any list, the split is all that lies in `folders`, the root itself excepted.
+        count: number of sequences that the split officially has, where no packaged list tells it; None: unknown.
     """
 
     lists: tuple[str, ...]
@@ -55,6 +57,7 @@ class Split:
     packaged: str | None = None
     picked: str | None = None
     everything: bool = False
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -332,7 +335,7 @@ DATA_SETS["rgbd1k"] = replace(
     boxes=("groundtruth_rect.txt", "groundtruth.txt"),
     splits={
         "train": Split((), ("", "*", "train/*", "train"), "rgbd1k_train.txt"),
-        "test": Split(("test/list.txt", "list.txt"), ("test", "test/*", "", "*")),
+        "test": Split(("test/list.txt", "list.txt"), ("test", "test/*", "", "*"), count=50),
     },
     min_size=0.0,
     clip_depth=False,
@@ -406,7 +409,7 @@ DATA_SETS["coesot"] = DataSet(
     },
     annotations=(AnnotationFiles(("{name}/groundtruth.txt",), absent=FlagFile("{name}/absent.txt", present=1)),),
     annotation_folders=("test/", "testing_subset/"),
-    protocols={"visevent": "VisEvent, late start"},
+    protocols={"visevent": "COESOT"},
     borrower="COESOT",
 )
 
@@ -545,6 +548,17 @@ COLLECTIONS = {"coco": "COCO", "synthrgb": "SynthRGBX"}  # sets that are no row,
 def data_set_names() -> tuple[str, ...]:
     """List all that `lib.datasets.load` reads: the rows, the collections of others, and "folder"."""
     return (*DATA_SETS, *COLLECTIONS, "folder")
+
+
+def sequence_count(name: str, split: str) -> int | None:
+    """Count the sequences that a split officially has; None where they are what lies on disk ("folder", for one)."""
+    part = DATA_SETS[name].splits.get(split) if name in DATA_SETS else None
+    if part is None or part.packaged is None:
+        return None if part is None else part.count
+    path = PACKAGED_LISTS / part.packaged
+    if not path.is_file():  # whoever needs its names says so
+        return None
+    return sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").split("\n"))
 
 
 def resolve_data_root(cli: str | None = None, config_root: str | None = None) -> Path | None:

@@ -6,10 +6,11 @@
 from lib.evaluation.evaluate import evaluate, parse_results
 from lib.evaluation.protocols import protocols_of, scored_data_sets
 from lib.evaluation.results import write_boxes
-from lib.evaluation.scores import Curve, Evaluation, EvaluationError, TrackerScores, write_json
+from lib.evaluation.scores import Curve, Difference, Evaluation, EvaluationError, TrackerScores, write_json
 
 __all__ = [
     "Curve",
+    "Difference",
     "Evaluation",
     "EvaluationError",
     "TrackerScores",

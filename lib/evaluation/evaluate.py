@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Names
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from lib.datasets.catalog import sequence_count
 from lib.datasets.sequence import Sequence, shows_target
+from lib.evaluation.bootstrap import compare_trackers
 from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree
-from lib.evaluation.ground_truth import load_ground_truth
-from lib.evaluation.protocols import LongTerm, OnePass, get_protocol
+from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
+from lib.evaluation.protocols import LongTerm, OnePass, Protocol, get_protocol
 from lib.evaluation.results import BoxFormat, Longer, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
 from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
@@ -40,6 +43,7 @@ def evaluate(
     prefix: str | None = None,
     longer: Longer = "error",
     allow_missing: bool = False,
+    reference: str | None = None,
 ) -> Evaluation:
     """Score trackers on a benchmark from their result files.
 
@@ -55,13 +59,14 @@ def evaluate(
         prefix: of result file names; None: found by itself.
         longer: "error", or "cut" result files with more rows than frames, as the toolkits do.
         allow_missing: score what can be scored and state what was left out, instead of raising.
+        reference: tracker that the others are compared with, see `lib.evaluation.bootstrap`; None: the first.
 
     Returns:
         Scores of all trackers.
 
     Raises:
         EvaluationError: listing every missing, short, long or malformed result file of every tracker.
-        ValueError: for an unknown data set or variant, or ground truth that cannot be read.
+        ValueError: for an unknown data set, variant or reference, or ground truth that cannot be read.
         FileNotFoundError: if a folder given does not exist.
     """
     variant, rules = get_protocol(dataset, protocol)
@@ -70,19 +75,24 @@ def evaluate(
         raise ValueError(f"sequences are named twice: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
     if not results:
         raise ValueError("no results to score; expected at least one tracker")
+    if reference is not None and reference not in results:
+        raise ValueError(f"the reference must be one of the trackers, {', '.join(results)}, got {reference!r}")
     broken: dict[str, str] = {}
-    truth, source = load_ground_truth(
-        dataset,
-        rules,
-        ground_truth=ground_truth,
-        data_root=data_root,
-        split=split,
-        names=names,
-        problems=broken if allow_missing else None,
+    annotations = partial(
+        load_ground_truth, dataset, rules, ground_truth=ground_truth, data_root=data_root, split=split
     )
+    truth, source = annotations(names=names, problems=broken if allow_missing else None)
     if not truth:
         raise ValueError(f"the ground truth of {dataset} ({source}) holds no sequence")
 
+    # The whole that the sequences scored are a part of
+    size = sequence_count(dataset, split)
+    if size is None:
+        rest: dict[str, str] = {}
+        whole, rest = (truth, broken) if names is None else (annotations(problems=rest)[0], rest)
+        size = len(whole) + len(rest)
+
+    perfect = _score_true_boxes(rules, truth)
     scored: dict[str, TrackerScores] = {}
     problems: dict[str, list[str]] = {}
     for name, path in results.items():
@@ -114,16 +124,36 @@ def evaluate(
             source=str(path),
             file_format=files.file_format,
             left_out=files.problems | broken,
+            perfect=perfect
+            if len(files.rows) == len(truth)
+            else _score_true_boxes(rules, {seq: truth[seq] for seq in files.rows}),
             boxes=boxes,
         )
     if problems and not (allow_missing and scored):
         raise EvaluationError(problems)
-    perfect = {}
-    if isinstance(rules, OnePass):
-        true_boxes = {name: annotation.boxes[0] for name, annotation in truth.items()}
-        perfect = score_one_pass(rules, truth, true_boxes).metrics
-    frames = {name: annotation.frames for name, annotation in truth.items()}
-    return Evaluation(dataset, variant, rules.title, source, frames, scored, perfect, problems, dict(truth))
+    return Evaluation(
+        dataset,
+        variant,
+        rules.title,
+        source,
+        frames={name: annotation.frames for name, annotation in truth.items()},
+        trackers=scored,
+        perfect=perfect,
+        left_out=problems,
+        truth=dict(truth),
+        split=split,
+        benchmark_size=size,
+        # a reference that could not be scored leaves nothing to compare with
+        differences=compare_trackers(scored, reference) if scored and reference not in problems else (),
+        notes=(rules.note,) if isinstance(rules, OnePass) and rules.note else (),
+    )
+
+
+def _score_true_boxes(rules: Protocol, truth: Mapping[str, GroundTruth]) -> dict[str, float]:
+    """Score RGB's true boxes as if they were a tracker's; nothing for the VOT protocols."""
+    if not isinstance(rules, OnePass):
+        return {}
+    return score_one_pass(rules, truth, {name: annotation.boxes[0] for name, annotation in truth.items()}).metrics
 
 
 def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]:

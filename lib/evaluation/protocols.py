@@ -49,6 +49,7 @@ class OnePass:
         stride: an annotation row stands for every `stride`-th frame.
         skip_lead: result rows of frames before the first annotated one are left out, where a file has them.
         late_start: a result may begin at the first frame with the target; the absent frames before it are misses.
+        note: what a reader of the numbers should know, in words.
     """
 
     title: str
@@ -66,6 +67,7 @@ class OnePass:
     stride: int = 1
     skip_lead: bool = True
     late_start: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,13 @@ RULES: dict[str, Protocol] = {
     "VTUAV": _VTUAV,
     "VTUAV, rows from 0": replace(_VTUAV, title="VTUAV toolkit to the letter: rows 0, 10, 20, ...", skip_lead=False),
     "VisEvent": _VISEVENT,
-    "VisEvent, late start": replace(_VISEVENT, late_start=True),
+    "COESOT": replace(
+        _VISEVENT,
+        metrics=(_PR, replace(_PR, name="PR_mean", at=None), _NPR, _SR),
+        late_start=True,
+        note="PR is the precision at 20 pixels; PR_mean is the mean of the precision curve over thresholds of 0 to 50 "
+        "pixels, which VisEvent's and COESOT's scripts print as precision unless they are told otherwise",
+    ),
     "VOT long-term 0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
     "VOT long-term 0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),
     "VOT multi-start 0.9.0": MultiStart("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True, absent_fails=False),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,22 @@ from patrack.files import atomic_write
 if TYPE_CHECKING:
     from lib.evaluation.ground_truth import GroundTruth
 
-__all__ = ["Curve", "Evaluation", "EvaluationError", "TrackerScores", "write_json"]
+__all__ = [
+    "Curve",
+    "Difference",
+    "Evaluation",
+    "EvaluationError",
+    "TrackerScores",
+    "primary_metric",
+    "write_json",
+]
+
+PRIMARY = ("SR", "MSR", "F", "EAO")  # the metric that ranks, whichever the benchmark has
+
+
+def primary_metric(metrics: Mapping[str, object] | tuple[str, ...]) -> str:
+    """Name the metric that a benchmark ranks by: the one of `PRIMARY` that it has, else its first."""
+    return next((metric for metric in PRIMARY if metric in metrics), next(iter(metrics)))
 
 
 class EvaluationError(ValueError):
@@ -63,8 +79,12 @@ class TrackerScores:
         source: folder or archive of the result files.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
+        perfect: what a tracker without any error would score on the same sequences, which is rarely 1; empty for the
+            VOT protocols.
         boxes: (N, 4) xywh, pixels, by scored sequence, before the protocol's repairs; NaN rows: nothing reported. Empty
             for protocols with several runs per sequence.
+        resampled: the primary metric if every sequence counted as often as said: takes (B, S) numbers, S as in
+            `sequences`, and gives (B,) values in [0, 1]; neither compared nor written to JSON. None: not known.
     """
 
     metrics: dict[str, float]
@@ -76,7 +96,36 @@ class TrackerScores:
     source: str = ""
     file_format: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
+    perfect: dict[str, float] = field(default_factory=dict)
     boxes: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
+    resampled: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of two trackers in a metric, with its uncertainty; see `lib.evaluation.bootstrap`.
+
+    Attributes:
+        tracker: whose value is the first one.
+        reference: whose value is subtracted.
+        metric: that is compared, as a rule the primary one.
+        value: the difference, a fraction; over the sequences that both were scored on.
+        low, high: ends of the interval that holds 95 % of the differences over resampled sequences.
+        sequences: number of sequences that both were scored on.
+    """
+
+    tracker: str
+    reference: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    sequences: int
+
+    @property
+    def certain(self) -> bool:
+        """Whether the interval leaves 0 out: these sequences tell the two apart."""
+        return not self.low <= 0.0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -90,9 +139,14 @@ class Evaluation:
         ground_truth: where the annotations came from.
         frames: annotated frames of each sequence, all that could have been scored.
         trackers: in the order given.
-        perfect: what a tracker without any error would score, which is rarely 1; empty for the VOT protocols.
+        perfect: what a tracker without any error would score on all of these; empty for the VOT protocols.
         left_out: trackers that could not be scored at all, with the reasons; only if missing files were allowed.
         truth: annotation by sequence name; neither compared nor written to JSON.
+        split: of the benchmark.
+        benchmark_size: number of sequences of the whole split: the official one where there is one, else all that lie
+            in the source of the ground truth. 0 (the default) stands for the number of `frames`.
+        differences: of every other tracker to the reference, in the primary metric.
+        notes: facts about the rules that a reader of the numbers should know.
     """
 
     dataset: str
@@ -104,6 +158,19 @@ class Evaluation:
     perfect: dict[str, float] = field(default_factory=dict)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     truth: dict[str, GroundTruth] = field(default_factory=dict, repr=False, compare=False)
+    split: str = "test"
+    benchmark_size: int = 0
+    differences: tuple[Difference, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.benchmark_size:
+            object.__setattr__(self, "benchmark_size", len(self.frames))
+
+    @property
+    def covered(self) -> str:
+        """How much of the benchmark could be scored, e.g. "245 of 245 sequences"."""
+        return f"{len(self.frames)} of {self.benchmark_size} sequences"
 
     def to_dict(self) -> dict[str, Any]:
         """Make a dictionary for JSON: numbers in full precision, None where one does not exist, no curves."""
@@ -112,10 +179,14 @@ class Evaluation:
             "protocol": self.protocol,
             "title": self.title,
             "ground_truth": self.ground_truth,
+            "split": self.split,
             "sequences": len(self.frames),
+            "benchmark_sequences": self.benchmark_size,
             "frames": sum(self.frames.values()),
             "perfect": self.perfect,
             "left_out": self.left_out,
+            "notes": list(self.notes),
+            "differences": [asdict(difference) for difference in self.differences],
             "trackers": {
                 name: {
                     "source": scores.source,
@@ -124,6 +195,7 @@ class Evaluation:
                     "sequences": scores.sequences,
                     "attributes": scores.attributes,
                     "left_out": scores.left_out,
+                    "perfect": scores.perfect,
                     "notes": list(scores.notes),
                 }
                 for name, scores in self.trackers.items()
@@ -136,6 +208,8 @@ def _without_nan(value: Any) -> Any:
     """Replace every number that is not finite, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from lib.evaluation.boxes import (
     raster_overlap,
     round_half_away,
 )
-from lib.evaluation.scores import Curve, TrackerScores
+from lib.evaluation.scores import Curve, TrackerScores, primary_metric
 
 if TYPE_CHECKING:
     from lib.evaluation.ground_truth import GroundTruth
@@ -44,6 +44,7 @@ __all__ = [
     "expected_overlap",
     "frame_values",
     "hits",
+    "overlap_sums",
     "score_long_term",
     "score_multi_start",
     "score_one_pass",
@@ -244,15 +245,12 @@ def score_one_pass(
     for attribute in sorted({name for annotation in compared.values() for name in annotation.attributes}):
         carries = np.array([attribute in annotation.attributes for annotation in compared.values()])
         attributes[attribute] = means(mean_curves(carries)) | {"sequences": int(carries.sum())}
-    curves = {
-        metric.name: Curve(
-            metric.thresholds,
-            tuple(overall[metric.name].tolist()),
-            MEASURES[metric.measure].threshold,
-            MEASURES[metric.measure].rate,
-        )
-        for metric in metrics
-    }
+    curves, seen = {}, set()
+    for metric in metrics:
+        if (line := (metric.measure, metric.thresholds, metric.strict)) not in seen:  # two metrics may share a curve
+            seen.add(line)
+            y, measure = tuple(overall[metric.name].tolist()), MEASURES[metric.measure]
+            curves[metric.name] = Curve(metric.thresholds, y, measure.threshold, measure.rate)
 
     notes = []
     for name, count in counts.items() if protocol.drop_zero_curves else ():
@@ -260,7 +258,20 @@ def score_one_pass(
         if zero:
             said = f"{len(zero)} sequences without any hit do not count in {name} (this protocol's rule)"
             notes.append(f"{said}: {first_few(zero)}")
-    return TrackerScores(means(overall), sequences, attributes, curves, tuple(notes))
+
+    # What the primary metric is a weighted mean of; every way of reading a number off a curve is linear in it
+    main = primary_metric(means(overall))
+    weights: np.ndarray = frames if protocol.pooled else np.ones(len(compared))
+    if protocol.drop_zero_curves and not protocol.pooled:
+        weights = np.asarray(counts[main].any(axis=1), dtype=np.float64)
+    resampled = partial(_weighted_mean, np.array([values[main] for values in sequences.values()]), weights)
+    return TrackerScores(means(overall), sequences, attributes, curves, tuple(notes), resampled=resampled)
+
+
+def _weighted_mean(values: np.ndarray, weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Average (S,) values with (S,) weights, each as often as (B, S) counts say; (B,), 0 where nothing has a weight."""
+    total = counts @ weights
+    return np.divide(counts @ (values * weights), total, out=np.zeros_like(total), where=total > 0)
 
 
 # --- the VOT toolkit's long-term evaluation: precision, recall, F
@@ -323,7 +334,31 @@ def score_long_term(
         "F": Curve(tuple(range(len(f))), tuple(f.tolist()), "confidence threshold (number, descending)", "F-measure"),
     }
     metrics = {"Pr": float(precision[best]), "Re": float(recall[best]), "F": float(f[best])}
-    return TrackerScores(metrics, sequences, {}, lines)
+
+    # Silence about an absent target gains an overlap of 1 in the newer rules, and recall divides by present frames.
+    notes = []
+    above = [name for name, values in sequences.items() if max(values["Re"], values["F"]) > 1]
+    if above or max(metrics["Re"], metrics["F"]) > 1:
+        said = ", ".join(f"{metric} {metrics[metric]:.4f}" for metric in ("Re", "F") if metrics[metric] > 1)
+        notes.append(
+            f"{f'{said} over all, and ' if said else ''}recall or F of {len(above)} sequences above 1"
+            f"{f' ({first_few(above)})' if above else ''}: by this protocol's rule, nothing reported about an absent "
+            "target counts as an overlap of 1, while recall is divided by the frames with a target only"
+        )
+    resampled = partial(_best_f, curves)
+    return TrackerScores(metrics, sequences, {}, lines, tuple(notes), resampled=resampled)
+
+
+def _best_f(curves: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Find the highest F of (S, 2, T) curves of precision and recall, averaged as often as (B, S) counts say; (B,)."""
+    size, _, length = curves.shape
+    precision, recall = (
+        (counts @ curves.reshape(size, 2 * length) / counts.sum(axis=1)[:, None])
+        .reshape(-1, 2, length)
+        .transpose(1, 0, 2)
+    )
+    best: np.ndarray = _f_measure(precision, recall).max(axis=1)
+    return best
 
 
 def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
@@ -363,7 +398,8 @@ def score_multi_start(
     accuracy = np.divide(gained, passed, out=np.zeros_like(gained), where=passed > 0)
     robustness = passed / lasted
     lengths = np.array([truth[name].frames for name in runs], dtype=np.float64)
-    curve = expected_overlap([run for group in runs.values() for run in group], protocol.high)
+    parts = np.stack([overlap_sums(group, protocol.high) for group in runs.values()])  # (S, 2, high)
+    curve = expected_overlap(parts.sum(axis=0))
     metrics = {
         "EAO": float(curve[protocol.low : protocol.high].mean()),
         "A": float((accuracy * passed).sum() / passed.sum()) if passed.any() else 0.0,
@@ -374,7 +410,16 @@ def score_multi_start(
         for i, name in enumerate(runs)
     }
     line = Curve(tuple(range(len(curve))), tuple(curve.tolist()), "sequence length (frames)", "expected overlap")
-    return TrackerScores(metrics, sequences, {}, {"EAO": line})
+    resampled = partial(_mean_overlap, parts[:, :, protocol.low : protocol.high])
+    return TrackerScores(metrics, sequences, {}, {"EAO": line}, resampled=resampled)
+
+
+def _mean_overlap(parts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Compute EAO from (S, 2, L) sums and numbers of runs, taken as often as (B, S) counts say; (B,)."""
+    size, _, length = parts.shape
+    sums = (counts @ parts.reshape(size, 2 * length)).reshape(-1, 2, length)
+    means: np.ndarray = expected_overlap(sums).mean(axis=1)
+    return means
 
 
 def _run(protocol: MultiStart, truth: GroundTruth, frames: np.ndarray, boxes: np.ndarray) -> Run:
@@ -392,18 +437,18 @@ def _run(protocol: MultiStart, truth: GroundTruth, frames: np.ndarray, boxes: np
     return Run(overlaps, int(failures[0]) if len(failures) else len(low))
 
 
-def expected_overlap(runs: list[Run], high: int) -> np.ndarray:
-    """Average overlap to be expected over the first j frames after an anchor.
+def overlap_sums(runs: list[Run], high: int) -> np.ndarray:
+    """Sum the mean overlaps over the first j frames after an anchor, and count the runs that have one.
 
     A failed run goes on with overlap 0; a run that ended well before j says nothing about it. The toolkit divides the
     sum of a failed run that is over by j - 1, not j; that is kept.
 
     Args:
-        runs: of all sequences.
+        runs: of some sequences.
         high: length of the curve, frames.
 
     Returns:
-        (high,) in [0, 1]; 0 where no run contributes, and at j = 0.
+        (2, high) sums and counts, for j from 0; both are 0 where no run contributes, and at j = 0.
     """
     total, count = np.zeros(high), np.zeros(high)
     lengths = np.arange(high)
@@ -418,4 +463,17 @@ def expected_overlap(runs: list[Run], high: int) -> np.ndarray:
             over = lengths[max(len(overlaps), 2) :]
             total[over] += sums[-1] / (over - 1)
             count[over] += 1
-    return np.divide(total, count, out=np.zeros(high), where=count > 0)
+    return np.stack([total, count])
+
+
+def expected_overlap(sums: np.ndarray) -> np.ndarray:
+    """Average the overlap to be expected over the first j frames after an anchor.
+
+    Args:
+        sums: (..., 2, L) of `overlap_sums`.
+
+    Returns:
+        (..., L) in [0, 1]; 0 where no run contributes.
+    """
+    total, count = sums[..., 0, :], sums[..., 1, :]
+    return np.divide(total, count, out=np.zeros_like(total), where=count > 0)

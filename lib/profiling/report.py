@@ -108,7 +108,7 @@ def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
     from matplotlib.figure import Figure  # here, because matplotlib takes a while to start
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    from lib.report.figures import COLORS, save_png, style_axes
+    from lib.report.figures import COLORS, save_figure, style_axes
 
     if not any(row.key.startswith("batch.") for row in rows):
         raise ValueError("--plots draws the curves of section batch, which was not measured: add it to --only")
@@ -148,7 +148,7 @@ def write_plots(rows: Sequence[Row], folder: Path, title: str) -> list[Path]:
             else:
                 axes.set_ylim(bottom=0)
         figure.suptitle(title, fontsize="medium")
-        written.append(save_png(figure, folder / f"{stem}.png"))
+        written.append(save_figure(figure, folder / f"{stem}.png"))
     return written
 
 

@@ -1,4 +1,4 @@
-"""Curves and the attribute radar, drawn by matplotlib: as PNG files, and as SVG that stands in a page.
+"""Curves and the attribute radar, drawn by matplotlib: as PNG, PDF or SVG files, and as SVG that stands in a page.
 
 The SVG has no ids, no style sheet and no date, so that several of them can share a page and a report is the same each
 time; what belongs to tracker k has the class `tk`.
@@ -7,6 +7,7 @@ time; what belongs to tracker k has the class `tk`.
 from __future__ import annotations
 
 import io
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ __all__ = [
     "looks",
     "plot_curves",
     "radar",
-    "save_png",
+    "save_figure",
     "show_literally",
     "style_axes",
     "write_plots",
@@ -71,6 +72,10 @@ PAGE: dict[Any, Any] = {
 }
 
 
+PAPER: dict[Any, Any] = {"pdf.fonttype": 42, "svg.hashsalt": "patrack"}
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every glyph that a PDF gets
+
+
 @dataclass(frozen=True)
 class Look:
     """Look of a tracker everywhere: a color, and a dash pattern as SVG writes it."""
@@ -100,8 +105,15 @@ def looks(count: int) -> list[Look]:
     return [Look(COLORS[k % len(COLORS)], dashes[k // len(COLORS) % len(dashes)]) for k in range(count)]
 
 
-def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
+def write_plots(evaluation: Evaluation, folder: str | Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw every curve that the evaluation has, all trackers in one picture each, into a folder that is made if needed.
+
+    A tracker that was scored on a part of the benchmark stands last in the legend, with its number of sequences.
+
+    Args:
+        evaluation: of at least one tracker.
+        folder: for the files.
+        formats: of each picture: "png", "pdf", "svg". The same scores give the same file.
 
     Returns:
         The files written: success.png, precision.png and normalized_precision.png for most benchmarks.
@@ -109,19 +121,22 @@ def write_plots(evaluation: Evaluation, folder: str | Path) -> list[Path]:
     Raises:
         OSError: a file cannot be written.
     """
-    trackers = evaluation.trackers
+    trackers, size = evaluation.trackers, evaluation.benchmark_size
     written = []
     for name in next(iter(trackers.values())).curves:
         stem, title, metric = PLOTS.get(name, (name, name, name))
-        ranked = sorted(trackers, key=lambda tracker: -trackers[tracker].metrics[metric])
-        labels = {tracker: f"{tracker} [{trackers[tracker].metrics[metric]:.3f}]" for tracker in ranked}
+        score = {tracker: scores.metrics[metric] for tracker, scores in trackers.items()}
+        parts = {tracker: len(s.sequences) for tracker, s in trackers.items() if len(s.sequences) != size}
+        ranked = sorted(trackers, key=lambda tracker: (tracker in parts, -score[tracker]))
+        part = {tracker: f", {count} of {size} sequences" for tracker, count in parts.items()}
+        labels = {tracker: f"{tracker} [{score[tracker]:.3f}{part.get(tracker, '')}]" for tracker in ranked}
         figure = plot_curves(
             {labels[tracker]: trackers[tracker].curves[name] for tracker in ranked},
             f"{title}, {evaluation.dataset} ({evaluation.protocol})",
             metric,
             numbers=[list(trackers).index(tracker) for tracker in ranked],
         )
-        written.append(save_png(figure, Path(folder) / f"{stem}.png"))
+        written += [save_figure(figure, Path(folder) / f"{stem}.{form}") for form in formats]
     return written
 
 
@@ -153,15 +168,19 @@ def plot_curves(
     return figure
 
 
-def curve_chart(title: str, metric: str, curves: Sequence[Curve], scores: Sequence[float]) -> Chart:
+def curve_chart(
+    title: str, metric: str, curves: Sequence[Curve], scores: Sequence[float], complete: Sequence[bool] | None = None
+) -> Chart:
     """Draw curves for a page, the best tracker on top.
 
     Args:
         title, metric: of the chart, and that the scores are of.
         curves: one per tracker; rates from 0 to 1 over the same kind of threshold.
         scores: by which the trackers are ranked, one per tracker, fractions.
+        complete: whether each was scored on the whole benchmark; one that was not stands behind those that were.
+            None: all were.
     """
-    order = sorted(range(len(curves)), key=lambda k: -scores[k])
+    order = sorted(range(len(curves)), key=lambda k: (complete is not None and not complete[k], -scores[k]))
     with mpl.rc_context(PAGE):
         figure = plot_curves({str(k): curves[k] for k in order}, numbers=order)
         svg = _inline_svg(figure)
@@ -225,10 +244,15 @@ def show_literally(figure: Figure) -> None:
         text.set_parse_math(False)
 
 
-def save_png(figure: Figure, path: Path, dpi: float = 150) -> Path:
-    """Write a figure, whole or not at all, and return its path."""
-    with atomic_write(path, mode="wb") as file:
-        figure.savefig(file, format="png", dpi=dpi)
+def save_figure(figure: Figure, path: Path, dpi: float = 150) -> Path:
+    """Write a figure in the format of its suffix, whole or not at all and without a date, and return its path.
+
+    Letters in a PDF are TrueType fonts, which publishers ask for.
+    """
+    form = path.suffix.removeprefix(".")
+    dated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with mpl.rc_context(PAPER), atomic_write(path, mode="wb") as file:
+        figure.savefig(file, format=form, dpi=dpi, metadata=dated.get(form))
     return path
 
 

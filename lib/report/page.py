@@ -16,6 +16,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Words
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.results import find_folder
 from lib.report.figures import PLOTS, curve_chart, looks, radar
 from lib.report.pictures import Strip, film_strip
-from lib.report.tables import compare, primary_metric
+from lib.report.tables import compare, count_scored, difference_rows, perfect_rows, primary_metric
 from patrack.files import atomic_write
 
 __all__ = ["LoadSequence", "find_images", "find_losses", "overlaps", "read_speed", "write_report"]
@@ -224,7 +225,7 @@ def write_report(
     images: LoadSequence | None = None,
     no_images: str = "no images were given",
     shown: int = 3,
-    published: bool = True,
+    published: Words[str] | None = None,
 ) -> Path:
     """Write the report of an evaluation.
 
@@ -233,14 +234,16 @@ def write_report(
         folder: made if it is not there; files of an earlier report are replaced.
         images: gives a sequence with its images, for the film strips; None: there are none, and `no_images` says why.
         shown: number of worst and of best sequences with film strips.
-        published: set published numbers beside the measured ones.
+        published: published rows beside the measured ones, see `lib.report.tables.compare`.
 
     Returns:
         Path of `index.html`.
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: a published row that there is not.
     """
+    table = compare(evaluation, published=published)
     folder, trackers = Path(folder), list(evaluation.trackers.values())
     metrics, main = list(trackers[0].metrics), primary_metric(trackers[0].metrics)
 
@@ -266,13 +269,15 @@ def write_report(
         attributes = evaluation.truth[name].attributes
         rows.append({"name": name, "frames": frames, "attributes": attributes, "scores": scores})
 
-    # A chart for every curve, and the radar of the attributes that every tracker has; fewer than three make no polygon.
-    charts = []
+    # How much of the benchmark each tracker covers; a chart for every curve, and the radar of the attributes that every
+    # tracker has; fewer than three make no polygon.
+    charts, covered = [], [count_scored(evaluation, tracker) for tracker in trackers]
     for curve in {**PLOTS, **trackers[0].curves}:
         if curve in trackers[0].curves:
             _, title, metric = PLOTS.get(curve, (curve, curve, curve))
             values = [float(np.nan_to_num(tracker.metrics[metric])) for tracker in trackers]
-            charts.append(curve_chart(title, metric, [tracker.curves[curve] for tracker in trackers], values))
+            curves = [tracker.curves[curve] for tracker in trackers]
+            charts.append(curve_chart(title, metric, curves, values, [complete for _, complete, _ in covered]))
     common = [name for name in trackers[0].attributes if all(name in tracker.attributes for tracker in trackers)]
     radars = {}
     if len(common) >= 3:
@@ -311,7 +316,6 @@ def write_report(
                 entry.why = str(error)
 
     # The page. The policy in its head names the script by its hash.
-    table = compare(evaluation, published=published)
     loader = PackageLoader("lib.report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -330,6 +334,9 @@ def write_report(
         by_index=metrics.index(by),
         table=table,
         venues=any(row.venue for row in table.rows),
+        covered=covered,
+        perfects=[([scores.name for scores in group], perfect) for group, perfect in perfect_rows(evaluation)],
+        differences=difference_rows(evaluation.differences),
         charts=charts,
         radars=radars,
         attributes=common,

@@ -18,7 +18,7 @@ from lib.datasets import Sequence
 from lib.datasets.frames import read_frame
 from lib.datasets.sequence import shows_target
 from lib.evaluation.evaluate import RecordingScores, mean_scores
-from lib.report.figures import COLORS, save_png, show_literally
+from lib.report.figures import COLORS, save_figure, show_literally
 from lib.report.pictures import panels
 from patrack.files import atomic_write
 
@@ -212,4 +212,4 @@ def write_strip(
     labels = [f"true box, {recording.name}", *(f"{name}  {score.mean_iou:.3f}" for name, score in scores.items())]
     figure.legend(handles, labels, loc="lower center", ncol=entries, frameon=False, labelcolor=TRUTH, fontsize=11)
     show_literally(figure)
-    save_png(figure, path, dpi=figure.dpi)
+    save_figure(figure, path, dpi=figure.dpi)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from collections.abc import Sequence as Words
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lib import datasets
 from lib.datasets.catalog import SYNTHETIC
 from lib.evaluation import Evaluation, EvaluationError, evaluate, write_json
-from lib.report.tables import compare, render
+from lib.report.published import choose
+from lib.report.tables import compare, count_scored, render
 from patrack.config import load as load_config
 from patrack.config import project_path
 from patrack.files import atomic_write
@@ -28,6 +30,7 @@ class Reproduction:
     evaluation: Evaluation | None = None
     missing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    published: Words[str] | None = None  # rows beside ours, see `lib.report.tables.compare`
 
     @property
     def exit_code(self) -> int:
@@ -38,7 +41,7 @@ class Reproduction:
         """Write for the user: the table, what is missing and what failed."""
         parts = [f"Table {table}: nothing could be measured here."]
         if self.evaluation is not None:
-            parts = [render(compare(self.evaluation), "markdown")]
+            parts = [render(compare(self.evaluation, published=self.published), "markdown")]
         for title, entries in (("Missing", self.missing), ("Failed", self.failed)):
             if entries:
                 parts.append("\n".join([f"{title}:", *(f"- {row}: {text}" for row, text in entries.items())]))
@@ -58,6 +61,7 @@ def reproduce(
     workers: int = 1,
     device: str = "cpu",
     overwrite: bool = False,
+    published: Words[str] | None = None,
 ) -> Reproduction:
     """Track and score every row that has weights and data; the rest is stated.
 
@@ -72,14 +76,17 @@ def reproduce(
         workers: sequences tracked at once.
         device: a torch device.
         overwrite: delete the results of another run in the output folder.
+        published: published rows beside ours, see `lib.report.tables.compare`.
 
     Raises:
-        ValueError: a name that is given twice.
+        ValueError: a name that is given twice, or a published row that there is not.
         OSError: the tables cannot be written.
     """
     if twice := set(checkpoints) & set(results):
         raise ValueError(f"--checkpoint and --results both name {', '.join(sorted(twice))}; rename one")
-    done = Reproduction()
+    if published is not None:
+        choose(table, published)  # a wrong name is found before anything is tracked
+    done = Reproduction(published=published)
 
     # Experiment and weights of every row of ours; a further checkpoint is read by the full-size experiment.
     modality = datasets.DATA_SETS[table].modality
@@ -150,8 +157,11 @@ def reproduce(
     if done.evaluation is not None:
         done.failed |= {name: "; ".join(problems) for name, problems in done.evaluation.left_out.items()}
         for name, scores in done.evaluation.trackers.items():
+            share, complete, remark = count_scored(done.evaluation, scores)
             if scores.left_out:
                 done.failed[name] = "; ".join(scores.left_out.values())
+            elif not complete:
+                done.missing[f"sequences of {name}"] = f"{share}: {remark}"
         with atomic_write(output / "table.md") as file:
             file.write(done.describe(table) + "\n")
         write_json(output / "scores.json", done.evaluation)

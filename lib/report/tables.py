@@ -2,7 +2,9 @@
 
 `compare` sets our numbers beside those of `published.yaml`, in percent, best and second best marked, every row with its
 origin; `render` writes that as Markdown, LaTeX, CSV or JSON. Two values are equal if they are printed equal, with one
-decimal. A missing value is `-`, an empty CSV field or null, never NaN. At the end, the options of commands that score.
+decimal. A missing value is `-`, an empty CSV field or null, never NaN. Every measured row says how many of the
+benchmark's sequences it covers; one that does not cover all of them is neither ranked nor, unless asked for, set beside
+published numbers. At the end, the options of commands that score.
 """
 
 from __future__ import annotations
@@ -14,39 +16,40 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Sequence as Words
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from pathlib import Path
 
-import yaml
-
-from lib.evaluation import Evaluation, TrackerScores, evaluate, parse_results, scored_data_sets
+from lib.evaluation import Difference, Evaluation, TrackerScores, evaluate, parse_results, scored_data_sets
+from lib.evaluation.bootstrap import DRAWS, FEW, SEED
+from lib.evaluation.scores import primary_metric
+from lib.report.latex import to_bibtex, to_latex
+from lib.report.published import GROUPS, Paper, choose, load_published
+from patrack.files import atomic_write
 
 __all__ = [
     "FORMATS",
+    "MEASURED",
     "Comparison",
     "Row",
+    "add_published_option",
     "add_scoring_options",
     "compare",
+    "count_scored",
+    "difference_rows",
     "evaluate_options",
     "evaluation_table",
-    "load_published",
+    "perfect_rows",
     "primary_metric",
     "render",
+    "table_form",
+    "write_table",
 ]
 
-PRIMARY = ("SR", "MSR", "F", "EAO")  # the metric that ranks, whichever the benchmark has
 MISSING = "-"
-LATEX = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-    }
-)
+MEASURED = "measured here"
+DIFFERENCES = f"differences with 95 % intervals of the paired bootstrap over sequences ({DRAWS} draws, seed {SEED})"
 
 
 @dataclass(frozen=True)
@@ -54,72 +57,18 @@ class Row:
     """One tracker in the table."""
 
     tracker: str
-    origin: str  # "measured here", "quoted" or, for a tracker without any known value, "not known"
+    origin: str  # `MEASURED`, "quoted" or, for a tracker without any known value, "not known"
     values: Mapping[str, float | None]  # percent by metric; None: missing. Never NaN
-    venue: str = ""  # where a quoted tracker was published
+    paper: Paper | None = None  # where a quoted tracker was published; that of a measured one if it bears its name
     sources: tuple[str, ...] = ()  # identifiers of the sources of a quoted row
-    scored: str = ""  # for a measured row, sequences that count, e.g. "245 of 245"
-    complete: bool = True  # False if sequences were left out; such a row is not ranked
+    scored: str = ""  # for a measured row, sequences that count of those the benchmark has, e.g. "245 of 245"
+    complete: bool = True  # False if it does not cover the benchmark; such a row is not ranked
     note: str = ""  # to be printed below the table
 
-
-# ---- Published numbers
-
-
-@dataclass(frozen=True)
-class Published:
-    """All published numbers that are known: descriptions of the sources by identifier, rows by benchmark."""
-
-    sources: dict[str, str]
-    tables: dict[str, tuple[Row, ...]]
-
-
-@cache
-def load_published() -> Published:
-    """Read the numbers shipped with the project."""
-    return parse_published(Path(__file__).with_name("published.yaml").read_text(encoding="utf-8"))
-
-
-def parse_published(text: str) -> Published:
-    """Read and check a file of the form of `published.yaml`.
-
-    Raises:
-        ValueError: a value that is no percentage, an unknown metric or source; the message names benchmark and tracker.
-    """
-    content = yaml.safe_load(text)
-    sources = {name: f"{source['where']} ({source['kind']})" for name, source in content["sources"].items()}
-    words = {"tracker", "sources", "also", "note"}
-    tables = {}
-    for dataset, table in content["tables"].items():
-        metrics, rows = table["metrics"], []
-        for row in table["rows"]:
-            # every value a percentage of a known metric, from a known source
-            where = f"published numbers, {dataset}, {row.get('tracker')}"
-            values = {key: value for key, value in row.items() if key not in words}
-            others = row.get("also", [])
-            for entry in [row, *others]:
-                if unknown := set(entry) - words - set(metrics):
-                    raise ValueError(f"{where}: metrics must be among {metrics}, got {sorted(unknown)}")
-                if set(entry["sources"]) - set(sources):
-                    raise ValueError(f"{where}: sources must be among {sorted(sources)}, got {entry['sources']}")
-                for metric in set(entry) & set(metrics):
-                    if not isinstance(entry[metric], int | float) or not 0 <= entry[metric] <= 100:
-                        raise ValueError(f"{where}: {metric} must be a percentage from 0 to 100, got {entry[metric]!r}")
-            if values and not row["sources"]:
-                raise ValueError(f"{where}: values without a source")
-            # the note: the row's own, and other values that circulate
-            notes = [row["note"]] if "note" in row else []
-            for other in others:
-                numbers = ", ".join(f"{metric} {other[metric]:.1f}" for metric in metrics if metric in other)
-                remark = f", {other['note']}" if "note" in other else ""
-                notes.append(f"also published: {numbers} ({', '.join(other['sources'])}{remark})")
-            origin, venue = "quoted" if values else "not known", content["venues"].get(row["tracker"], "")
-            rows.append(Row(row["tracker"], origin, values, venue, tuple(row["sources"]), note="; ".join(notes)))
-        tables[dataset] = tuple(rows)
-    return Published(sources, tables)
-
-
-# ---- Our numbers beside them
+    @property
+    def venue(self) -> str:
+        """Venue and year of a quoted row, e.g. "CVPR 2023"."""
+        return "" if self.paper is None or self.origin == MEASURED else f"{self.paper.venue} {self.paper.year}"
 
 
 @dataclass(frozen=True)
@@ -130,9 +79,11 @@ class Comparison:
     protocol: str  # variant of the rules that the measured rows follow
     title: str  # whose rules those are
     metrics: tuple[str, ...]  # columns
-    rows: tuple[Row, ...]  # best first by the benchmark's main metric
+    rows: tuple[Row, ...]  # best first by the benchmark's main metric, then those that are not ranked
     sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
     notes: tuple[str, ...] = ()  # to be printed below the table
+    split: str = "test"
+    differences: tuple[Difference, ...] = ()  # between measured rows, fractions
 
     def mark(self, row: Row, metric: str) -> str:
         """Rank a value: "best", "second" or "", among the complete rows; equal printed values share a mark."""
@@ -144,58 +95,130 @@ class Comparison:
         place = printed.index(round(value, 1))
         return ("best", "second")[place] if place < 2 and len(printed) > 1 else ""
 
+    def texts(self, row: Row, styles: Mapping[str, str], missing: str = MISSING) -> list[str]:
+        """Format the values of a row with one decimal, each in the style of its mark."""
+        texts = {metric: missing if value is None else f"{value:.1f}" for metric, value in row.values.items()}
+        return [styles[self.mark(row, metric)].format(texts[metric]) for metric in self.metrics]
 
-def primary_metric(metrics: Mapping[str, object] | tuple[str, ...]) -> str:
-    """Name the metric that a benchmark ranks by: the one of `PRIMARY` that it has, else its first."""
-    return next((metric for metric in PRIMARY if metric in metrics), next(iter(metrics)))
+    @property
+    def covered(self) -> str:
+        """What the measured rows cover, e.g. "245 of 245 sequences"."""
+        parts = list(dict.fromkeys(row.scored for row in self.rows if row.origin == MEASURED))
+        return f"{', '.join(parts)} sequences"
 
 
-def compare(evaluation: Evaluation, *, published: bool = True) -> Comparison:
-    """Make the table of an evaluation of at least one tracker; `published` adds the published numbers.
+def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> Comparison:
+    """Make the table of an evaluation of at least one tracker.
+
+    Args:
+        evaluation: its trackers are the measured rows.
+        published: which published rows stand beside them, see `lib.report.published.choose`. None: all, but none if a
+            measured row covers only a part of the benchmark.
 
     Returns:
-        Rows ordered by the main metric, missing values last.
+        Rows ordered by the main metric, missing values last, and after them those on a part of the benchmark.
+
+    Raises:
+        ValueError: for a published row that there is not.
     """
     metrics = tuple(next(iter(evaluation.trackers.values())).metrics)
+    library = load_published()
+    papers = {name.casefold(): paper for name, paper in library.papers.items()}
 
-    # Measured rows, with those that could not be scored, then published ones.
-    measured, rows = "measured here", []
+    # Measured rows, with those that could not be scored
+    rows = []
     for scores in evaluation.trackers.values():
         found = {metric: scores.metrics.get(metric, math.nan) for metric in metrics}
         values = {metric: 100.0 * value if math.isfinite(value) else None for metric, value in found.items()}
-        done = len(scores.sequences)
-        # sequences without readable ground truth count as left out
-        total = max(len(evaluation.frames), done + len(scores.left_out))
-        remarks = list(scores.notes)
-        if scores.left_out:
-            left_out = "; ".join(scores.left_out.values())
-            remarks.append(f"not ranked, scored WITHOUT {total - done} sequences: {left_out}")
-        note = "; ".join(remarks)
-        rows.append(Row(scores.name, measured, values, scored=f"{done} of {total}", complete=done == total, note=note))
+        scored, complete, remark = count_scored(evaluation, scores)
+        note = "; ".join([*scores.notes, *([f"not ranked, {remark}"] if remark else [])])
+        paper = papers.get(scores.name.casefold())
+        rows.append(Row(scores.name, MEASURED, values, paper, scored=scored, complete=complete, note=note))
+    partial = not all(row.complete for row in rows)
     for name, problems in evaluation.left_out.items():
-        note, scored = f"NOT scored: {'; '.join(problems)}", f"0 of {len(evaluation.frames)}"
-        rows.append(Row(name, measured, dict.fromkeys(metrics), scored=scored, complete=False, note=note))
-    library = load_published()
-    quoted = library.tables.get(evaluation.dataset, ()) if published else ()
-    rows += [replace(row, values={metric: row.values.get(metric) for metric in metrics}) for row in quoted]
+        note, scored = f"NOT scored: {'; '.join(problems)}", f"0 of {evaluation.benchmark_size}"
+        rows.append(Row(name, MEASURED, dict.fromkeys(metrics), scored=scored, complete=False, note=note))
 
-    def rank(row: Row) -> float:
+    # Published ones
+    notes = [f"ground truth of the measured rows: {evaluation.ground_truth}", *evaluation.notes]
+    words = published if published is not None else ["none" if partial else "all"]
+    known = evaluation.dataset in library.tables and evaluation.split == "test"
+    for row in choose(evaluation.dataset, words) if evaluation.split == "test" else ():
+        values = {metric: row.values.get(metric) for metric in metrics}
+        origin = "quoted" if row.values else "not known"
+        rows.append(Row(row.tracker, origin, values, row.paper, row.sources, note=row.note))
+    quoted = [row for row in rows if row.origin != MEASURED]
+    if not known and list(words) != ["none"]:
+        notes.append(f"no published numbers are known for {evaluation.dataset}, split {evaluation.split}")
+    elif known and published is None and partial:
+        notes.append("no published numbers, as a part of a benchmark does not compare with them (--published all: add)")
+    if quoted and partial:
+        notes.append("the published numbers are of the whole benchmark, and do not compare with a part of it")
+    if frozen := [row.tracker for row in quoted if row.paper and row.paper.frozen]:
+        notes.append(
+            "on a frozen base model and without templates or tokens carried from frame to frame, as PATrack (arXiv "
+            f"2603.21100): {', '.join(frozen)}; other published rows train more or use several frames, as far as known"
+        )
+
+    def rank(row: Row) -> tuple[bool, float]:
         value = row.values[main]
-        return math.inf if value is None else -round(value, 1)
+        return not row.complete, math.inf if value is None else -round(value, 1)
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
 
     # What stands below the table. Sources are those of the rows, and those that a note on a published row names.
     named = {name for row in rows for name in row.sources}
-    named |= {name for name in library.sources for row in rows if row.origin != measured and name in row.note}
-    notes = [f"ground truth of the measured rows: {evaluation.ground_truth}"]
-    if published and not quoted:
-        notes.append(f"no published numbers are known for {evaluation.dataset}")
+    named |= {name for name in library.sources for row in quoted if name in row.note}
     notes += [f"{row.tracker}: {row.note}" for row in rows if row.note]
     sources = {name: text for name, text in library.sources.items() if name in named}
     about = evaluation.dataset, evaluation.protocol, evaluation.title
-    return Comparison(*about, metrics, tuple(rows), sources, tuple(notes))
+    return Comparison(
+        *about, metrics, tuple(rows), sources, tuple(notes), evaluation.split, differences=evaluation.differences
+    )
+
+
+def count_scored(evaluation: Evaluation, scores: TrackerScores) -> tuple[str, bool, str]:
+    """Say how much of its benchmark a tracker was scored on.
+
+    Returns:
+        Numbers, e.g. "1 of 245"; whether that is all; if not, a remark with what was left out.
+    """
+    done, total = len(scores.sequences), evaluation.benchmark_size
+    remark = ""
+    if scores.left_out:
+        remark = f"scored WITHOUT {len(scores.left_out)} sequences: {'; '.join(scores.left_out.values())}"
+    elif done != total:
+        remark = f"scored on {done} sequences of {evaluation.dataset}, whose split {evaluation.split} has {total}"
+    return f"{done} of {total}", not remark, remark
+
+
+# ---- The difference between two trackers, and the tracker without error
+
+
+def difference_rows(differences: Words[Difference], *, percent: bool = True) -> list[list[str]]:
+    """Write differences, in percent points or as fractions, with a head; empty if there are none."""
+
+    def written(value: float) -> str:
+        return f"{100 * value:+.1f}" if percent else f"{value:+.4f}"
+
+    if not differences:
+        return []
+    first = differences[0]
+    rows = [["tracker", f"{first.metric} - {first.metric} of {first.reference}", "95 % interval", "sequences", ""]]
+    for each in differences:
+        interval = f"{written(each.low)} to {written(each.high)}"
+        verdict = "" if each.certain else "0 lies inside: not told apart"
+        if each.sequences < FEW:
+            verdict = "; ".join(filter(None, [verdict, "few sequences, the interval is too narrow"]))
+        rows.append([each.tracker, written(each.value), interval, str(each.sequences), verdict])
+    return rows
+
+
+def perfect_rows(evaluation: Evaluation) -> list[tuple[list[TrackerScores], dict[str, float]]]:
+    """Group trackers that follow each other and were scored on the same sequences, with a perfect tracker's score."""
+    groups = [list(group) for _, group in groupby(evaluation.trackers.values(), key=lambda each: set(each.sequences))]
+    return [(group, group[0].perfect) for group in groups]
 
 
 # ---- Its four forms
@@ -224,45 +247,22 @@ def to_markdown(comparison: Comparison) -> str:
     lines.append(f"| Tracker | Venue | {' | '.join(comparison.metrics)} | Sequences | Origin |")
     lines.append(f"| --- | --- | {' | '.join(['---:'] * len(comparison.metrics))} | ---: | --- |")
     for row in comparison.rows:
-        values = _marked(comparison, row, styles)
+        values = comparison.texts(row, styles)
         lines.append(
             f"| {' | '.join([escape(row.tracker), escape(row.venue), *values, row.scored, escape(_origin(row))])} |"
         )
     lines += ["", f"**best**, <u>second</u>, {MISSING} missing."]
+    if comparison.differences:
+        head, *rest = difference_rows(comparison.differences)
+        lines += ["", f"{escape(DIFFERENCES)}, in percent points:", ""]
+        lines += [f"| {' | '.join(map(escape, head))} |", "| --- | ---: | ---: | ---: | --- |"]
+        lines += [f"| {' | '.join(map(escape, row))} |" for row in rest]
     if comparison.notes:
         lines += ["", *(f"- {escape(note)}" for note in comparison.notes)]
     if comparison.sources:
         lines += ["", "Sources:", ""]
         lines += [f"- {escape(name)}: {escape(text)}" for name, text in comparison.sources.items()]
     return "\n".join(lines)
-
-
-def to_latex(comparison: Comparison) -> str:
-    """Write a table for `booktabs` with best values bold and second ones underlined; names are escaped."""
-
-    def escape(text: str) -> str:
-        return " ".join(text.split()).translate(LATEX)
-
-    styles = {"best": r"\textbf{{{}}}", "second": r"\underline{{{}}}", "": "{}"}
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{escape(_heading(comparison))}. Best bold, second underlined, {MISSING} missing.}}",
-        rf"\begin{{tabular}}{{ll{'r' * len(comparison.metrics)}l}}",
-        r"\toprule",
-        " & ".join(["Tracker", "Venue", *map(escape, comparison.metrics), "Origin"]) + r" \\",
-        r"\midrule",
-    ]
-    for row in comparison.rows:
-        origin = _origin(row) + ("" if row.complete else f" ({row.scored} sequences)")
-        cells = [escape(row.tracker), escape(row.venue), *_marked(comparison, row, styles), escape(origin)]
-        lines.append(" & ".join(cells) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    below = [*comparison.notes, *(f"{name}: {text}" for name, text in comparison.sources.items())]
-    if below:
-        lines += [r"\par\medskip\raggedright\footnotesize", *(f"{escape(text)}\\\\" for text in below)]
-    return "\n".join([*lines, r"\end{table}"])
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -287,12 +287,14 @@ def to_json(comparison: Comparison) -> str:
         "dataset": comparison.dataset,
         "protocol": comparison.protocol,
         "title": comparison.title,
+        "split": comparison.split,
         "unit": "percent",
         "metrics": list(comparison.metrics),
         "rows": [
             {
                 "tracker": row.tracker,
                 "venue": row.venue,
+                "arxiv": row.paper.arxiv if row.paper else "",
                 "origin": row.origin,
                 "values": row.values,
                 "marks": {metric: comparison.mark(row, metric) for metric in comparison.metrics},
@@ -303,6 +305,7 @@ def to_json(comparison: Comparison) -> str:
             }
             for row in comparison.rows
         ],
+        "differences": [asdict(difference) for difference in comparison.differences],
         "sources": comparison.sources,
         "notes": list(comparison.notes),
     }
@@ -310,17 +313,12 @@ def to_json(comparison: Comparison) -> str:
 
 
 def _heading(comparison: Comparison) -> str:
-    return f"{comparison.dataset}, protocol {comparison.protocol} ({comparison.title}), percent"
+    rules = f"protocol {comparison.protocol} ({comparison.title})"
+    return f"{comparison.dataset}, split {comparison.split}, {comparison.covered}, {rules}, percent"
 
 
 def _origin(row: Row) -> str:
     return ": ".join(part for part in (row.origin, ", ".join(row.sources)) if part)
-
-
-def _marked(comparison: Comparison, row: Row, styles: Mapping[str, str]) -> list[str]:
-    """Format the values of a row with one decimal, each in the style of its mark."""
-    texts = {metric: MISSING if value is None else f"{value:.1f}" for metric, value in row.values.items()}
-    return [styles[comparison.mark(row, metric)].format(texts[metric]) for metric in comparison.metrics]
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
@@ -329,6 +327,37 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
     "csv": to_csv,
     "json": to_json,
 }
+SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".json": "json"}
+
+
+def table_form(path: Path) -> str:
+    """Tell the form of a table by its file's name.
+
+    Raises:
+        ValueError: for another suffix than those of `SUFFIXES`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"a table's file must end in {', '.join(SUFFIXES)}, got {path.name!r}")
+    return SUFFIXES[path.suffix]
+
+
+def write_table(comparison: Comparison, path: Path) -> list[Path]:
+    """Write the table into a file, in the form that its name tells, and what it cites beside it.
+
+    Returns:
+        The files written: the table, and for LaTeX a `.bib` of the same name.
+
+    Raises:
+        ValueError: for an unknown suffix.
+        OSError: a file cannot be written.
+    """
+    texts = {path: render(comparison, table_form(path))}
+    if path.suffix == ".tex":
+        texts[path.with_suffix(".bib")] = to_bibtex(comparison)
+    for file, text in texts.items():
+        with atomic_write(file) as stream:
+            stream.write(text + "\n")
+    return list(texts)
 
 
 # ---- Plain text
@@ -339,21 +368,32 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
 
     `attributes` adds a table per tracker, of which there is at least one.
     """
-    trackers, total = list(evaluation.trackers.values()), len(evaluation.frames)
+    trackers, total = list(evaluation.trackers.values()), evaluation.benchmark_size
     metrics = list(trackers[0].metrics)
     rows = [["tracker", *metrics, "sequences", "result files"]]
-    for scores in trackers:
-        values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
-        rows.append([scores.name, *values, f"{len(scores.sequences)} of {total}", scores.file_format])
-    if evaluation.perfect:
-        values = [f"{evaluation.perfect[metric]:.4f}" for metric in metrics]
-        rows.append(["(perfect tracker)", *values, f"{total} of {total}", "the true boxes under these rules"])
+    for group, perfect in perfect_rows(evaluation):
+        for scores in group:
+            values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
+            rows.append([scores.name, *values, count_scored(evaluation, scores)[0], scores.file_format])
+        if perfect:
+            values = [f"{perfect[metric]:.4f}" for metric in metrics]
+            scored = count_scored(evaluation, group[0])[0]
+            rows.append(["(perfect tracker)", *values, scored, "the true boxes under these rules"])
+    split = "" if evaluation.split == "test" else f", split {evaluation.split}"
+    share = str(total) if len(evaluation.frames) == total else f"{len(evaluation.frames)} of {total}"
     parts = [
-        f"{evaluation.dataset}, protocol {evaluation.protocol} ({evaluation.title}): {total} sequences, "
+        f"{evaluation.dataset}{split}, protocol {evaluation.protocol} ({evaluation.title}): {share} sequences, "
         f"{sum(evaluation.frames.values())} annotated frames\nground truth: {evaluation.ground_truth}",
         format_table(rows, left=(0, len(rows[0]) - 1)),
     ]
-    remarks = []
+    if evaluation.differences:
+        table = format_table(difference_rows(evaluation.differences, percent=False), left=(0, 4))
+        parts.append(f"{DIFFERENCES}:\n{table}")
+    remarks = list(evaluation.notes)
+    if not all(count_scored(evaluation, scores)[1] for scores in trackers):
+        remarks.append(
+            "scores on a part of a benchmark do not compare with scores on the whole, nor with published ones"
+        )
     for scores in trackers:
         remarks += [f"{scores.name}: {note}" for note in scores.notes]
         if scores.left_out:
@@ -407,10 +447,23 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     add("--list", type=Path, metavar="FILE", help="score only the sequences named in this file, one per line")
     add("--cut-longer", action="store_true", help="cut files with more rows than frames, as the toolkits do")
     add("--allow-missing", action="store_true", help="leave bad or missing files out, and say so, instead of stopping")
+    add("--reference", metavar="NAME", help="tracker that the others are compared with (default: the first)")
+
+
+def add_published_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses published rows."""
+    words = ", ".join(GROUPS)
+    parser.add_argument(
+        "--published",
+        nargs="+",
+        metavar="ROW",
+        help=f"published numbers beside ours: {words}, or names (default: all, none where a part was scored)",
+    )
 
 
 def evaluate_options(args: argparse.Namespace) -> Evaluation:
-    """Score what the options name, as `lib.evaluation.evaluate` does."""
+    """Score what the options name, as `lib.evaluation.evaluate` does; a wrong name is found before that."""
+    choose(args.dataset, args.published or ["none"])
     return evaluate(
         args.dataset,
         parse_results(args.results),
@@ -423,4 +476,5 @@ def evaluate_options(args: argparse.Namespace) -> Evaluation:
         prefix=args.prefix,
         longer="cut" if args.cut_longer else "error",
         allow_missing=args.allow_missing,
+        reference=args.reference,
     )

@@ -44,9 +44,12 @@ def test_annotations_alone_give_everything_but_pictures(command, tmp_path, monke
     assert command(["--dataset", "lasher", *truth, *results]) == 0
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "the images need --data-root or PATRACK_DATA" in page
-    assert "SUTrack" in page
-    assert command(["--dataset", "lasher", *truth, *results, "--no-published"]) == 0
-    assert "SUTrack" not in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "2 of 245" in page
+    assert "Scored on a part of the benchmark: 2 of 245 sequences." in page
+    assert 'class="best"></td>' not in page
+    assert "SUTrack" not in page
+    assert command(["--dataset", "lasher", *truth, *results, "--published", "SUTrack"]) == 0
+    assert "SUTrack" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,13 @@ def test_raw_results_need_annotations_only(command, project, capsys):
     truth = ["--ground-truth", str(project / "truth"), "--output", str(project / "out")]
     assert command(["--table", "lasher", *truth, "--results", f"raw={project / 'raw'}"]) == 3
     printed = capsys.readouterr().out
-    assert "| raw |  | **100.0** |" in printed
-    assert "quoted: " in printed
+    assert "| raw |  | 100.0 | 100.0 | 95.2 | 1 of 245 | measured here |" in printed
+    assert "quoted: " not in printed
     assert "- data set: images of lasher" in printed
+    assert "- sequences of raw: 1 of 245" in printed
+    arguments = ["--table", "lasher", *truth, "--results", f"raw={project / 'raw'}"]
+    assert command([*arguments, "--published", "all"]) == 3
+    assert "quoted: " in capsys.readouterr().out
 
 
 def test_bad_result_files_fail(command, project, capsys):
@@ -112,8 +116,9 @@ def test_bad_result_files_fail(command, project, capsys):
     [
         (["--checkpoint", "a=x", "--results", "a=y"], "both name a"),
         (["--checkpoint", "a=x", "a=y"], "--checkpoint: two trackers are called 'a'"),
+        (["--published", "a"], "got 'a'. Rows: "),
     ],
 )
-def test_a_name_given_twice_is_an_error(command, project, caplog, more, message):
+def test_a_name_given_twice_or_not_known_is_an_error(command, project, caplog, more, message):
     assert command(["--table", "lasher", *more]) == 1
     assert message in caplog.text

@@ -9,6 +9,7 @@ import pytest
 from lib.datasets.sequence import FileList, Sequence
 from lib.evaluation import evaluate, write_json
 from lib.report.tables import attribute_table, evaluation_table, format_table
+from recording_data import boxes, write_recording
 
 
 def test_json_holds_every_value_in_full_precision(benchmark, write_tracker, tmp_path):
@@ -43,10 +44,10 @@ def test_table_states_protocol_counts_formats_and_what_is_left_out(benchmark, wr
     evaluation = evaluate("lasher", trackers, ground_truth=benchmark, allow_missing=True)
     text = evaluation_table(evaluation, attributes=True)
     for part in (
-        "lasher, protocol official (LasHeR toolkit): 3 sequences, 36 annotated frames",
+        "lasher, protocol official (LasHeR toolkit): 3 of 245 sequences, 36 annotated frames",
         f"ground truth: {benchmark}",
-        "3 of 3  x,y,w,h, comma",
-        "2 of 3  x,y,w,h, tab",
+        "3 of 245  x,y,w,h, comma",
+        "2 of 245  x,y,w,h, tab",
         "bad: scored WITHOUT 1 sequences",
         "car.txt: missing",
         "gone: NOT scored",
@@ -88,3 +89,39 @@ def test_synthetic_sets_are_scored_alike_however_they_mark_absence(monkeypatch, 
         tracker = evaluation.trackers["t"]
         assert tracker.metrics == pytest.approx({"PR": 1.0, "NPR": 1.0, "SR": 2 / 3 * 20 / 21}, abs=1e-12)
         assert tracker.attributes["blur"]["sequences"] == 1
+
+
+def test_a_part_is_counted_against_the_whole_benchmark(benchmark, write_tracker, tmp_path):
+    evaluation = evaluate("lasher", {"t": write_tracker()}, ground_truth=benchmark, names=["car"])
+    assert (len(evaluation.frames), evaluation.benchmark_size) == (1, 245)
+    write_json(tmp_path / "scores.json", evaluation)
+    assert json.loads((tmp_path / "scores.json").read_text())["benchmark_sequences"] == 245
+
+
+def test_where_no_number_is_official_the_whole_is_what_lies_there(tmp_path):
+    for name in ("first", "second"):
+        write_recording(tmp_path / "all" / "test" / name, ("rgb",), frames=3)
+        np.savetxt(tmp_path / f"{name}.txt", boxes(3), delimiter=",")
+    (tmp_path / "all" / "dataset.yaml").write_text("modality: rgb\n")
+    results = {"t": tmp_path}
+    whole = evaluate("folder", results, ground_truth=tmp_path / "all")
+    part = evaluate("folder", results, ground_truth=tmp_path / "all", names=["second"])
+    assert (len(whole.frames), whole.benchmark_size) == (2, 2)
+    assert (len(part.frames), part.benchmark_size) == (1, 2)
+    assert "1 of 2" in evaluation_table(part)
+
+
+def test_the_perfect_tracker_covers_the_sequences_of_the_row_above(benchmark, write_tracker):
+    # a frame whose true box touches the edge is a miss in SR, so that a perfect tracker has less on this sequence
+    path = benchmark / "annos" / "car.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], *(line.replace(line.split(",")[0], "0", 1) for line in lines[1:])]) + "\n")
+    good, bad = write_tracker("good"), write_tracker("bad")
+    (bad / "car.txt").unlink()
+    evaluation = evaluate("lasher", {"good": good, "bad": bad}, ground_truth=benchmark, allow_missing=True)
+    assert evaluation.trackers["good"].perfect == evaluation.perfect
+    assert evaluation.trackers["bad"].perfect["SR"] == pytest.approx(20 / 21)
+    assert evaluation.perfect["SR"] < 0.7
+    rows = [line.split() for line in evaluation_table(evaluation).splitlines() if " of 245" in line][1:]
+    assert [row[0] for row in rows] == ["good", "(perfect", "bad", "(perfect"]
+    assert [row[-9 if row[0][0] == "(" else -5] for row in rows][1::2] == ["3", "2"]

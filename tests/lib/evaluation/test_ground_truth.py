@@ -151,6 +151,22 @@ def test_coesot_results_may_begin_with_the_target(monkeypatch, tmp_path, source,
     assert any("begin at the first frame with the target" in n for n in evaluation.trackers["t"].notes) == late
 
 
+def test_coesot_has_the_precision_at_20_pixels_and_the_mean_of_its_curve(monkeypatch, tmp_path):
+    shorten_list(monkeypatch, tmp_path, "coesot", "a")
+    put(tmp_path / "COESOT/test/a", {"a_aps": 4, "a_dvs": 4}, groundtruth__txt=rows(range(4)), absent__txt="1\n" * 4)
+    (tmp_path / "r").mkdir()
+    boxes = [box(k) for k in range(4)]
+    text = "".join(f"{x + (0, 0, 10, 40)[k]},{y},{w},{h}\n" for k, (x, y, w, h) in enumerate(boxes))
+    (tmp_path / "r/a.txt").write_text(text)
+    evaluation = evaluate("coesot", {"t": tmp_path / "r"}, box_format="xywh", data_root=tmp_path)
+    metrics = evaluation.trackers["t"].metrics
+    assert list(metrics) == ["PR", "PR_mean", "NPR", "SR"]
+    assert metrics["PR"] == 3 / 4
+    assert metrics["PR_mean"] == pytest.approx((51 + 51 + 41 + 11) / 51 / 4)
+    assert list(evaluation.trackers["t"].curves) == ["PR", "NPR", "SR"]
+    assert "PR_mean is the mean of the precision curve over thresholds of 0 to 50 pixels" in evaluation.notes[0]
+
+
 def test_visevent_rows_of_leading_absent_frames_are_left_out(monkeypatch, tmp_path):
     shorten_list(monkeypatch, tmp_path, "visevent", "a")
     lines = "0,0,0,0\n" + rows(range(1, 6))

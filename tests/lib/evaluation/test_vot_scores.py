@@ -13,6 +13,7 @@ from lib.evaluation.scoring import (
     Run,
     confidence_thresholds,
     expected_overlap,
+    overlap_sums,
     score_long_term,
     score_multi_start,
 )
@@ -49,6 +50,29 @@ def test_silence_about_an_absent_target_counts_since_toolkit_six():
     rows, confidences = [BOX, NONE], [0.9, 0.9]
     assert long_term(NEW, truth(BOX, NONE), rows, confidences)["Pr"] == 1.0
     assert long_term(OLD, truth(BOX, NONE), rows, confidences)["Pr"] == 0.5
+
+
+def test_recall_and_f_above_one_are_explained():
+    """Two frames of rightful silence count, and only the one frame with the target divides."""
+    results = {"a": (np.array([BOX, NONE, NONE], dtype=np.float64), np.full(3, 0.9))}
+    scores = score_long_term(NEW, {"a": truth(BOX, NONE, NONE)}, results)
+    assert scores.metrics == pytest.approx({"Pr": 1.0, "Re": 3.0, "F": 1.5})
+    (note,) = scores.notes
+    assert note.startswith("Re 3.0000, F 1.5000 over all, and recall or F of 1 sequences above 1 (a): by this protocol")
+    assert score_long_term(OLD, {"a": truth(BOX, NONE, NONE)}, results).notes == ()
+
+
+def test_a_single_sequence_above_one_is_explained_too():
+    results = {
+        "a": (np.array([BOX, NONE, NONE], dtype=np.float64), np.full(3, 0.9)),
+        "b": (np.array([FAR] * 9, dtype=np.float64), np.full(9, 0.9)),
+        "c": (np.array([FAR] * 9, dtype=np.float64), np.full(9, 0.9)),
+        "d": (np.array([FAR] * 9, dtype=np.float64), np.full(9, 0.9)),
+    }
+    annotation = {name: truth(*([BOX, NONE, NONE] if name == "a" else [BOX] * 9)) for name in results}
+    scores = score_long_term(NEW, annotation, results)
+    assert scores.metrics["Re"] == 0.75
+    assert scores.notes[0].startswith("recall or F of 1 sequences above 1 (a)")
 
 
 def test_a_sequence_where_the_target_never_appears_does_not_divide_by_zero():
@@ -138,7 +162,7 @@ def test_absent_frames_reset_the_count_in_new_toolkits_and_fail_in_old_ones():
 def test_expected_overlap_of_one_failed_and_one_unfinished_run():
     failed = Run(np.array([0.0, 1.0, 1.0, 0.0]), 3)
     unfinished = Run(np.array([0.0, 0.5, 0.5]), 3)
-    curve = expected_overlap([failed, unfinished], 7)
+    curve = expected_overlap(overlap_sums([failed, unfinished], 7))
     assert curve == pytest.approx([0, 0.75, 0.75, 2 / 3, 2 / 3, 2 / 4, 2 / 5])
 
 

@@ -123,7 +123,7 @@ def test_plots_are_drawn_from_the_rows_of_the_curves(tmp_path):
 )
 def test_axis_of_step_times_always_labels_two_values(tmp_path, monkeypatch, steps):
     figures = []
-    monkeypatch.setattr("lib.report.figures.save_png", lambda figure, path: figures.append(figure) or path)
+    monkeypatch.setattr("lib.report.figures.save_figure", lambda figure, path: figures.append(figure) or path)
     rows = [
         median(f"batch.{kind}_fp32_{2**number}", "", np.array([0.99, 1.0, 1.01]) * step, precision="fp32", at=2**number)
         for kind in ("rate", "step")

@@ -21,7 +21,7 @@ CURVES = {
 
 def evaluation(*values, curves=CURVES, metrics=("PR", "NPR", "SR")):
     trackers = {
-        f"tracker {k}": TrackerScores(dict.fromkeys(metrics, value), {}, curves=curves)
+        f"tracker {k}": TrackerScores(dict.fromkeys(metrics, value), {"a": {}}, curves=curves)
         for k, value in enumerate(values)
     }
     return Evaluation("lasher", "official", "LasHeR toolkit", "folder", {"a": 10}, trackers)
@@ -45,6 +45,35 @@ def test_legend_has_the_scores_best_first(tmp_path, monkeypatch):
     )
     write_plots(evaluation(0.4123, 0.6), tmp_path)
     assert list(drawn[0]) == ["tracker 1 [0.600]", "tracker 0 [0.412]"]
+
+
+def test_a_tracker_that_was_scored_on_a_part_stands_last_with_its_number_of_sequences(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "lib.report.figures.plot_curves",
+        lambda lines, *rest, **more: drawn.append(lines) or plot_curves(lines, *rest, **more),
+    )
+    scores = evaluation(0.4, 0.9)
+    whole = replace(scores.trackers["tracker 0"], sequences={"a": {}, "b": {}})
+    scores = replace(scores, benchmark_size=2, trackers={"whole": whole, "part": scores.trackers["tracker 1"]})
+    write_plots(scores, tmp_path)
+    assert list(drawn[0]) == ["whole [0.400]", "part [0.900, 1 of 2 sequences]"]
+    chart = curve_chart("Success", "SR", [CURVES["SR"], CURVES["SR"]], [0.4, 0.9], [True, False])
+    assert chart.ranking == [(0, "40.0"), (1, "90.0")]
+
+
+@pytest.mark.parametrize("form", ["pdf", "svg"])
+def test_pictures_for_a_paper_are_the_same_each_time_and_made_in_silence(tmp_path, caplog, form):
+    caplog.set_level("INFO")
+    first = write_plots(evaluation(0.4), tmp_path / "a", [form])
+    second = write_plots(evaluation(0.4), tmp_path / "b", [form])
+    assert [path.name for path in first] == [
+        f"{name}.{form}" for name in ("precision", "normalized_precision", "success")
+    ]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert not caplog.records
+    if form == "pdf":
+        assert b"/Type3" not in first[0].read_bytes(), "publishers refuse these fonts"
 
 
 def test_a_tracker_keeps_its_color_whatever_its_rank():

@@ -9,14 +9,15 @@ import pytest
 
 from lib.evaluation import Evaluation, TrackerScores
 from lib.evaluation.protocols import LongTerm, MultiStart, get_protocol
-from lib.report.tables import FORMATS, Comparison, Row, compare, load_published, parse_published, render
+from lib.report.published import choose, load_published, parse_published
+from lib.report.tables import FORMATS, Comparison, Row, compare, render
 
 METRICS = ("PR", "NPR", "SR")
 FILE = """
 sources:
   readme: {kind: primary, where: "a README"}
-venues:
-  A: CVPR 2023
+papers:
+  A: {venue: CVPR, year: 2023, title: "On A"}
 tables:
   lasher:
     metrics: [PR, NPR, SR]
@@ -24,9 +25,11 @@ tables:
 """
 
 
-def evaluation(trackers, dataset="lasher", left_out=None):
+def evaluation(trackers, dataset="lasher", left_out=None, **more):
+    """Evaluation of a benchmark that has two sequences, unless `more` says otherwise."""
     frames = {"a": 5, "b": 5}
-    return Evaluation(dataset, "official", "LasHeR toolkit", "folder", frames, trackers, left_out=left_out or {})
+    about = dataset, "official", "LasHeR toolkit", "/somewhere/truth"
+    return Evaluation(*about, frames, trackers, left_out=left_out or {}, **more)
 
 
 def scores(name, pr, npr, sr, sequences=("a", "b"), left_out=None, notes=()):
@@ -83,7 +86,7 @@ def test_a_tracker_scored_on_a_part_is_not_ranked_and_the_table_says_what_is_lef
     part = scores("part", 1.0, 1.0, 1.0, sequences=("a",), left_out={"b": "r/b.txt: missing"})
     table = compare(
         evaluation({"part": part, "full": scores("full", 0.1, 0.1, 0.1)}, left_out={"broken": ["r/a.txt:3: no"]}),
-        published=False,
+        published=["none"],
     )
     by_name = {row.tracker: row for row in table.rows}
     assert table.mark(by_name["part"], "SR") == ""
@@ -91,9 +94,10 @@ def test_a_tracker_scored_on_a_part_is_not_ranked_and_the_table_says_what_is_lef
     assert by_name["broken"].values["SR"] is None
     for form in FORMATS:
         text = render(table, form).replace("\\_", "_")
-        assert "r/b.txt: missing" in text, form
         assert "1 of 2" in text, form
-        assert "r/a.txt:3: no" in text, form
+        if form != "latex":  # a paper's table has no paths
+            assert "r/b.txt: missing" in text, form
+            assert "r/a.txt:3: no" in text, form
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -108,7 +112,7 @@ def test_no_form_ever_has_nan(form, value):
 def test_a_benchmark_without_published_numbers_says_so():
     table = compare(evaluation({"ours": scores("ours", 0.5, 0.5, 0.5)}, dataset="synthrgbt"))
     assert len(table.rows) == 1
-    assert "no published numbers are known for synthrgbt" in table.notes
+    assert "no published numbers are known for synthrgbt, split test" in table.notes
 
 
 def test_markdown_marks_best_bold_second_underlined_missing_dash_and_escapes_names():
@@ -120,9 +124,9 @@ def test_markdown_marks_best_bold_second_underlined_missing_dash_and_escapes_nam
 
 def test_latex_marks_and_escapes():
     text = render(comparison(("50%_a&b", 61.04), ("c", 60.0), ("d", None)), "latex")
-    assert r"50\%\_a\&b &  & \textbf{61.0} & measured here \\" in text
-    assert r"c &  & \underline{60.0} & measured here \\" in text
-    assert r"d &  & - & measured here \\" in text
+    assert r"50\%\_a\&b & measured & \textbf{61.0} \\" in text
+    assert r"c & measured & \underline{60.0} \\" in text
+    assert r"d & measured & -- \\" in text
     assert text.count("{") == text.count("}")
 
 
@@ -132,7 +136,7 @@ def test_csv_has_one_row_per_tracker_with_marks_and_sources():
     assert rows[0]["tracker"] == "our, own"
     assert (rows[0]["SR"], rows[0]["SR_mark"], rows[0]["origin"]) == ("99.0000", "best", "measured here")
     sutrack = next(row for row in rows if row["tracker"] == "SUTrack")
-    assert (sutrack["SR"], sutrack["SR_mark"], sutrack["NPR"]) == ("61.9000", "second", "")
+    assert (sutrack["SR"], sutrack["SR_mark"], sutrack["NPR"], sutrack["venue"]) == ("61.9000", "", "", "AAAI 2025")
     assert "SUTrack" in sutrack["source_texts"]
 
 
@@ -167,8 +171,9 @@ def test_metrics_have_the_names_of_our_protocols(dataset):
 def test_every_value_is_a_percentage_with_a_source_that_is_described():
     library = load_published()
     rows = [row for table in library.tables.values() for row in table]
-    assert len(rows) > 100
+    assert len(rows) > 200
     for row in rows:
+        assert 2020 < row.paper.year <= 2026, row
         assert all(0 < value <= 100 for value in row.values.values()), row
         assert bool(row.values) == bool(row.sources), row
         assert set(row.sources) <= set(library.sources), row
@@ -183,6 +188,13 @@ def test_every_value_is_a_percentage_with_a_source_that_is_described():
         ("votrgbd2022", "STTrack", {"EAO": 77.6, "A": 82.5, "R": 93.7}),
         ("visevent", "OSTrack", {"PR": 69.5, "SR": 53.4}),
         ("gtot", "PATrack", {"MPR": 92.4586, "MSR": 78.3097}),
+        ("gtot", "APFNet", {"MPR": 90.5, "MSR": 73.7}),
+        ("lasher", "PAFCNet-384", {"PR": 80.3, "NPR": 76.4, "SR": 63.9}),
+        ("rgbt234", "OneTrackerV2-L384", {"MPR": 94.5, "MSR": 72.5}),
+        ("depthtrack", "MDTrack-U", {"F": 67.9}),
+        ("votrgbd2022", "MDTrack-U", {"EAO": 80.0}),
+        ("visevent", "OneTrackerV2-L384", {"PR": 83.5, "SR": 65.9}),
+        ("visevent", "FlexTrackV2", {}),
         ("lasher", "PATrack", {}),
     ],
 )
@@ -204,11 +216,84 @@ def test_other_values_that_circulate_are_in_the_note():
         pytest.param("{tracker: A, SR: 152, sources: [readme]}", "percentage", id="too large"),
         pytest.param("{tracker: A, SR: .nan, sources: [readme]}", "percentage", id="nan"),
         pytest.param("{tracker: A, SR: 50, sources: []}", "without a source", id="no source"),
+        pytest.param("{tracker: A B, SR: 50, sources: [readme]}", "no paper", id="no paper"),
         pytest.param(
             "{tracker: A, SR: 50, sources: [readme], also: [{SR: x, sources: [readme]}]}", "percentage", id="also"
         ),
     ],
 )
 def test_a_mistake_is_an_error_that_names_the_tracker(row, message):
-    with pytest.raises(ValueError, match=f"lasher, A: .*{message}"):
+    with pytest.raises(ValueError, match=f"lasher, A.*: .*{message}"):
         parse_published(f"{FILE}      - {row}\n")
+
+
+# ---- A part of the benchmark
+
+
+def part(**more):
+    """One of two trackers is right on one sequence of a benchmark that has 245."""
+    trackers = {"ours": scores("ours", 1.0, 1.0, 1.0), "other": scores("other", 0.2, 0.2, 0.2)}
+    return evaluation(trackers, benchmark_size=245, **more)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_part_of_the_benchmark_is_not_ranked_nor_set_beside_published_rows_and_every_form_says_so(form):
+    table = compare(part())
+    assert [row.tracker for row in table.rows] == ["ours", "other"]
+    assert {table.mark(row, metric) for row in table.rows for metric in METRICS} == {""}
+    text = render(table, form)
+    assert "2 of 245" in text
+    assert "**100.0**" not in text
+    assert r"\textbf" not in text
+    assert "SUTrack" not in text
+
+
+def test_published_rows_are_set_beside_a_part_if_asked_for_and_ranked_without_it():
+    table = compare(part(), published=["SUTrack", "vipt"])
+    assert [row.tracker for row in table.rows][-2:] == ["ours", "other"], "below the field, not above"
+    best = next(row for row in table.rows if table.mark(row, "SR") == "best")
+    assert (best.tracker, best.origin) == ("SUTrack", "quoted")
+    assert any("do not compare with a part" in note for note in table.notes)
+    assert "2 of 245" in render(table, "markdown")
+
+
+def test_more_sequences_than_the_benchmark_has_are_not_ranked_either():
+    table = compare(evaluation({"ours": scores("ours", 1.0, 1.0, 1.0)}, benchmark_size=1))
+    assert (table.rows[0].complete, table.rows[0].scored) == (False, "2 of 1")
+
+
+def test_published_rows_are_of_the_test_split():
+    table = compare(evaluation({"ours": scores("ours", 1.0, 1.0, 1.0)}, split="val"), published=["all"])
+    assert [row.tracker for row in table.rows] == ["ours"]
+    assert "no published numbers are known for lasher, split val" in table.notes
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["none"], []),
+        ([], []),
+        (["gola"], ["GOLA-L", "GOLA-B"]),
+        (["GOLA-B", "vipt"], ["GOLA-B", "ViPT"]),
+        (
+            ["frozen"],
+            ["SEATrack", "BAT", "OneTracker", "SDSTrack", "ViPT", "Un-Track", "ProTrack", "OSTrack", "PATrack"],
+        ),
+    ],
+)
+def test_rows_are_chosen_by_group_tracker_or_variant(words, expected):
+    assert [row.tracker for row in choose("lasher", words)] == expected
+    assert len(choose("lasher", ["all"])) == len(load_published().tables["lasher"])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "words", "message"),
+    [
+        ("lasher", ["ViPT", "VitP"], "got 'VitP'. Rows: .*ViPT"),
+        ("lasher", ["none", "ViPT"], "'none' stands alone"),
+        ("synthrgbt", ["ViPT"], "none at all for synthrgbt"),
+    ],
+)
+def test_a_row_that_there_is_not_is_an_error_that_lists_the_rows(dataset, words, message):
+    with pytest.raises(ValueError, match=message):
+        choose(dataset, words)
