@@ -45,8 +45,10 @@ def load(
     data_root: Path | None = None,
     sequences: Iterable[str] | None = None,
     problems: dict[str, str] | None = None,
+    *,
+    for_frames: bool = False,
 ) -> list[Sequence]:
-    """Index the sequences of a split, in the order of its list. No image is opened.
+    """Index the sequences of a split, in the order of its list. No image is opened, unless `for_frames`.
 
     Args:
         name: one of `data_set_names()`.
@@ -55,6 +57,8 @@ def load(
         data_root: folder that holds the data sets; see `resolve_data_root`.
         sequences: read only these of the split.
         problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
+        for_frames: frames are going to be read: find the range of values of thermal images of more than 8 bits in a
+            folder of recordings, see `lib.datasets.frames.with_value_range`.
 
     Raises:
         DatasetError: unknown name, split or sequence; missing folder, list or sequence; files that do not agree.
@@ -78,7 +82,7 @@ def load(
         try:
             if folder is not None:
                 read = read_sequence(folder, data_set, root)
-                loaded.append(with_value_range(read) if name == "folder" else read)
+                loaded.append(with_value_range(read) if for_frames and name == "folder" else read)
         except (DatasetError, FrameError) as error:
             if problems is None:
                 raise

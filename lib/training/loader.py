@@ -201,7 +201,7 @@ def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[
 
     def load(item: SourceConfig) -> Source:
         excluded = set(item.exclude_attributes)
-        loaded = datasets.load(item.name, item.split, Path(item.root) if item.root else None, root)
+        loaded = datasets.load(item.name, item.split, Path(item.root) if item.root else None, root, for_frames=True)
         sequences = tuple(sequence for sequence in loaded if excluded.isdisjoint(sequence.attributes))
         return Source(f"{item.name}/{item.split}", sequences, item.weight)
 
