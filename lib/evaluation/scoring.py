@@ -323,7 +323,16 @@ def score_long_term(
         "F": Curve(tuple(range(len(f))), tuple(f.tolist()), "confidence threshold (number, descending)", "F-measure"),
     }
     metrics = {"Pr": float(precision[best]), "Re": float(recall[best]), "F": float(f[best])}
-    return TrackerScores(metrics, sequences, {}, lines)
+    notes = []
+    above = [name for name, values in sequences.items() if max(values["Re"], values["F"]) > 1]
+    if above:
+        total = " and ".join(f"{key} {metrics[key]:.4f}" for key in ("Re", "F") if metrics[key] > 1)
+        notes.append(
+            f"Re or F above 1 in {len(above)} sequences{f' ({total} over all)' if total else ''}, this protocol's rule: "
+            "a frame without the target in which nothing is reported counts as overlap 1, but Re is divided by the "
+            f"frames with the target: {first_few(above)}"
+        )
+    return TrackerScores(metrics, sequences, {}, lines, tuple(notes))
 
 
 def _f_measure(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:

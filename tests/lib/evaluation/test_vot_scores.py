@@ -51,6 +51,23 @@ def test_silence_about_an_absent_target_counts_since_toolkit_six():
     assert long_term(OLD, truth(BOX, NONE), rows, confidences)["Pr"] == 0.5
 
 
+def test_equal_confidences_report_every_frame():
+    scores = long_term(NEW, truth(BOX, BOX, NONE), [BOX, HALF, FAR], [0.0, 0.0, 0.0])
+    assert scores == pytest.approx({"Pr": 1.5 / 3, "Re": 1.5 / 2, "F": 0.6})
+
+
+def test_recall_above_one_is_remarked_upon():
+    annotations = {"often": truth(BOX, NONE, NONE), "once": truth(BOX, BOX)}
+    found = (np.array([BOX, NONE, NONE]), np.ones(3))
+    results = {"often": found, "once": (np.array([FAR, FAR]), np.ones(2))}
+    scores = score_long_term(NEW, annotations, results)
+    assert scores.sequences["often"]["Re"] == 3
+    assert scores.metrics["Re"] == 1.5
+    assert scores.notes[0].startswith("Re or F above 1 in 1 sequences (Re 1.5000 over all), this protocol's rule")
+    assert scores.notes[0].endswith(": often")
+    assert score_long_term(OLD, annotations, results).notes == ()
+
+
 def test_a_sequence_where_the_target_never_appears_does_not_divide_by_zero():
     assert long_term(OLD, truth(NONE, NONE), [BOX, BOX], [0.9, 0.8]) == {"Pr": 1.0, "Re": 0.0, "F": 0.0}
 
