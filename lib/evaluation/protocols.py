@@ -158,7 +158,18 @@ RULES: dict[str, Protocol] = {
     "VTUAV": _VTUAV,
     "VTUAV, rows from 0": replace(_VTUAV, title="VTUAV toolkit to the letter: rows 0, 10, 20, ...", skip_lead=False),
     "VisEvent": _VISEVENT,
-    "VisEvent, late start": replace(_VISEVENT, late_start=True),
+    # The curve means are what COESOT's toolkit prints as precision, because it ranks by area (`ranking_type = 'AUC'`).
+    "COESOT": replace(
+        _VISEVENT,
+        metrics=(
+            _PR,
+            replace(_PR, name="PR-AUC", at=None),
+            _NPR,
+            replace(_NPR, name="NPR-AUC", at=None),
+            _SR,
+        ),
+        late_start=True,
+    ),
     "VOT long-term 0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
     "VOT long-term 0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),
     "VOT multi-start 0.9.0": MultiStart("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True, absent_fails=False),

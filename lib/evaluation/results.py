@@ -108,7 +108,7 @@ def read_results(
     if isinstance(rules, LongTerm):
         return read_long_term(tree, truth, box_format=box_format, prefix=prefix)
     if isinstance(rules, MultiStart):
-        if box_format == "corners" or prefix is not None:
+        if box_format == "corners" or prefix:
             said = "files of runs from anchors are called by sequence and anchor and hold x,y,w,h"
             return ResultFiles(problems={"": f"{tree.describe()}: no --format corners and no --prefix here; {said}"})
         return read_multi_start(tree, truth)

@@ -44,6 +44,7 @@ __all__ = [
     "expected_overlap",
     "frame_values",
     "hits",
+    "same_curve",
     "score_long_term",
     "score_multi_start",
     "score_one_pass",
@@ -128,6 +129,11 @@ def summary(metric: CurveMetric, curve: np.ndarray) -> float:
     return float(curve.mean())
 
 
+def same_curve(metric: CurveMetric, other: CurveMetric) -> bool:
+    """Tell whether two metrics are read off the same curve."""
+    return (metric.measure, metric.thresholds, metric.strict) == (other.measure, other.thresholds, other.strict)
+
+
 def average(counts: np.ndarray, frames: np.ndarray, *, pooled: bool, drop_zero_curves: bool) -> np.ndarray:
     """Average the curves of several sequences.
 
@@ -207,7 +213,7 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
 def score_one_pass(
     protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]
 ) -> TrackerScores:
-    """Score one tracker; the curves are named like the metrics.
+    """Score one tracker; a curve has the name of the first metric that is read off it.
 
     Args:
         protocol: the rules.
@@ -251,11 +257,13 @@ def score_one_pass(
             MEASURES[metric.measure].threshold,
             MEASURES[metric.measure].rate,
         )
-        for metric in metrics
+        for number, metric in enumerate(metrics)
+        if not any(same_curve(metric, other) for other in metrics[:number])
     }
 
     notes = []
-    for name, count in counts.items() if protocol.drop_zero_curves else ():
+    for name in curves if protocol.drop_zero_curves else ():
+        count = counts[name]
         zero = [sequence for sequence, row in zip(compared, count, strict=True) if not row.any()]
         if zero:
             said = f"{len(zero)} sequences without any hit do not count in {name} (this protocol's rule)"
@@ -328,7 +336,7 @@ def score_long_term(
     if above:
         total = " and ".join(f"{key} {metrics[key]:.4f}" for key in ("Re", "F") if metrics[key] > 1)
         notes.append(
-            f"Re or F above 1 in {len(above)} sequences{f' ({total} over all)' if total else ''}, this protocol's rule: "
+            f"Re or F above 1 in {len(above)} sequences{total and f' ({total} over all)'}, this protocol's rule: "
             "a frame without the target in which nothing is reported counts as overlap 1, but Re is divided by the "
             f"frames with the target: {first_few(above)}"
         )

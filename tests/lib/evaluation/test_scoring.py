@@ -220,6 +220,16 @@ def test_curves_carry_the_value_that_is_reported():
     assert np.mean(scores.curves["SR"].y) == pytest.approx(scores.metrics["SR"])
 
 
+def test_coesot_has_the_curve_means_that_its_toolkit_prints_beside_the_values_at_thresholds():
+    rules = protocols_of("coesot")["visevent"]
+    far = (10 + 30, 10, 20, 20)  # 30 pixels off: a hit at 21 of 51 thresholds, and never when divided by the width
+    scores = score_one_pass(rules, {"a": truth(GOOD, GOOD)}, {"a": boxes(GOOD, far)})
+    expected = {"PR": 0.5, "PR-AUC": (1 + 21 / 51) / 2, "NPR": 0.5, "NPR-AUC": 0.5, "SR": 10 / 21}
+    assert scores.metrics == pytest.approx(expected, abs=1e-15)
+    assert scores.sequences["a"] == pytest.approx(expected | {"frames": 2}, abs=1e-15)
+    assert list(scores.curves) == ["PR", "NPR", "SR"]
+
+
 CORNERS = np.array([[0.5, 0.0, 11.2, 0.0, 11.2, 20.7, 0.5, 20.7]])
 
 
