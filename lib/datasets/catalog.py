@@ -72,7 +72,7 @@ class FlagFile:
 class AnnotationFiles:
     """Files of a benchmark's annotations without images, in one of the forms in which they are distributed.
 
-    Names are relative to a folder or zip archive; `{name}` stands for the sequence's.
+    Names are relative to a folder or archive; `{name}` stands for the sequence's.
 
     Attributes:
         boxes: a file per annotated modality.

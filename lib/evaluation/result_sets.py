@@ -172,7 +172,8 @@ def choose_set(
     if len(given) > 1:
         lines = []
         for one in sorted(given, key=lambda one: one.form)[:12]:
-            prefix = f" with --prefix {one.affixes[0]}" if one.affixes[0] else ""
+            alone = [other.folder for other in given].count(one.folder) == 1
+            prefix = f" with --prefix {one.affixes[0]}" if one.affixes[0] and not alone else ""
             form = one.form.removeprefix(one.folder).replace("{seq}", "<sequence>")
             count = f"{len(one.files)} of {len(names)} sequences"
             lines.append(f"  {tree.describe(one.folder)}{prefix}: {form}, {count}")
@@ -181,9 +182,14 @@ def choose_set(
             f"{tree.describe()}: ambiguous, it holds several sets of result files; give the path of the one that is "
             "meant, or a folder that has only that one:\n" + "\n".join(lines)
         )
-    below = [one.folder.rstrip("/") for one in rivals if one.folder != given[0].folder]
-    if below:
-        notes.append(f"results in {len(below)} folders below were not read: {first_few(below)}")
+    others: list[ResultSet] = []
+    for one in sets:
+        paths = set(one.files.values())
+        if not any(one.folder == other.folder or paths <= set(other.files.values()) for other in [given[0], *others]):
+            others.append(one)
+    if others:
+        places = first_few([f"{tree.describe(one.folder)} ({len(one.files)} of {len(names)})" for one in others])
+        notes.append(f"files called by sequences in other folders were not read: {places}")
     return given[0]
 
 

@@ -395,7 +395,10 @@ def read_long_term(
     silent = {}
     for name, rows in boxes.items():
         stem = chosen.files[name][: -len(chosen.ending)]
-        beside = next((stem + end for end in CONFIDENCES if tree.has(stem + end)), None)
+        places = [stem + end for end in CONFIDENCES]
+        if stem.endswith("/boxes"):  # of a recording
+            places.append(f"{stem.removesuffix('boxes')}scores.txt")
+        beside = next((place for place in places if tree.has(place)), None)
         column, frames = scores[name], truth[name].frames
         try:
             if beside is not None:
@@ -473,7 +476,7 @@ def _read_rows(
 
 
 def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> tuple[str, str] | None:
-    """Find the folder (at most two levels down) and the form in which at least one sequence has its file.
+    """Find the first folder (at most two levels down) and form in which at least one sequence has its file.
 
     Args:
         tree: folder or archive.

@@ -135,7 +135,15 @@ def test_prefixes_of_several_trackers_are_listed(benchmark, place):
 def test_files_in_the_folder_itself_go_before_those_below_which_are_stated(benchmark, place):
     place("old/{seq}.txt")
     source = place("our_{seq}.txt")
-    assert score(benchmark, source).notes == ("results in 1 folders below were not read: old",)
+    said = f"files called by sequences in other folders were not read: {source}/old (3 of 3)"
+    assert score(benchmark, source).notes == (said,)
+
+
+def test_a_tracker_with_few_files_beside_a_complete_one_is_stated(benchmark, place):
+    place("new/{seq}.txt", names=NAMES[:1])
+    source = place("all/{seq}.txt")
+    said = f"files called by sequences in other folders were not read: {source}/new (1 of 3)"
+    assert score(benchmark, source).notes == (said,)
 
 
 def test_where_nothing_is_found_the_message_says_what_is_there(benchmark, tmp_path):
@@ -281,6 +289,21 @@ def write_boxes_and(folder, scores=None, column="", rows=3):
 @pytest.mark.parametrize("beside", ["_scores.txt", "_confidence.txt", "_confidence.value"])
 def test_confidences_are_read_from_a_file_beside(tmp_path, beside):
     write_boxes_and(tmp_path, beside)
+    assert read_results(FileTree(tmp_path), annotation(), LONG_TERM).rows["a"][1].tolist() == [0.5] * 3
+
+
+def test_recordings_have_their_confidences_in_the_same_folder(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "boxes.txt").write_text(f"{BOX}\n" * 3)
+        (tmp_path / name / "scores.txt").write_text("0.5\n" * 3)
+        (tmp_path / name / "track.csv").write_text(
+            "frame,x,y,w,h,score\n" + "".join(f"{k},{BOX},0.5\n" for k in range(3))
+        )
+    files = read_results(FileTree(tmp_path), annotation(), LONG_TERM)
+    assert (files.rows["a"][1].tolist(), files.file_format) == ([0.5] * 3, "x,y,w,h, comma, confidences")
+    for name in "ab":
+        (tmp_path / name / "boxes.txt").unlink()
     assert read_results(FileTree(tmp_path), annotation(), LONG_TERM).rows["a"][1].tolist() == [0.5] * 3
 
 
