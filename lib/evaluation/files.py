@@ -77,7 +77,8 @@ class FileTree:
             elif tarfile.is_tarfile(archive):
                 members = _tar_members(archive)
             else:
-                raise ValueError(f"{flag}: {archive} is neither a folder nor a zip or tar archive; unpack it first")
+                said = "give the folder of the files, or unpack another kind of archive first"
+                raise ValueError(f"{flag}: {archive} is neither a folder nor a zip or tar archive; {said}")
         except UNREADABLE as error:
             raise ValueError(f"{flag}: {archive} is no readable archive ({error})") from error
 
@@ -244,9 +245,10 @@ def parse_rows(text: str, where: str, columns: tuple[int, ...]) -> tuple[np.ndar
         raise ValueError(f"{where}: empty; expected rows of {_either(columns)} numbers")
     lines = text.split("\n")
     used = [name for character, name in SEPARATOR_NAMES.items() if character in text]
-    close = "\n" + text.replace(" ", "").replace("\t", "")  # an empty field would move those behind it
+    close = "\n" + text.replace(" ", "").replace("\t", "")
+    empty = any(bad in close for bad in (",,", ";;", "\n,", "\n;")) or "\t\t" in text  # would move those behind it
     rows = None
-    if not any(bad in close for bad in (",,", ";;", "\n,", "\n;")) and not {"comma", "semicolon"} <= set(used):
+    if not empty and not {"comma", "semicolon"} <= set(used):
         rows = load_rows(text.translate(SEPARATORS_OF_RESULTS).split("\n"))
     if rows is None or rows.shape[1] not in columns or len(rows) != len(lines) or np.isinf(rows).any():
         raise ValueError(f"{where}:{_first_bad_line(lines, columns)}")
@@ -443,7 +445,7 @@ def _numbers(line: str) -> list[float] | None:
 
 
 def _either(columns: tuple[int, ...]) -> str:
-    return " or ".join(map(str, columns))
+    return " or ".join([*filter(None, [", ".join(map(str, columns[:-1]))]), str(columns[-1])])
 
 
 def _first_bad_line(lines: list[str], columns: tuple[int, ...]) -> str:
@@ -453,10 +455,11 @@ def _first_bad_line(lines: list[str], columns: tuple[int, ...]) -> str:
         values, close = _numbers(line), line.replace(" ", "").replace("\t", "")
         if "," in line and ";" in line:
             return f"{number}: both comma and semicolon; write a decimal point and one separator, got {line[:80]!r}"
-        if ",," in close or ";;" in close or close.startswith((",", ";")):
+        if ",," in close or ";;" in close or close.startswith((",", ";")) or "\t\t" in line.strip():
             return f"{number}: an empty field; expected nan where nothing was reported, got {line[:80]!r}"
         if values is None:
-            return f"{number}: expected {_either(columns)} numbers between comma, tab or blank, got {line[:80]!r}"
+            wanted = f"{_either(columns)} numbers between comma, tab or blank (nan where nothing was reported)"
+            return f"{number}: expected {wanted}, got {line[:80]!r}"
         if not values:
             return f"{number}: blank line between rows; expected one row per frame"
         if len(values) not in columns or (width is not None and len(values) != width):
