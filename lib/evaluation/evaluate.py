@@ -114,6 +114,7 @@ def evaluate(
             notes=(*files.notes, *scores.notes),
             name=name,
             source=str(path),
+            folder=files.folder,
             file_format=files.file_format,
             left_out=files.problems | broken,
             boxes=boxes,

@@ -39,7 +39,6 @@ __all__ = [
     "ResultFiles",
     "Toolkit",
     "export_results",
-    "find_folder",
     "read_long_term",
     "read_multi_start",
     "read_results",
@@ -65,6 +64,7 @@ class ResultFiles:
         rows: by sequence. One-pass: (N, 4) or (N, 8) as written, N the number of rows the protocol needs. Long-term:
             (N, 4) boxes xywh (NaN rows: nothing reported) and (N,) confidences. Multi-start: (L, 4) boxes by anchor.
         corners: one-pass rows are corners rather than xywh.
+        folder: below the given path, that the files were found in; ends with `/`, or is empty.
         file_format: in words, for the output.
         problems: per sequence, why it cannot be scored; "" is the key of a problem of the whole tracker.
         notes: facts a reader of the scores should know.
@@ -72,6 +72,7 @@ class ResultFiles:
 
     rows: dict[str, Any] = field(default_factory=dict)
     corners: bool = False
+    folder: str = ""
     file_format: str = ""
     problems: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -120,6 +121,7 @@ def read_results(
     except ValueError as error:
         files.problems[""] = str(error)
         return files
+    files.folder = chosen.folder
     tables = _read_tables(tree, chosen, truth, files.problems)
     shifts: dict[str, int] = {}
     for name, table in tables.items():
@@ -349,6 +351,7 @@ def read_long_term(
     except ValueError as error:
         results.problems[""] = str(error)
         return results
+    results.folder = chosen.folder
     vot = chosen.form.endswith(("{seq}/{seq}_001.txt", "{seq}/{seq}_001.bin"))
     if vot and box_format == "corners":
         results.problems[""] = f"{tree.describe(chosen.folder)}: VOT files hold x,y,w,h, not --format corners"
@@ -440,6 +443,7 @@ def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> Result
         chosen = choose_set(tree, sets, list(truth), wanted, results.notes)
     except ValueError as error:
         return ResultFiles(problems={"": str(error)})
+    results.folder = chosen.folder
     for name, annotation in truth.items():
         if annotation.anchors is None:
             results.problems[name] = f"{name}: the annotation has no anchor.value, which says where runs start"
@@ -473,27 +477,6 @@ def _read_rows(
         word = "short" if len(rows) < frames else "long"
         raise ValueError(f"{where}: too {word}, {len(rows)} rows; expected {frames} ({reason})")
     return rows
-
-
-def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> tuple[str, str] | None:
-    """Find the first folder (at most two levels down) and form in which at least one sequence has its file.
-
-    Args:
-        tree: folder or archive.
-        forms: file name by form, with `{seq}`.
-        names: of the sequences.
-
-    Returns:
-        Folder (with `/`, or empty) and form, or None.
-    """
-    first = [""]
-    second = [f"{name}/" for name in tree.folders() if name not in names]
-    third = [f"{outer}{name}/" for outer in second for name in tree.folders(outer) if name not in names]
-    for folder in first + second + third:
-        for form, file in forms.items():
-            if any(tree.has(folder + file.format(seq=name)) for name in names):
-                return folder, form
-    return None
 
 
 # --- writing

@@ -61,6 +61,7 @@ class TrackerScores:
         notes: facts a reader of the numbers should know, e.g. sequences that the protocol leaves out.
         name: as given by the user; this and what follows is filled in by `evaluate`.
         source: folder or archive of the result files.
+        folder: below it, that they were found in; ends with `/`, or is empty.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
         boxes: (N, 4) xywh, pixels, by scored sequence, before the protocol's repairs; NaN rows: nothing reported. Empty
@@ -74,6 +75,7 @@ class TrackerScores:
     notes: tuple[str, ...] = ()
     name: str = ""
     source: str = ""
+    folder: str = ""
     file_format: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
     boxes: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)

@@ -15,6 +15,7 @@ from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import protocols_of
 from lib.evaluation.results import export_results, read_results
+from lib.report.page import read_speed
 
 NAMES = ("bike", "car", "redcar")
 LONG_TERM, MULTI_START = protocols_of("depthtrack")["vot-0.9.0"], protocols_of("votrgbd2022")["vot-0.9.0"]
@@ -137,6 +138,22 @@ def test_files_in_the_folder_itself_go_before_those_below_which_are_stated(bench
     source = place("our_{seq}.txt")
     said = f"files called by sequences in other folders were not read: {source}/old (3 of 3)"
     assert score(benchmark, source).notes == (said,)
+
+
+def test_the_folder_of_the_files_is_known_so_that_times_of_another_tracker_are_not_read(benchmark, place):
+    source = place("run/lasher/our_{seq}.txt")
+    (source / "earlier").mkdir()
+    for name in NAMES:
+        (source / "earlier" / f"{name}_times.txt").write_text("0.1\n" * 12)
+    scores = score(benchmark, source)
+    truth = evaluate("lasher", {"t": source}, ground_truth=benchmark).truth
+    assert scores.folder == "run/lasher/"
+    assert read_speed(source / scores.folder, truth).note == "no files with times"
+    (source / "earlier").rename(source / "run/lasher/times")
+    assert read_speed(source / scores.folder, truth).fps is None
+    for path in (source / "run/lasher/times").iterdir():
+        path.rename(source / "run/lasher" / path.name)
+    assert read_speed(source / scores.folder, truth).fps == pytest.approx(10)
 
 
 def test_a_tracker_with_few_files_beside_a_complete_one_is_stated(benchmark, place):

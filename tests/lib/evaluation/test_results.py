@@ -138,7 +138,10 @@ DEFECTS = {
         lambda path: path.write_text("1,2,3,4,5\n" * 12),
         r"car\.txt: its rows are 4 numbers and a score, in most",
     ),
-    "three columns": (lambda path: path.write_text("1,2,3\n" * 12), r"car\.txt:1: expected 4, 5, 6 or 8 numbers, got 3"),
+    "three columns": (
+        lambda path: path.write_text("1,2,3\n" * 12),
+        r"car\.txt:1: expected 4, 5, 6 or 8 numbers, got 3",
+    ),
     "NaN only": (lambda path: path.write_text("nan,nan,nan,nan\n" * 12), r"car\.txt: every row holds NaN"),
     "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00\x01" * 9), r"car\.txt: not a text file"),
     "folder": (lambda path: (path.unlink(), path.mkdir()), r"car\.txt: missing"),
