@@ -31,6 +31,7 @@ __all__ = [
     "parse_regions",
     "parse_rows",
     "parse_table",
+    "spell_out_codes",
 ]
 
 MAX_BYTES = 64 * 2**20  # of one text file; the longest real one has under 1 MB
@@ -410,6 +411,17 @@ def parse_regions(text: str, where: str) -> np.ndarray:
             raise ValueError(f"{where}:{number}: expected 4 numbers or one special code, got {line[:80]!r}")
         regions.append(values if len(values) == 4 else [np.nan] * 4)
     return np.array(regions)
+
+
+def spell_out_codes(text: str) -> str:
+    """Write `nan` in all columns of lines with one number, a code of the VOT toolkit, where other lines have more."""
+    lines = text.rstrip().split("\n")
+    widths = [len(_numbers(line) or ()) for line in lines]
+    if 1 not in widths or max(widths) == 1:
+        return text
+    return "\n".join(
+        ",".join(["nan"] * max(widths)) if width == 1 else line for line, width in zip(lines, widths, strict=True)
+    )
 
 
 def decode_trajectory(data: bytes, where: str) -> str:

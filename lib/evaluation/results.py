@@ -24,7 +24,7 @@ import numpy as np
 
 from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import corners_to_xywh, iou
-from lib.evaluation.files import FileTree, ResultTable, parse_column, parse_regions, parse_table
+from lib.evaluation.files import FileTree, ResultTable, parse_column, parse_regions, parse_table, spell_out_codes
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, protocols_of
 from lib.evaluation.result_sets import SIDE_FILES, ResultSet, choose_set, find_sets, merge_anchors
@@ -175,9 +175,17 @@ def read_results(
 
 
 def _read_tables(
-    tree: FileTree, chosen: ResultSet, truth: Mapping[str, GroundTruth], problems: dict[str, str]
+    tree: FileTree,
+    chosen: ResultSet,
+    truth: Mapping[str, GroundTruth],
+    problems: dict[str, str],
+    *,
+    codes: bool = False,
 ) -> dict[str, ResultTable]:
-    """Read the file of every sequence; one with other columns than most files have is a problem, too."""
+    """Read the file of every sequence; one with other columns than most files have is a problem, too.
+
+    `codes`: a line with one number among rows of boxes means that nothing was reported, as in the VOT toolkit.
+    """
     tables = {}
     for name in truth:
         file = chosen.files.get(name, chosen.form.replace("{seq}", name))
@@ -185,7 +193,8 @@ def _read_tables(
         try:
             if not tree.has(file):
                 raise ValueError(f"{where}: missing; expected one file per sequence")
-            tables[name] = parse_table(tree.read(file), where)
+            text = tree.read(file)
+            tables[name] = parse_table(spell_out_codes(text) if codes else text, where)
         except ValueError as error:
             problems[name] = str(error)
     columns = Counter(table.columns for table in tables.values())
@@ -371,7 +380,7 @@ def read_long_term(
                 results.problems[name] = str(error)
         words = f"{'binary ' if chosen.ending == '.bin' else ''}VOT files, x,y,w,h"
     else:
-        tables = _read_tables(tree, chosen, truth, results.problems)
+        tables = _read_tables(tree, chosen, truth, results.problems, codes=True)
         for name, table in tables.items():
             where, frames = tree.describe(chosen.files[name]), truth[name].frames
             if len(table.boxes) != frames:
@@ -386,13 +395,14 @@ def read_long_term(
             told = first.corners
             if told is None and box_format == "auto" and all(np.isnan(rows[0]).any() for rows in boxes.values()):
                 told = False  # the first rows, which tell the two apart, report nothing
+            corners = False
             try:
-                results.corners = _is_corners(boxes, truth, box_format, told)
+                corners = _is_corners(boxes, truth, box_format, told)
             except ValueError as error:
                 results.problems[""] = f"{tree.describe(chosen.folder)}: {error}"
-            if results.corners:
+            if corners:
                 boxes = {name: corners_to_xywh(rows) for name, rows in boxes.items()}
-            words = _say_format(chosen, [tables[name] for name in boxes], results.corners)
+            words = _say_format(chosen, [tables[name] for name in boxes], corners)
 
     # Confidences: a column, or a file beside
     silent = {}

@@ -309,6 +309,20 @@ def test_confidences_are_read_from_a_file_beside(tmp_path, beside):
     assert read_results(FileTree(tmp_path), annotation(), LONG_TERM).rows["a"][1].tolist() == [0.5] * 3
 
 
+@pytest.mark.parametrize("column", ["", ",0.5"])
+def test_special_codes_are_read_in_plain_files_too(tmp_path, column):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text(f"1\n{BOX}{column}\n0\n")
+        (tmp_path / f"{name}_scores.txt").write_text("\n0.5\n0\n")
+    if column:
+        (tmp_path / "a_scores.txt").unlink()
+        (tmp_path / "b_scores.txt").unlink()
+    files = read_results(FileTree(tmp_path), annotation(), LONG_TERM)
+    assert files.problems == {}
+    assert np.isnan(files.rows["a"][0]).all(axis=1).tolist() == [True, False, True]
+    assert files.rows["a"][1][1] == 0.5
+
+
 def test_recordings_have_their_confidences_in_the_same_folder(tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
