@@ -24,11 +24,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset", required=True, choices=sorted(TOOLKITS), metavar="NAME", help=", ".join(sorted(TOOLKITS)))
-    add("--results", required=True, metavar="NAME=PATH", help="folder or zip archive; NAME is what the toolkit shows")
+    add(
+        "--results",
+        required=True,
+        metavar="NAME=PATH",
+        help="folder or archive (zip, tar); NAME is what the toolkit shows",
+    )
     add("--output", required=True, type=Path, metavar="PATH", help="new folder, or new archive FILE.zip")
     add("--columns", type=int, choices=(4, 8), default=4, help="x,y,w,h, or 4 corners (default: %(default)s)")
     add("--separator", choices=tuple(SEPARATORS), help="between numbers (default: as the toolkit's own files)")
-    add("--ground-truth", type=Path, metavar="PATH", help="folder or zip archive of annotations")
+    add("--ground-truth", type=Path, metavar="PATH", help="folder or archive of annotations")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")
     add("--split", default="test", help="of the data set (default: %(default)s)")
     add("--format", choices=("auto", "xywh", "corners"), default="auto", help="of the source (default: %(default)s)")

@@ -79,7 +79,7 @@ class FlagFile:
 class AnnotationFiles:
     """Files of a benchmark's annotations without images, in one of the forms in which they are distributed.
 
-    Names are relative to a folder or zip archive; `{name}` stands for the sequence's.
+    Names are relative to a folder or archive; `{name}` stands for the sequence's.
 
     Attributes:
         boxes: a file per annotated modality.
@@ -401,14 +401,21 @@ DATA_SETS["coesot"] = DataSet(
         "test": Split(("test/list.txt", "testlist.txt"), ("test", "testing_subset", ""), "coesot_test.txt"),
     },
     flags=FlagFile("absent.txt", present=1),
+    attribute_names=DATA_SETS["visevent"].attribute_names,
+    attribute_folder="att",
     cut_leading_absent=True,
     min_size=5.0,
     known={
         f"dvSave-2022_08_18_{time}": BLANK_EVENTS
         for time in ("16_47_33", "16_47_51", "16_56_01", "16_56_23", "16_57_16")
     },
-    annotations=(AnnotationFiles(("{name}/groundtruth.txt",), absent=FlagFile("{name}/absent.txt", present=1)),),
-    annotation_folders=("test/", "testing_subset/"),
+    annotations=tuple(
+        AnnotationFiles(
+            (f"{above}{{name}}/groundtruth.txt",), absent=FlagFile(f"{above}{{name}}/absent.txt", present=1)
+        )
+        for above in ("coesot_anno/", "")
+    ),
+    annotation_folders=("annos/", "COESOT_eval_toolkit/annos/", "test/", "testing_subset/"),
     protocols={"visevent": "COESOT"},
     borrower="COESOT",
 )

@@ -1,4 +1,4 @@
-"""Text files of data sets, in a folder or a zip archive: boxes, flags, name lists, tables of numbers, attributes.
+"""Text files of data sets, in a folder or an archive: boxes, flags, name lists, tables of numbers, attributes.
 
 Training and scoring read them by the functions here. Accepted everywhere: comma, tab or blank as separator, a UTF-8
 BOM, CRLF, blank lines at the end. A file is given as a `pathlib.Path`, or as what `lib.evaluation.files` has for one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Names
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from lib.evaluation.scoring import score_long_term, score_multi_start, score_one
 
 __all__ = ["RecordingScores", "evaluate", "mean_scores", "measure", "parse_results"]
 
+ARCHIVE_ENDING = re.compile(r"\.(zip|tgz|tar(\.\w+)?)$", re.IGNORECASE)
 HIT = 0.5
 LOST = 0.2
 """Overlap below which a target counts as lost, if it stays so ..."""
@@ -49,8 +51,8 @@ def evaluate(
 
     Args:
         dataset: one of `scored_data_sets()`.
-        results: folder or zip archive of result files by tracker name.
-        ground_truth: folder or zip archive of annotations; None: see `load_ground_truth`.
+        results: folder or archive (zip, tar) of result files by tracker name.
+        ground_truth: folder or archive of annotations; None: see `load_ground_truth`.
         protocol: variant of the rules, e.g. "official" or "rgbt"; None: the benchmark's default.
         data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
         split: of the data set.
@@ -122,6 +124,7 @@ def evaluate(
             notes=(*files.notes, *scores.notes),
             name=name,
             source=str(path),
+            folder=files.folder,
             file_format=files.file_format,
             left_out=files.problems | broken,
             perfect=perfect
@@ -160,7 +163,7 @@ def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]
     """Trackers from the command line.
 
     Args:
-        pairs: `NAME=FOLDER_OR_ZIP`, or a path alone, which is then named after its last part.
+        pairs: `NAME=FOLDER_OR_ARCHIVE`, or a path alone, which is then named after its last part.
         flag: that they were given with, for errors.
 
     Returns:
@@ -173,7 +176,7 @@ def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]
     for pair in pairs:
         name, equals, path = pair.partition("=")
         if not equals:
-            name, path = Path(pair).stem, pair
+            name, path = ARCHIVE_ENDING.sub("", Path(pair).name), pair
         if not name or not path:
             raise ValueError(f"{flag} expects NAME=PATH, got {pair!r}")
         if name in results:

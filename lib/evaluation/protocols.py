@@ -162,10 +162,16 @@ RULES: dict[str, Protocol] = {
     "VisEvent": _VISEVENT,
     "COESOT": replace(
         _VISEVENT,
-        metrics=(_PR, replace(_PR, name="PR_mean", at=None), _NPR, _SR),
+        metrics=(
+            _PR,
+            replace(_PR, name="PR_mean", at=None),
+            _NPR,
+            replace(_NPR, name="NPR_mean", at=None),
+            _SR,
+        ),
         late_start=True,
-        note="PR is the precision at 20 pixels; PR_mean is the mean of the precision curve over thresholds of 0 to 50 "
-        "pixels, which VisEvent's and COESOT's scripts print as precision unless they are told otherwise",
+        note="PR is the precision at 20 pixels and NPR that at 0.2; PR_mean and NPR_mean are the means of their curves "
+        "over all thresholds, which VisEvent's and COESOT's scripts print as precision unless they are told otherwise",
     ),
     "VOT long-term 0.9.0": LongTerm("VOT toolkit 0.9.0 (0.6.0 and newer)", empty_is_match=True),
     "VOT long-term 0.5.3": LongTerm("VOT toolkit 0.5.3", empty_is_match=False),

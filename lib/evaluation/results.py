@@ -1,14 +1,13 @@
 """Result files: read as trackers really write them, and written as our commands and the benchmarks' toolkits have them.
 
-One-pass benchmarks have one text file per sequence, one row per frame: 4 numbers (`x, y, w, h`, or corners
-`x1, y1, x2, y2`) or 8 numbers (corners `x1, y1, x2, y1, x2, y2, x1, y2`), separated by comma, tab or blanks. A common
-prefix of the names and a folder above the files are found by themselves. Files that belong to no sequence, such as
-`<sequence>_scores.txt`, are not read.
+One-pass benchmarks have one file per sequence, one row per frame: a box or its corners, perhaps with a score and a
+frame number; see `files.parse_table`. Where the files lie, and what their names have beside the sequence's, is found
+out; see `result_sets`. Files that belong to no sequence, such as `<sequence>_times.txt`, are not read.
 
 Long-term files of the VOT toolkit are `<sequence>/<sequence>_001.txt` or `.bin` with `<sequence>_001_confidence.value`;
-ours `<sequence>.txt` with `<sequence>_scores.txt`. In a multi-start experiment a run starts at every anchor and goes to
-the end of the sequence, or back to its beginning; its file is `<sequence>/<sequence>_<anchor>.txt` or `.bin` (anchor
-frame from 0, 8 digits), and its first row is the initialization.
+others are as above, with the confidences in a file beside (`CONFIDENCES`) or in a column. In a multi-start experiment a
+run starts at every anchor and goes to the end of the sequence, or back to its beginning; its file is
+`<sequence>/<sequence>_<anchor>.txt` or `.bin` (anchor frame from 0, 8 digits), and its first row is the initialization.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -25,9 +24,10 @@ import numpy as np
 
 from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import corners_to_xywh, iou
-from lib.evaluation.files import FileTree, parse_column, parse_regions, parse_rows
+from lib.evaluation.files import FileTree, ResultTable, parse_column, parse_regions, parse_table, spell_out_codes
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
-from lib.evaluation.protocols import LongTerm, OnePass, Protocol, protocols_of
+from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, protocols_of
+from lib.evaluation.result_sets import SIDE_FILES, ResultSet, choose_set, find_sets, merge_anchors
 from lib.evaluation.scores import EvaluationError
 from patrack.files import atomic_write
 
@@ -39,7 +39,6 @@ __all__ = [
     "ResultFiles",
     "Toolkit",
     "export_results",
-    "find_folder",
     "read_long_term",
     "read_multi_start",
     "read_results",
@@ -48,15 +47,12 @@ __all__ = [
 
 BoxFormat = Literal["auto", "xywh", "corners"]
 Longer = Literal["error", "cut"]
-SIDE_FILES = ("_scores.txt", "_times.txt", "_time.txt")
+CONFIDENCES = ("_scores.txt", "_confidence.txt", "_confidence.value")
+"""Files with a number per frame beside that of the boxes, by what they have in place of its ending."""
 IMPOSSIBLE = 0.01  # share of rows, read as corners, that may have none on the right and below
 SURE = 0.5  # IoU with the first true box from which a reading of the first row counts as right
-LONG_TERM_FORMS = {
-    "VOT": ("{seq}/{seq}_001.txt", "{seq}/{seq}_001_confidence.value"),
-    "binary VOT": ("{seq}/{seq}_001.bin", "{seq}/{seq}_001_confidence.value"),
-    "boxes and scores": ("{seq}.txt", "{seq}_scores.txt"),
-}
 SEPARATORS = {"comma": ",", "tab": "\t", "blank": " "}
+ARCHIVES = (".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")  # that are not written
 TRACKER_NAME = re.compile(r"[\w.+-]+")
 
 
@@ -68,6 +64,7 @@ class ResultFiles:
         rows: by sequence. One-pass: (N, 4) or (N, 8) as written, N the number of rows the protocol needs. Long-term:
             (N, 4) boxes xywh (NaN rows: nothing reported) and (N,) confidences. Multi-start: (L, 4) boxes by anchor.
         corners: one-pass rows are corners rather than xywh.
+        folder: below the given path, that the files were found in; ends with `/`, or is empty.
         file_format: in words, for the output.
         problems: per sequence, why it cannot be scored; "" is the key of a problem of the whole tracker.
         notes: facts a reader of the scores should know.
@@ -75,6 +72,7 @@ class ResultFiles:
 
     rows: dict[str, Any] = field(default_factory=dict)
     corners: bool = False
+    folder: str = ""
     file_format: str = ""
     problems: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -108,38 +106,43 @@ def read_results(
     Returns:
         Rows and problems; nothing is raised for a bad file, so that all of them can be reported together.
     """
-    if not isinstance(rules, OnePass):
-        return read_long_term(tree, truth) if isinstance(rules, LongTerm) else read_multi_start(tree, truth)
+    if isinstance(rules, LongTerm):
+        return read_long_term(tree, truth, box_format=box_format, prefix=prefix)
+    if isinstance(rules, MultiStart):
+        if box_format == "corners" or prefix:
+            said = "files of runs from anchors are called by sequence and anchor and hold x,y,w,h"
+            return ResultFiles(problems={"": f"{tree.describe()}: no --format corners and no --prefix here; {said}"})
+        return read_multi_start(tree, truth)
     files = ResultFiles()
+    wanted = f"{len(truth)} files named {prefix or ''}<sequence>.txt, such as {prefix or ''}{next(iter(truth), '')}.txt"
     try:
-        folder, prefix = _locate(tree, list(truth), prefix)
+        sets = find_sets(tree, list(truth), (".txt", ".csv"), prefix)
+        chosen = choose_set(tree, sets, list(truth), wanted, files.notes)
     except ValueError as error:
         files.problems[""] = str(error)
         return files
-    separators: set[str] = set()
+    files.folder = chosen.folder
+    tables = _read_tables(tree, chosen, truth, files.problems)
     shifts: dict[str, int] = {}
-    for name, annotation in truth.items():
-        file = f"{folder}{prefix}{name}.txt"
-        where = tree.describe(file)
+    for name, table in tables.items():
+        where = tree.describe(chosen.files[name])
         try:
-            if not tree.has(file):
-                raise ValueError(f"{where}: missing; expected one file per sequence")
-            rows, separator = parse_rows(tree.read(file), where, (4, 8))
-            rows, shifts[name] = _fit(rows, annotation, where, longer, rules, compared_only=compared_only)
+            rows, shifts[name] = _fit(table.boxes, truth[name], where, longer, rules, compared_only=compared_only)
         except ValueError as error:
             files.problems[name] = str(error)
             continue
         files.rows[name] = rows
-        separators.add(separator)
 
     # Facts that change no number but that a reader should know.
+    folder, (before, after) = chosen.folder, chosen.affixes
     extra = [
         file
         for file in tree.files(folder)
-        if file.startswith(prefix) and file.endswith(".txt") and not file.endswith(SIDE_FILES)
-        if file[len(prefix) : -4] not in truth
+        if file.startswith(before) and file.lower().endswith(f"{after}{chosen.ending}".lower())
+        if f"{folder}{file}" not in chosen.files.values() and not file.startswith("._")
+        if not SIDE_FILES.search(file.rpartition(".")[0].lower())
     ]
-    if extra:
+    if extra and "{seq}/" not in chosen.form:
         files.notes.append(f"{len(extra)} files belong to no scored sequence and were not read: {first_few(extra)}")
     bad = {
         name: np.flatnonzero(np.isnan(rows).any(axis=1) | ((rows[:, 2:4] <= 0).any(axis=1) & (rows.shape[1] == 4)))
@@ -164,44 +167,59 @@ def read_results(
         files.file_format = "nothing readable"
         return files
     try:
-        files.corners = _is_corners(files.rows, truth, box_format)
+        files.corners = _is_corners(files.rows, truth, box_format, tables[next(iter(files.rows))].corners)
     except ValueError as error:
-        files.problems[""] = f"{tree.describe(folder)}: {error}"
-    columns = next(iter(files.rows.values())).shape[1]
-    meaning = "8 corner numbers" if columns == 8 else "corners x1,y1,x2,y2" if files.corners else "x,y,w,h"
-    files.file_format = ", ".join([meaning, "/".join(sorted(separators)), *([f"prefix {prefix}"] if prefix else [])])
+        files.problems[""] = f"{tree.describe(chosen.folder)}: {error}"
+    files.file_format = _say_format(chosen, [tables[name] for name in files.rows], files.corners)
     return files
 
 
-def _locate(tree: FileTree, names: list[str], prefix: str | None) -> tuple[str, str]:
-    """Find the folder (with `/`, or empty) and the name prefix under which most sequences have a file."""
-    candidates: dict[tuple[str, str], int] = {}
-    asked = prefix or ""
-    for folder in ("", *(f"{name}/" for name in tree.folders())):
-        files = [file[:-4] for file in tree.files(folder) if file.endswith(".txt")]
-        exact = len({asked + name for name in names}.intersection(files))
-        counts = Counter({asked: exact}) if exact else Counter[str]()
-        if prefix is None and exact < len(names):
-            served = Counter(file[: len(file) - len(name)] for name in names for file in files if file.endswith(name))
-            # A prefix that serves under half of the sequences is taken for chance.
-            counts = Counter({start: n for start, n in served.items() if not start or 2 * n >= len(names)})
-        candidates.update({(folder, start): count for start, count in counts.items()})
-        if folder == "" and candidates:
-            break
-    if not candidates:
-        raise ValueError(
-            f"{tree.describe()}: no result files; expected {len(names)} files named {asked}<sequence>.txt, such as "
-            f"{asked}{names[0]}.txt"
-        )
-    most = max(candidates.values())
-    rivals = sorted(candidate for candidate, count in candidates.items() if 2 * count >= most)
-    plain = [candidate for candidate in rivals if not candidate[1] and candidates[candidate] == most]
-    if len(rivals) == 1 or (plain and all(folder == plain[0][0] for folder, _ in rivals)):
-        return plain[0] if plain else rivals[0]
-    shown = ", ".join(f"{folder}{start}<sequence>.txt" for folder, start in rivals[:6])
-    raise ValueError(
-        f"{tree.describe()}: ambiguous, it holds several sets of result files ({shown}); "
-        "name the folder of one of them, or its --prefix"
+def _read_tables(
+    tree: FileTree,
+    chosen: ResultSet,
+    truth: Mapping[str, GroundTruth],
+    problems: dict[str, str],
+    *,
+    codes: bool = False,
+) -> dict[str, ResultTable]:
+    """Read the file of every sequence; one with other columns than most files have is a problem, too.
+
+    `codes`: a line with one number among rows of boxes means that nothing was reported, as in the VOT toolkit.
+    """
+    tables = {}
+    for name in truth:
+        file = chosen.files.get(name, chosen.form.replace("{seq}", name))
+        where = tree.describe(file)
+        try:
+            if not tree.has(file):
+                raise ValueError(f"{where}: missing; expected one file per sequence")
+            text = tree.read(file)
+            tables[name] = parse_table(spell_out_codes(text) if codes else text, where)
+        except ValueError as error:
+            problems[name] = str(error)
+    columns = Counter(table.columns for table in tables.values())
+    usual = columns.most_common(1)[0][0] if columns else ""
+    for name, table in list(tables.items()):
+        if table.columns != usual:
+            where = tree.describe(chosen.files[name])
+            problems[name] = f"{where}: its rows are {table.columns}, in most files {usual}; expected one form in all"
+            del tables[name]
+    return tables
+
+
+def _say_format(chosen: ResultSet, tables: Collection[ResultTable], corners: bool) -> str:
+    """Name columns, separators, and what paths have in common, for the output."""
+    columns = next(iter(tables)).columns
+    box = "corners x1,y1,x2,y2" if corners else "x,y,w,h"
+    before, after = chosen.affixes
+    return ", ".join(
+        [
+            f"{box} from {columns}" if columns.startswith("columns") else columns.replace("4 numbers", box),
+            "/".join(sorted({table.separator for table in tables})),
+            *([f"prefix {before}"] if before else []),
+            *([f"suffix {after}"] if after else []),
+            *([f"in {chosen.folder}"] if chosen.folder.count("/") > 1 else []),
+        ]
     )
 
 
@@ -241,11 +259,22 @@ def _fit(
     return (rows[compared[compared < len(rows)]] if compared_only else rows), shift
 
 
-def _is_corners(rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], box_format: BoxFormat) -> bool:
-    """Tell whether the columns are corners, by all rows; raises ValueError where that can't be told, or rows differ."""
+def _is_corners(
+    rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], box_format: BoxFormat, named: bool | None
+) -> bool:
+    """Tell whether the columns are corners, by all rows; raises ValueError where that can't be told, or rows differ.
+
+    Args:
+        rows: (N, 4) or (N, 8), as wide in all sequences.
+        truth: by sequence.
+        box_format: what the user says they are.
+        named: what the names of the columns say; None: nothing.
+    """
     columns: dict[int, str] = {array.shape[1]: name for name, array in rows.items()}
-    if len(columns) > 1:
-        raise ValueError(f"files differ in columns: {columns[4]} has 4, {columns[8]} has 8; expected one format")
+    if named is not None:
+        if box_format != "auto" and named != (box_format == "corners"):
+            raise ValueError(f"--format {box_format}, but the names of the columns say the opposite")
+        return named
     if 8 in columns:
         if box_format == "xywh":
             raise ValueError(f"--format xywh needs 4 numbers a row, {columns[8]} has 8")
@@ -307,41 +336,131 @@ def _is_corners(rows: dict[str, np.ndarray], truth: Mapping[str, GroundTruth], b
 # --- the VOT toolkit's runs
 
 
-def read_long_term(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
-    """Read boxes and confidences of one tracker."""
-    located = find_folder(tree, {form: files[0] for form, files in LONG_TERM_FORMS.items()}, list(truth))
-    if located is None:
-        looked = " or ".join(files[0].replace("{seq}", "<sequence>") for files in LONG_TERM_FORMS.values())
-        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
-    folder, form = located
-    results = ResultFiles(file_format=f"{form} files, x,y,w,h and confidence")
-    for name, annotation in truth.items():
-        boxes_file, confidence_file = (folder + file.format(seq=name) for file in LONG_TERM_FORMS[form])
-        frames, words = annotation.frames, (f"one row per frame, {annotation.frames}", "one per frame")
+def read_long_term(
+    tree: FileTree,
+    truth: Mapping[str, GroundTruth],
+    *,
+    box_format: BoxFormat = "auto",
+    prefix: str | None = None,
+) -> ResultFiles:
+    """Read boxes and confidences of one tracker.
+
+    Where no sequence has confidences they are all 0, as in the VOT toolkit, so that every frame counts as reported.
+
+    Args:
+        tree: folder or archive.
+        truth: the sequences wanted and their annotation.
+        box_format, prefix: of files that aren't the VOT toolkit's; see `read_results`.
+    """
+    results = ResultFiles()
+    wanted = "<sequence>/<sequence>_001.txt, <sequence>/<sequence>_001.bin or <sequence>.txt"
+    try:
+        sets = find_sets(tree, list(truth), (".txt", ".csv", ".bin"), prefix)
+        chosen = choose_set(tree, sets, list(truth), wanted, results.notes)
+    except ValueError as error:
+        results.problems[""] = str(error)
+        return results
+    results.folder = chosen.folder
+    vot = chosen.form.endswith(("{seq}/{seq}_001.txt", "{seq}/{seq}_001.bin"))
+    if vot and box_format == "corners":
+        results.problems[""] = f"{tree.describe(chosen.folder)}: VOT files hold x,y,w,h, not --format corners"
+        return results
+
+    # Boxes: of the VOT toolkit, with its codes, or rows as in one-pass files
+    boxes: dict[str, np.ndarray] = {}
+    scores: dict[str, np.ndarray | None] = {}
+    if vot:
+        for name, annotation in truth.items():
+            file, frames = chosen.files.get(name, chosen.form.replace("{seq}", name)), annotation.frames
+            try:
+                expected = f"one row per frame, {frames}"
+                boxes[name] = _read_rows(tree, file, parse_regions, frames, expected, "one per frame")
+                scores[name] = None
+            except ValueError as error:
+                results.problems[name] = str(error)
+        words = f"{'binary ' if chosen.ending == '.bin' else ''}VOT files, x,y,w,h"
+    else:
+        tables = _read_tables(tree, chosen, truth, results.problems, codes=True)
+        for name, table in tables.items():
+            where, frames = tree.describe(chosen.files[name]), truth[name].frames
+            if len(table.boxes) != frames:
+                word = "short" if len(table.boxes) < frames else "long"
+                said = f"{where}: too {word}, {len(table.boxes)} rows; expected {frames} (one per frame)"
+                results.problems[name] = said
+                continue
+            boxes[name], scores[name] = table.boxes, table.scores
+        words = ""
+        if boxes:
+            first = tables[next(iter(boxes))]
+            told = first.corners
+            if told is None and box_format == "auto" and all(np.isnan(rows[0]).any() for rows in boxes.values()):
+                told = False  # the first rows, which tell the two apart, report nothing
+            corners = False
+            try:
+                corners = _is_corners(boxes, truth, box_format, told)
+            except ValueError as error:
+                results.problems[""] = f"{tree.describe(chosen.folder)}: {error}"
+            if corners:
+                boxes = {name: corners_to_xywh(rows) for name, rows in boxes.items()}
+            words = _say_format(chosen, [tables[name] for name in boxes], corners)
+
+    # Confidences: a column, or a file beside
+    silent = {}
+    for name, rows in boxes.items():
+        stem = chosen.files[name][: -len(chosen.ending)]
+        places = [stem + end for end in CONFIDENCES]
+        if stem.endswith("/boxes"):  # of a recording
+            places.append(f"{stem.removesuffix('boxes')}scores.txt")
+        beside = next((place for place in places if tree.has(place)), None)
+        column, frames = scores[name], truth[name].frames
         try:
-            boxes = _read_rows(tree, boxes_file, parse_regions, frames, *words)
-            results.rows[name] = boxes, _read_rows(tree, confidence_file, parse_column, frames, *words)
+            if beside is not None:
+                values = _read_rows(tree, beside, parse_column, frames, f"{frames} confidences", "one per frame")
+                if column is not None and not np.allclose(values, column, atol=1e-3, equal_nan=True):
+                    raise ValueError(f"{tree.describe(beside)}: other confidences than in the boxes' file")
+            elif column is not None:
+                values = column
+            else:
+                silent[name] = tree.describe(stem + (CONFIDENCES[-1] if vot else CONFIDENCES[0]))
+                values = np.zeros(frames)
+            results.rows[name] = rows, values
         except ValueError as error:
             results.problems[name] = str(error)
+    if silent and len(silent) == len(results.rows):
+        words += ", no confidences"
+        results.notes.append(
+            f"no confidences (such as {next(iter(silent.values()))}): all count as 0, the VOT toolkit's rule, so every "
+            "frame is reported and Pr, Re and F are those at this one threshold"
+        )
+    else:
+        words += ", confidences" if all(column is None for column in scores.values()) else ""
+        for name, file in silent.items():
+            results.problems[name] = f"{file}: missing, while other sequences have confidences; expected one per frame"
+            del results.rows[name]
+    unsure = [name for name, (_, values) in results.rows.items() if np.isnan(values).any()]
+    if unsure:
+        results.notes.append(f"frames with confidence NaN in {len(unsure)} sequences never count: {first_few(unsure)}")
+    results.file_format = words
     return results
 
 
 def read_multi_start(tree: FileTree, truth: Mapping[str, GroundTruth]) -> ResultFiles:
     """Read the runs of one tracker from all anchors."""
-    anchors = sorted({anchor for annotation in truth.values() for anchor in annotation.runs()})
-    forms = {f"{suffix} {k}": f"{{seq}}/{{seq}}_{k:08d}{suffix}" for suffix in (".txt", ".bin") for k in anchors}
-    located = find_folder(tree, forms, list(truth))
-    if located is None:
-        looked = "<sequence>/<sequence>_<anchor, 8 digits>.txt"
-        return ResultFiles(problems={"": f"{tree.describe()}: no result files of this benchmark; looked for {looked}"})
     results = ResultFiles(file_format="VOT files, x,y,w,h, one per anchor")
+    wanted = "<sequence>/<sequence>_<anchor, 8 digits>.txt or .bin"
+    try:
+        sets = merge_anchors(find_sets(tree, list(truth), (".txt", ".bin")))
+        chosen = choose_set(tree, sets, list(truth), wanted, results.notes)
+    except ValueError as error:
+        return ResultFiles(problems={"": str(error)})
+    results.folder = chosen.folder
     for name, annotation in truth.items():
         if annotation.anchors is None:
             results.problems[name] = f"{name}: the annotation has no anchor.value, which says where runs start"
             continue
         runs, problems = {}, []
         for anchor, frames in annotation.runs().items():
-            stem = f"{located[0]}{name}/{name}_{anchor:08d}"
+            stem = f"{chosen.folder}{name}/{name}_{anchor:08d}"
             binary = tree.has(f"{stem}.bin") and not tree.has(f"{stem}.txt")
             file = f"{stem}.bin" if binary else f"{stem}.txt"
             try:
@@ -368,27 +487,6 @@ def _read_rows(
         word = "short" if len(rows) < frames else "long"
         raise ValueError(f"{where}: too {word}, {len(rows)} rows; expected {frames} ({reason})")
     return rows
-
-
-def find_folder(tree: FileTree, forms: Mapping[str, str], names: list[str]) -> tuple[str, str] | None:
-    """Find the folder (at most two levels down) and the form in which at least one sequence has its file.
-
-    Args:
-        tree: folder or archive.
-        forms: file name by form, with `{seq}`.
-        names: of the sequences.
-
-    Returns:
-        Folder (with `/`, or empty) and form, or None.
-    """
-    first = [""]
-    second = [f"{name}/" for name in tree.folders() if name not in names]
-    third = [f"{outer}{name}/" for outer in second for name in tree.folders(outer) if name not in names]
-    for folder in first + second + third:
-        for form, file in forms.items():
-            if any(tree.has(folder + file.format(seq=name)) for name in names):
-                return folder, form
-    return None
 
 
 # --- writing
@@ -456,7 +554,7 @@ def export_results(
     Args:
         dataset: a key of `TOOLKITS`.
         tracker: name for the toolkit; letters, digits and `. _ + -`, because it becomes part of file names.
-        source: folder or zip archive of result files in any form that can be scored.
+        source: folder or archive of result files in any form that can be scored.
         output: folder for the files, or a zip archive to make if it ends in `.zip`.
         ground_truth, data_root, split: where the annotations are; see `load_ground_truth`.
         box_format, prefix: of the source; see `read_results`.
@@ -469,7 +567,7 @@ def export_results(
 
     Raises:
         EvaluationError: files are missing or malformed.
-        ValueError: unknown data set, unsuitable name, columns or ground truth.
+        ValueError: unknown data set, unsuitable name, columns, output or ground truth.
         FileExistsError: there are files at `output`.
     """
     if dataset not in TOOLKITS:
@@ -481,6 +579,9 @@ def export_results(
         raise ValueError(f"the toolkit of {dataset} reads {known} columns, got {columns}")
     if not TRACKER_NAME.fullmatch(tracker):
         raise ValueError(f"a tracker's name may have letters, digits and . _ + - for a toolkit, got {tracker!r}")
+    output = Path(output).expanduser()
+    if output.suffix.lower() in ARCHIVES:
+        raise ValueError(f"--output {output}: written is a folder or an archive FILE.zip, no {output.suffix}")
     kind = LongTerm if toolkit is _VOT else OnePass
     protocol = next(rules for rules in protocols_of(dataset).values() if isinstance(rules, kind))
     truth, _ = load_ground_truth(
@@ -514,7 +615,6 @@ def export_results(
             values = [repr(value) for value in confidences[1:].tolist()]
             files[path.removesuffix(".txt") + "_confidence.value"] = "\n".join(["", *values, ""])
 
-    output = Path(output).expanduser()
     if output.exists() and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"--output {output} is not empty; give a new folder or archive")
     if output.suffix.lower() == ".zip":

@@ -77,6 +77,7 @@ class TrackerScores:
         notes: facts a reader of the numbers should know, e.g. sequences that the protocol leaves out.
         name: as given by the user; this and what follows is filled in by `evaluate`.
         source: folder or archive of the result files.
+        folder: below it, that they were found in; ends with `/`, or is empty.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
         perfect: what a tracker without any error would score on the same sequences, which is rarely 1; empty for the
@@ -94,6 +95,7 @@ class TrackerScores:
     notes: tuple[str, ...] = ()
     name: str = ""
     source: str = ""
+    folder: str = ""
     file_format: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
     perfect: dict[str, float] = field(default_factory=dict)

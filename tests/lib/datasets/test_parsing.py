@@ -148,5 +148,5 @@ def test_a_file_in_an_archive_is_read_as_one_in_a_folder(tmp_path):
     np.testing.assert_array_equal(read_boxes(root / "s" / "init.txt"), TWO)
     assert read_attributes(root, "s", DATA_SETS["lasher"]) == ("NO", "ARC")
     assert read_attributes(root, "t", DATA_SETS["lasher"]) == ()
-    with pytest.raises(DatasetError, match=r"a\.zip:top/s/bad\.txt: line 2: .*got 2"):
+    with pytest.raises(DatasetError, match=r"a\.zip/top/s/bad\.txt: line 2: .*got 2"):
         read_boxes(root / "s" / "bad.txt")

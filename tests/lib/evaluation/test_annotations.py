@@ -1,9 +1,12 @@
 """Annotations of every distribution, on folders in exactly that layout with made-up numbers."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
 from lib.datasets import DATA_SETS, load
+from lib.datasets.catalog import PACKAGED_LISTS
 from lib.evaluation import evaluate
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import load_ground_truth, read_annotations
@@ -24,6 +27,8 @@ def read(dataset, root, names=None):
 
 
 BOX = "1,2,3,4\n5,6,7,8\n"
+COESOT_RULES = protocols_of("coesot")["visevent"]
+VTUAV_RULES = protocols_of("vtuav")["official"]
 
 
 @pytest.mark.parametrize(
@@ -93,6 +98,49 @@ def test_visevent_flags_one_is_absent(tmp_path):
     truth = read("visevent", root)["a"]
     assert truth.absent.tolist() == [False, True]
     assert truth.attributes == (DATA_SETS["visevent"].attribute_names[2],) == ("DEF",)
+
+
+COESOT = (PACKAGED_LISTS / "coesot_test.txt").read_text().split()
+
+
+@pytest.mark.parametrize("above", ["", "COESOT_eval_toolkit/", "COESOT-main/COESOT_eval_toolkit/"])
+def test_coesot_is_read_from_its_toolkit_with_the_sequences_of_its_list_only(tmp_path, above, caplog):
+    outside = "dvSave-2022_03_21_11_09_50"
+    with zipfile.ZipFile(tmp_path / "toolkit.zip", "w") as archive:
+        for name in [*COESOT, outside]:
+            archive.writestr(f"{above}annos/coesot_anno/{name}/groundtruth.txt", BOX)
+            archive.writestr(f"{above}annos/coesot_anno/{name}/absent.txt", "0\n1\n")
+        archive.writestr(f"{above}annos/att/{COESOT[0]}.txt", "1\n" + "0\n" * 16)
+        archive.writestr(f"{above}sequence_evaluation_config/COESOT_testing_subset.txt", "\n".join(COESOT))
+    caplog.set_level("INFO")
+    truth, source = load_ground_truth("coesot", COESOT_RULES, ground_truth=tmp_path / "toolkit.zip")
+    assert (list(truth), source) == (COESOT, str(tmp_path / "toolkit.zip"))
+    assert len(COESOT) == 527
+    assert truth[COESOT[0]].absent.tolist() == [True, False]
+    assert truth[COESOT[0]].attributes == ("CM",)
+    assert f"1 sequences are not in the official list of the test part and are left out: {outside}" in caplog.text
+
+
+def test_a_few_official_sequences_among_others_are_a_set_of_ones_own(tmp_path):
+    root = put(tmp_path, **{f"{name}__groundtruth": BOX for name in (COESOT[0], "mine")})
+    for folder in root.iterdir():
+        (folder / "absent.txt").write_text("1\n1\n")
+    assert set(read("coesot", root)) == {COESOT[0], "mine"}
+    (root / "mine" / "groundtruth.txt").unlink()
+    source = load_ground_truth("coesot", COESOT_RULES, ground_truth=root)[1]
+    assert source == f"{root}, 1 of 527 official sequences"
+
+
+def test_annotation_files_are_read_for_the_split_that_is_asked_for(tmp_path):
+    lists = {split: (PACKAGED_LISTS / f"vtuav_{split}.txt").read_text().split()[:2] for split in ("test", "test_lt")}
+    root = put(
+        tmp_path, **{f"{name}__{part}": BOX for name in lists["test"] + lists["test_lt"] for part in ("rgb", "ir")}
+    )
+    for split, names in lists.items():
+        truth, _ = load_ground_truth("vtuav", VTUAV_RULES, ground_truth=root, split=split)
+        assert list(truth) == (names if split == "test_lt" else names + lists["test_lt"])
+    with pytest.raises(ValueError, match="split everything, is unknown; known: train, val, train_lt, val_lt, test"):
+        load_ground_truth("vtuav", VTUAV_RULES, ground_truth=root, split="everything")
 
 
 def test_vot_workspace_gives_image_size_and_anchors(tmp_path):

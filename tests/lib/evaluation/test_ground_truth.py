@@ -160,11 +160,11 @@ def test_coesot_has_the_precision_at_20_pixels_and_the_mean_of_its_curve(monkeyp
     (tmp_path / "r/a.txt").write_text(text)
     evaluation = evaluate("coesot", {"t": tmp_path / "r"}, box_format="xywh", data_root=tmp_path)
     metrics = evaluation.trackers["t"].metrics
-    assert list(metrics) == ["PR", "PR_mean", "NPR", "SR"]
+    assert list(metrics) == ["PR", "PR_mean", "NPR", "NPR_mean", "SR"]
     assert metrics["PR"] == 3 / 4
     assert metrics["PR_mean"] == pytest.approx((51 + 51 + 41 + 11) / 51 / 4)
     assert list(evaluation.trackers["t"].curves) == ["PR", "NPR", "SR"]
-    assert "PR_mean is the mean of the precision curve over thresholds of 0 to 50 pixels" in evaluation.notes[0]
+    assert "PR_mean and NPR_mean are the means of their curves over all thresholds" in evaluation.notes[0]
 
 
 def test_visevent_rows_of_leading_absent_frames_are_left_out(monkeypatch, tmp_path):

@@ -97,7 +97,7 @@ def test_a_damaged_archive_names_the_file(benchmark, write_tracker, tmp_path):
     start = content.index(b"bike.txt") + len(b"bike.txt")
     content[start : start + 20] = bytes(20)
     archive.write_bytes(content)
-    assert "results.zip:bike.txt: cannot be read" in problems_of(benchmark, archive)[0]
+    assert "results.zip/bike.txt: cannot be read" in problems_of(benchmark, archive)[0]
 
 
 def test_nothing_of_an_archive_is_unpacked(benchmark, write_tracker, tmp_path):
@@ -127,10 +127,21 @@ DEFECTS = {
     "empty": (lambda path: path.write_text(""), r"car\.txt: empty"),
     "short": (lambda path: path.write_text("1,2,3,4\n" * 11), r"car\.txt: too short, 11 rows; expected 12"),
     "long": (lambda path: path.write_text("1,2,3,4\n" * 13), r"car\.txt: too long, 13 rows; expected 12"),
-    "header": (lambda path: path.write_text("x,y,w,h\n" + "1,2,3,4\n" * 12), r"car\.txt:1: expected 4 or 8 numbers"),
-    "delimiter": (lambda path: path.write_text("1;2;3;4\n" * 12), r"car\.txt:1: .*comma, tab or blank"),
+    "header": (
+        lambda path: path.write_text("a,b,w,h\n" + "1,2,3,4\n" * 12),
+        r"car\.txt:1: .*names of columns with a box",
+    ),
+    "decimal comma": (lambda path: path.write_text("1,5;2;3;4\n" * 12), r"car\.txt:1: both comma and semicolon"),
+    "empty field": (lambda path: path.write_text("1,,3,4,5\n" * 12), r"car\.txt:1: an empty field"),
     "ragged": (lambda path: path.write_text("1,2,3,4\n" * 11 + "1,2,3\n"), r"car\.txt:12: expected 4 numbers, got 3"),
-    "columns": (lambda path: path.write_text("1,2,3,4,5\n" * 12), r"car\.txt:1: expected 4 or 8 numbers, got 5"),
+    "columns": (
+        lambda path: path.write_text("1,2,3,4,5\n" * 12),
+        r"car\.txt: its rows are 4 numbers and a score, in most",
+    ),
+    "three columns": (
+        lambda path: path.write_text("1,2,3\n" * 12),
+        r"car\.txt:1: expected 4, 5, 6 or 8 numbers, got 3",
+    ),
     "NaN only": (lambda path: path.write_text("nan,nan,nan,nan\n" * 12), r"car\.txt: every row holds NaN"),
     "binary": (lambda path: path.write_bytes(b"\xff\xfe\x00\x01" * 9), r"car\.txt: not a text file"),
     "folder": (lambda path: (path.unlink(), path.mkdir()), r"car\.txt: missing"),
@@ -217,13 +228,16 @@ def test_two_folders_with_results_are_ambiguous(benchmark, write_tracker, tmp_pa
     outer.mkdir()
     for name in ("one", "two"):
         shutil.move(write_tracker(name), outer)
-    assert "one/<sequence>.txt, two/<sequence>.txt" in problems_of(benchmark, outer)[0]
+    (problem,) = problems_of(benchmark, outer)
+    for name in ("one", "two"):
+        assert f"  {outer / name}: <sequence>.txt, 3 of 3 sequences" in problem
+        assert score(benchmark, outer / name).trackers["t"].metrics["PR"] == 1.0
 
 
 def test_files_with_four_and_eight_columns_do_not_mix(benchmark, write_tracker, converters):
     folder, other = write_tracker(), write_tracker("other", convert=converters["eight"])
     shutil.copy(other / "car.txt", folder)
-    assert re.search(r"(bike|redcar) has 4, car has 8", problems_of(benchmark, folder)[0])
+    assert re.search(r"car\.txt: its rows are 8 corner numbers, in most files 4", problems_of(benchmark, folder)[0])
 
 
 def test_four_columns_that_fit_neither_reading_are_ambiguous(benchmark, write_tracker):
@@ -250,7 +264,7 @@ def test_eight_numbers_must_be_an_upright_box(benchmark, write_tracker, converte
 def test_results_that_do_not_exist_or_are_no_archive(benchmark, tmp_path):
     assert "there is no" in problems_of(benchmark, tmp_path / "nowhere")[0]
     (tmp_path / "text.zip").write_text("no archive")
-    assert "neither a folder nor a zip archive" in problems_of(benchmark, tmp_path / "text.zip")[0]
+    assert "neither a folder nor a zip or tar archive" in problems_of(benchmark, tmp_path / "text.zip")[0]
 
 
 def test_a_huge_file_is_refused(benchmark, write_tracker, monkeypatch):
@@ -262,7 +276,7 @@ def test_a_huge_file_is_refused(benchmark, write_tracker, monkeypatch):
 
 
 def test_trackers_of_the_same_name_are_refused():
-    assert list(parse_results(["A=x", "some/B.zip"])) == ["A", "B"]
+    assert list(parse_results(["A=x", "some/B.zip", "C.tar.gz", "D.TGZ", "run/v1.2"])) == ["A", "B", "C", "D", "v1.2"]
     with pytest.raises(ValueError, match="two trackers are called 'A'"):
         parse_results(["A=x", "A=y"])
     with pytest.raises(ValueError, match="expects NAME="):

@@ -1,8 +1,11 @@
 """One-pass scoring: threshold metrics and the protocols' special frames, on cases small enough to compute by hand."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
+from lib.evaluation import evaluate
 from lib.evaluation.boxes import normalized_center_error
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.protocols import OnePass, get_protocol, protocols_of
@@ -217,6 +220,16 @@ def test_curves_carry_the_value_that_is_reported():
     assert np.mean(scores.curves["SR"].y) == pytest.approx(scores.metrics["SR"])
 
 
+def test_coesot_has_the_curve_means_that_its_toolkit_prints_beside_the_values_at_thresholds():
+    rules = protocols_of("coesot")["visevent"]
+    far = (10 + 30, 10, 20, 20)  # 30 pixels off: a hit at 21 of 51 thresholds, and never when divided by the width
+    scores = score_one_pass(rules, {"a": truth(GOOD, GOOD)}, {"a": boxes(GOOD, far)})
+    expected = {"PR": 0.5, "PR_mean": (1 + 21 / 51) / 2, "NPR": 0.5, "NPR_mean": 0.5, "SR": 10 / 21}
+    assert scores.metrics == pytest.approx(expected, abs=1e-15)
+    assert scores.sequences["a"] == pytest.approx(expected | {"frames": 2}, abs=1e-15)
+    assert list(scores.curves) == ["PR", "NPR", "SR"]
+
+
 CORNERS = np.array([[0.5, 0.0, 11.2, 0.0, 11.2, 20.7, 0.5, 20.7]])
 
 
@@ -264,3 +277,57 @@ def test_unknown_data_set_or_variant_names_the_known_ones():
         get_protocol("otb")
     with pytest.raises(ValueError, match=r"visevent .*variant 'rgbt'; .*official"):
         get_protocol("visevent", "rgbt")
+
+
+@pytest.mark.parity
+@pytest.mark.skipif(importlib.util.find_spec("rgbt") is None, reason='needs pip install "patrack[rgbt]"')
+@pytest.mark.parametrize("columns", [4, 8])
+@pytest.mark.parametrize("dataset", ["lasher", "rgbt234", "rgbt210", "gtot"])
+def test_corner_files_score_as_in_the_rgbt_package(tmp_path, dataset, columns):
+    """It adds 1 to the sizes of corners on LasHeR only; elsewhere it, or its manual for GTOT, switches that off."""
+    import rgbt
+    from rgbt.utils import RGBT_end, RGBT_start
+
+    def write(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text if isinstance(text, str) else "".join(",".join(map(str, row)) + "\n" for row in text))
+
+    def corners(rows):
+        return np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:]], axis=1)
+
+    title, files, folder, listed = {
+        "lasher": ("LasHeR", ["lasher_gt/{}.txt"], "lasher_gt", "lashertest.txt"),
+        "rgbt234": ("RGBT234", ["g/rgbt234_gt/{}/visible.txt", "g/rgbt234_gt/{}/infrared.txt"], "g/rgbt234_gt", ""),
+        "rgbt210": ("RGBT210", ["groundtruth/{}/init.txt"], "groundtruth", "SequencesName.txt"),
+        "gtot": ("GTOT", ["groundtruth/{}/groundTruth_v.txt", "groundtruth/{}/groundTruth_i.txt"], "groundtruth", ""),
+    }[dataset]
+    root, random, names = tmp_path / "truth", np.random.default_rng(columns), ("car", "bike", "boy")
+    for name in names:
+        truth = np.cumsum(random.normal(0, 3, (60, 4)), axis=0) * [1, 1, 0.2, 0.2] + [200, 200, 40, 60]
+        for number, file in enumerate(files):
+            rows = np.round(truth + number)
+            write(root / file.format(name), corners(rows) if dataset == "gtot" else rows)
+        rows = corners(truth + random.normal(0, 4 if dataset == "gtot" else 12, truth.shape))
+        write(tmp_path / "results" / f"{name}.txt", rows if columns == 4 else rows[:, [0, 1, 2, 1, 2, 3, 0, 3]])
+        write(root / "AttriSeqsTxt" / f"{name}.txt", ",".join("1" * 19))
+    listed = root / (listed or "SequencesName.txt")
+    attributes = (root / folder).parent / "attr_txt"
+    for path in (listed, attributes / "SequencesName.txt"):
+        write(path, "\n".join(names) + "\n")
+    for attribute in "BC CM DEF FM HO LI LR MB NO TC PO SC".split():
+        write(attributes / f"{attribute}.txt", "1\n1\n1\n")
+
+    truth_of_ours = root / "g" if dataset == "rgbt234" else root
+    scores = evaluate(
+        dataset, {"t": tmp_path / "results"}, ground_truth=truth_of_ours, protocol="rgbt", box_format="corners"
+    )
+    if dataset == "gtot":
+        RGBT_start()
+    try:
+        theirs = getattr(rgbt, title)(gt_path=f"{root / folder}/", seq_name_path=str(listed))
+        theirs("t", str(tmp_path / "results"), bbox_type="ltrb" if columns == 4 else "corner")
+        for metric, value in scores.trackers["t"].metrics.items():
+            assert 0.1 < value < 0.95
+            assert value == pytest.approx(getattr(theirs, metric)("t")[0], abs=5e-4), metric
+    finally:
+        RGBT_end()
