@@ -89,6 +89,7 @@ def run_training(
             f"({context.world_size}), each of which needs a pair: raise it, or lower --nproc-per-node or --nnodes"
         )
     folder = Path(output) / config.name
+    logger.info("training %s on %s: reading base model and data sets", config.name, device)
 
     # the folder, which the main process alone looks at
     with locked(folder) if context.is_main else nullcontext():
@@ -168,16 +169,33 @@ def run_training(
                 more = {"hardware": manifests.hardware(), "batch": batch, "learning_rate": {"base": settings.lr}}
                 update_manifest(folder, facts | more)
             count = sum(parameter.numel() for parameter in trainer.work.parameters.values())
-            logger.info("%s: %s trainable parameters (%s)", config.name, f"{count:,}", settings.trainable)
+            frozen = sum(parameter.numel() for parameter in model.parameters()) - count
+            logger.info(
+                "%s: %s parameters train (%s), %s are frozen",
+                config.name,
+                f"{count:,}",
+                settings.trainable,
+                f"{frozen:,}",
+            )
+            for use, described in (("train", facts["train"]), ("validation", facts["val"])):
+                for source in described:
+                    logger.info(
+                        "%s: %s, %s sequences, %s frames (%s usable), weight %g",
+                        *(use, source["name"], f"{source['sequences']:,}", f"{source['frames']:,}"),
+                        *(f"{source['usable_frames']:,}", source["weight"]),
+                    )
             logger.info(
                 "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning "
-                "rate %g (as written: not scaled with the batch), %s, device %s, run folder %s",
+                "rate %g (as written: not scaled with the batch), %s, device %s",
                 settings.epochs,
                 trainer.steps_per_epoch,
                 *batch.values(),
                 settings.lr,
                 settings.precision,
                 own_device,
+            )
+            logger.info(
+                "run folder %s, with train.log and train.csv; Ctrl-C stops, the same command with --resume goes on",
                 folder,
             )
             if not trainer.work.frozen_batchnorm and context.world_size > 1:
@@ -195,7 +213,10 @@ def run_training(
                 if state.epoch > config.train.epochs:
                     logger.info("all %d epochs are done: only the result is written again", config.train.epochs)
                 else:
-                    logger.info("going on at epoch %d, step %d", state.epoch, state.step)
+                    logger.info(
+                        "going on at epoch %d, step %d (%d of %d steps are done)",
+                        *(state.epoch, state.step, state.global_step, config.train.epochs * trainer.steps_per_epoch),
+                    )
             began.append("training")
             trainer.fit()
             return _export(config, trainer, repeat_of)
