@@ -106,7 +106,10 @@ def to_use_a_part(data_set: DataSet, split: str, root: Path) -> str:
         return f"copy the missing ones, or take them out of the list {on_disk}"
     own = next((file for file in rule.lists if "*" not in file), None)
     if own is not None:
-        return f"copy the missing ones, or name those that are there in {root / own}, one a line: it is read instead of our list"
+        here = root / own
+        return (
+            f"copy the missing ones, or name those that are there in {here}, one a line: it is read instead of our list"
+        )
     return "copy the missing ones; tracking takes a part with --sequences NAME ..."
 
 
