@@ -149,6 +149,16 @@ def _to_published(name: str) -> str:
     )
 
 
+def source_of(path: Path) -> str:
+    """Say where a base model that is not there comes from."""
+    if "ostrack" in path.name.lower():
+        folder = "folder vitb_256_mae_ce_32x4_ep300 of " if path.name == "OSTrack_ep0300.pth.tar" else ""
+        return (
+            f"It is OSTrack's: put the file there, from {folder}the model zoo that github.com/botaoye/OSTrack links to"
+        )
+    return "Train it with an rgb_* experiment"
+
+
 def base_model_path(name: str) -> Path:
     """Find the file that `model.base_model` names; a ViT of timm's is fetched when it is asked for the first time.
 
@@ -163,8 +173,8 @@ def base_model_path(name: str) -> Path:
         path = project_path(name)
         if not path.is_file():
             raise WeightsError(
-                f"model.base_model: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
-                "model.base_model=FILE or timm:MODEL. OSTrack's files: model zoo of github.com/botaoye/OSTrack"
+                f"model.base_model = {name!r}: {path} not found. {source_of(path)}, or set model.base_model=FILE or "
+                "timm:MODEL"
             )
         return path
     model = name.removeprefix(TIMM)

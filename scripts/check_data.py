@@ -33,6 +33,7 @@ from lib.datasets.parsing import first_number, parse_boxes, parse_flags, read_te
 from lib.datasets.reader import annotation_file, find_both, pair_frames, read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set, folder_splits
 from lib.datasets.sequence import FileList, Frames
+from lib.options import Parser
 from patrack.files import atomic_write
 
 IMAGE_CHOICES = ("none", "sample", "all")
@@ -47,22 +48,21 @@ T = TypeVar("T")
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     summary, more = __doc__.split("\n\n", 1)
-    parser = argparse.ArgumentParser(
-        description=summary, epilog=more, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(summary, more)
     parser.add_argument("--dataset", required=True, choices=data_set_names())
     parser.add_argument("--data-root", help="folder that holds the data sets; default: PATRACK_DATA")
     parser.add_argument("--root", type=Path, help="folder of this data set; default: its usual name in the data root")
     parser.add_argument("--split", default="all", help="train, val, test, ... or all (default)")
     parser.add_argument("--images", default="sample", choices=IMAGE_CHOICES, help="to decode (default: 3 a sequence)")
-    parser.add_argument("--jobs", type=int, default=2, help="threads (default 2)")
+    parser.add_argument("--workers", type=int, default=2, help="sequences checked at once (default 2)")
+    parser.earlier_name("--jobs", "--workers")
     parser.add_argument("--notes", action="store_true", help="list every error, and also what a rule takes care of")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write every error and note to this CSV file")
     for flag in ("--device", "--seed"):
         parser.add_argument(flag, help="as for every command; the check uses neither device nor random numbers")
     args = parser.parse_args(argv)
-    if args.jobs < 1:
-        parser.error(f"--jobs must be at least 1, got {args.jobs}")
+    if args.workers < 1:
+        parser.error(f"--workers must be at least 1, got {args.workers}")
     return args
 
 
@@ -366,7 +366,7 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace, found: list[R
             if name == "coco":
                 reports = check_coco(split, root, args.images)
             else:
-                reports = check_split(label, row_of[split], split, root, args.images, args.jobs)
+                reports = check_split(label, row_of[split], split, root, args.images, args.workers)
         except DatasetError as error:
             print(f"ERROR {label}: {error}")
             found.append((label, "", "error", "the split can't be read", str(error)))
@@ -406,14 +406,16 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace, found: list[R
     return rows, total
 
 
-def check_split(label: str, data_set: DataSet, split: str, root: Path, images: str, jobs: int) -> list[SequenceReport]:
+def check_split(
+    label: str, data_set: DataSet, split: str, root: Path, images: str, workers: int
+) -> list[SequenceReport]:
     """Check all sequences of a split, in the order of its list."""
     folders = split_folders(data_set, split, root)
 
     def check(item: tuple[str, Path | None]) -> SequenceReport:
         return check_sequence(*item, data_set, root, images)
 
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         found = pool.map(check, folders.items())
         return list(tqdm(found, desc=label, total=len(folders), unit="seq", file=sys.stderr, disable=None))
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from patrack.files import user_path
+
 __all__ = [
     "COLLECTIONS",
     "DATA_SETS",
@@ -543,6 +545,7 @@ def resolve_data_root(cli: str | None = None, config_root: str | None = None) ->
     """Find the folder of all data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`, or None."""
     for origin, value in (("--data-root", cli), (ENVIRONMENT, os.environ.get(ENVIRONMENT)), ("data.root", config_root)):
         if value:
-            log.info("data root %s, from %s", value, origin)
-            return Path(value).expanduser()
+            root = user_path(value)
+            log.info("data root %s, from %s", root, origin)
+            return root
     return None

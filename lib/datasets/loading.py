@@ -26,6 +26,7 @@ from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
 from lib.datasets.sequence import DatasetError, FileList, Sequence, first_few, rgb_only, select, unknown
+from patrack.files import user_path
 
 __all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders", "to_use_a_part"]
 
@@ -189,6 +190,7 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
         raise DatasetError(f"unknown data set {unknown(name, known_names)}; known are {', '.join(known_names)}")
     usual = DATA_SETS[name].usual_folder if name in DATA_SETS else COLLECTIONS.get(name)
     if root is not None:
+        root = user_path(root)
         if not root.is_dir():
             raise DatasetError(f"data set {name}: no folder {root} (given as the root of this data set)")
         return root
@@ -203,7 +205,7 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
         )
     folder = data_root / usual
     if not folder.is_dir():
-        from_environment = os.environ.get(ENVIRONMENT) and Path(os.environ[ENVIRONMENT]).expanduser() == data_root
+        from_environment = os.environ.get(ENVIRONMENT) and user_path(os.environ[ENVIRONMENT]) == data_root
         origin = f"from {ENVIRONMENT}" if from_environment else "from --data-root or data.root"
         known = ", ".join(sorted(sub_folders(data_root))[:8]) or "no folder"
         raise DatasetError(

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lib.datasets.parsing import SEPARATORS, load_rows
+from patrack.files import user_path
 
 __all__ = ["MAX_BYTES", "FileTree", "TreePath", "decode_trajectory", "parse_column", "parse_regions", "parse_rows"]
 
@@ -35,7 +36,7 @@ class FileTree:
     """
 
     def __init__(self, path: str | Path, flag: str = "path") -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self._zip: zipfile.ZipFile | None = None
         self._folders: dict[str, set[str]] = {}
         self._files: dict[str, set[str]] = {}

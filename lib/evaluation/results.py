@@ -29,7 +29,7 @@ from lib.evaluation.files import FileTree, parse_column, parse_regions, parse_ro
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, OnePass, Protocol, protocols_of
 from lib.evaluation.scores import EvaluationError
-from patrack.files import atomic_write
+from patrack.files import atomic_write, user_path
 
 __all__ = [
     "SEPARATORS",
@@ -514,7 +514,7 @@ def export_results(
             values = [repr(value) for value in confidences[1:].tolist()]
             files[path.removesuffix(".txt") + "_confidence.value"] = "\n".join(["", *values, ""])
 
-    output = Path(output).expanduser()
+    output = user_path(output)
     if output.exists() and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"--output {output} is not empty; give a new folder or archive")
     if output.suffix.lower() == ".zip":

@@ -26,6 +26,7 @@ from patrack import Network, build_model
 from patrack import config as configs
 from patrack.build import ADAPTERS, BASE_MODEL, MODEL
 from patrack.config.schema import Config
+from patrack.files import user_path
 from patrack.network import adapter_names
 from patrack.weights import (
     WeightsError,
@@ -88,7 +89,7 @@ def run_training(
             f"train.total_batch_size = {config.train.total_batch_size} is less than the number of processes "
             f"({context.world_size}), each of which needs a pair: raise it, or lower --nproc-per-node or --nnodes"
         )
-    folder = Path(output) / config.name
+    folder = user_path(output) / config.name
     logger.info("training %s on %s: reading base model and data sets", config.name, device)
 
     # the folder, which the main process alone looks at
@@ -119,6 +120,7 @@ def run_training(
             model, base_model = _load_model(config)
             root = datasets.resolve_data_root(data_root, config.data.root)
             train, val = load_sources(config, root)
+            described_train, described_val = manifests.describe_sources(train), manifests.describe_sources(val)
             facts = {
                 "name": config.name,
                 "seed": config.seed,
@@ -126,8 +128,8 @@ def run_training(
                 "base_model_sha256": base_model or None,
                 "base_model_file": start_from
                 and {"path": start_from, "sha256": file_sha256(base_model_path(start_from))},
-                "train": manifests.describe_sources(train),
-                "val": manifests.describe_sources(val),
+                "train": described_train,
+                "val": described_val,
                 "data_fingerprint": manifests.fingerprint([*train, *val]),
                 "data_root": None if root is None else str(root.resolve()),
                 "processes": context.world_size,
@@ -177,7 +179,7 @@ def run_training(
                 settings.trainable,
                 f"{frozen:,}",
             )
-            for use, described in (("train", facts["train"]), ("validation", facts["val"])):
+            for use, described in (("train", described_train), ("validation", described_val)):
                 for source in described:
                     logger.info(
                         "%s: %s, %s sequences, %s frames (%s usable), weight %g",

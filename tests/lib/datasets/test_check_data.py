@@ -110,7 +110,7 @@ def test_a_gap_in_all_three_is_only_a_note(capsys, lasher):
 def test_images_between_the_sampled_ones_are_found_with_all(capsys, lasher):
     (lasher / FOLDER / "infrared/i001.png").write_bytes(b"")
     assert run(capsys, lasher)[0] == 0
-    code, out = run(capsys, lasher, "--images", "all", "--jobs", "3")
+    code, out = run(capsys, lasher, "--images", "all", "--workers", "3")
     assert code == 1
     assert "infrared/i001.png: not a readable image" in out
 
