@@ -170,7 +170,10 @@ def base_model_path(name: str) -> Path:
         WeightsError: there is no such file; timm has no such weights, or can't reach them.
     """
     if not name.startswith(TIMM):
-        path = project_path(name)
+        try:
+            path = project_path(name)
+        except ValueError as error:
+            raise WeightsError(f"model.base_model: {error}") from None
         if not path.is_file():
             raise WeightsError(
                 f"model.base_model = {name!r}: {path} not found. {source_of(path)}, or set model.base_model=FILE or "

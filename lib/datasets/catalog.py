@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lib.datasets.sequence import DatasetError
 from patrack.files import user_path
 
 __all__ = [
@@ -542,10 +543,17 @@ def data_set_names() -> tuple[str, ...]:
 
 
 def resolve_data_root(cli: str | None = None, config_root: str | None = None) -> Path | None:
-    """Find the folder of all data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`, or None."""
+    """Find the folder of all data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`, or None.
+
+    Raises:
+        DatasetError: a path with a variable that is not set, or the home of nobody.
+    """
     for origin, value in (("--data-root", cli), (ENVIRONMENT, os.environ.get(ENVIRONMENT)), ("data.root", config_root)):
         if value:
-            root = user_path(value)
+            try:
+                root = user_path(value)
+            except ValueError as error:
+                raise DatasetError(f"{origin}: {error}") from None
             log.info("data root %s, from %s", root, origin)
             return root
     return None

@@ -41,7 +41,7 @@ DATA_WAIT_LIMIT = 0.2
 """Share of the time spent waiting for data above which a warning is logged."""
 SETTLED_STEPS = 10
 """Steps after which the loader is expected to keep up, so that waiting for it is worth a warning."""
-EARLY_STEPS = (1, 2, 5, 10, 20)
+EARLY_STEPS = (1, 2, 5, 10, 20, 50, 100)
 """Steps after the start, or after going on, that are logged as well: nobody should wait long for the first line."""
 LOSS_COLUMNS = ("loss", "giou", "l1", "focal", "iou")
 STEP_COLUMNS = ("step", "epoch", "lr", *LOSS_COLUMNS, "grad_norm", "samples_per_second", "data_wait")

@@ -79,6 +79,15 @@ def test_data_root_may_begin_with_home_or_a_variable(monkeypatch, tmp_path, plac
     assert dataset_root("gtot", Path(f"{place}/GTOT"), None) == tmp_path / "sets/GTOT"
 
 
+def test_data_root_with_an_unset_variable_names_its_origin(monkeypatch):
+    monkeypatch.delenv("UNSET_PLACE", raising=False)
+    with pytest.raises(DatasetError, match=r"data\.root: path .* UNSET_PLACE is not set"):
+        resolve_data_root(None, "$UNSET_PLACE/sets")
+    monkeypatch.setenv("PATRACK_DATA", "$UNSET_PLACE")
+    with pytest.raises(DatasetError, match=r"PATRACK_DATA: path .* UNSET_PLACE is not set"):
+        resolve_data_root()
+
+
 def test_unknown_name_lists_names_and_the_nearest():
     with pytest.raises(DatasetError, match=r"'lashr' \(nearest: 'lasher'\)") as error:
         load("lashr", "train")

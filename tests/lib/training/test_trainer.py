@@ -358,6 +358,17 @@ def test_time_left_after_going_on_counts_the_steps_that_are_left(
     assert asked[0] == (1, 1 + 9 * 4, 1, 1.0)
 
 
+def test_outlook_on_a_gpu_has_its_memory(
+    tmp_path: Path, make_trainer: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer._pace.step()
+    assert "GPU" not in trainer._outlook()
+    trainer.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30 if device.type == "cuda" else 0)
+    assert trainer._outlook().endswith("GPU memory 3.0 GiB")
+
+
 def test_waiting_for_data_is_said_once_an_epoch(
     tmp_path: Path, make_trainer: Callable, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
