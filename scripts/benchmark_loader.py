@@ -26,6 +26,7 @@ import numpy as np
 
 from lib.datasets import frames
 from lib.datasets.frames import DecodedFrame
+from lib.options import Parser
 from lib.synthetic import generate
 from patrack import config as config_files
 from patrack.files import atomic_write
@@ -38,7 +39,7 @@ BATCH, WARM_UP = 16, 3  # samples, batches
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--config", default="rgbt_base", help="whose crops and augmentation (default: %(default)s)")
     add("--size", default="640x480", help="of the images, WIDTHxHEIGHT (default: %(default)s)")

@@ -20,6 +20,7 @@ import cv2
 from tqdm import tqdm
 
 from lib.datasets.recordings import find_recordings, read_transform, value_range
+from lib.options import Parser
 from patrack.modality import modalities
 
 logger = logging.getLogger("compare_recordings")
@@ -29,7 +30,7 @@ COLUMNS = {"rgb": "RGB", "x": "X", "both": "RGB + X"}
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("folders", nargs="+", type=Path, metavar="RECORDINGS", help="a recording, or a folder that holds some")
     add("--output", type=Path, required=True, help="folder for tables and strips")

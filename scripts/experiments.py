@@ -1,10 +1,10 @@
 r"""Train variants of experiments with several seeds, score them, and put all of it into one table.
 
     python scripts/experiments.py --variants scripts/variants/families.yaml --data-root DATA --output runs/ablation
-    python scripts/experiments.py --experiment rgbt_tiny --dataset synthrgbt --data-root DATA --output runs/rates \
+    python scripts/experiments.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output runs/rates \
         --variant usual --variant fast train.lr=1e-3 --variant slow train.lr=1e-4 --seeds 0 1 2
-    python scripts/experiments.py --output runs/ablation --variants scripts/variants/families.yaml --summarise-only
-    python scripts/experiments.py --summarise-only runs/seed_0/rgbt_tiny runs/seed_1/rgbt_tiny
+    python scripts/experiments.py --output runs/ablation --variants scripts/variants/families.yaml --summarize-only
+    python scripts/experiments.py --summarize-only runs/seed_0/rgbt_tiny runs/seed_1/rgbt_tiny
 
 A variant is a name and settings; with the word `untrained` among them it is only scored. All variants of an experiment
 train on the same samples with the same seeds, in OUTPUT/VARIANT/seed_N/EXPERIMENT. The table has mean ± sd over the
@@ -31,6 +31,7 @@ import yaml
 from lib import datasets
 from lib.evaluation import evaluate
 from lib.evaluation.scores import Evaluation
+from lib.options import Parser
 from lib.training.manifest import config_differences, describe, read_manifest, read_runs, write_summary
 from patrack import config as config_files
 from patrack.config.schema import Config
@@ -67,7 +68,7 @@ class Run:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add(
         "--variants", type=Path, metavar="YAML", help="experiments, seeds, settings and variants: see scripts/variants/"
@@ -75,28 +76,35 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     words: dict[str, Any] = {"nargs": "+", "action": "append", "default": [], "metavar": ("NAME", "key=value")}
     add("--variant", **words, help="one more variant")
     add("--only", nargs="+", metavar="VARIANT", help="of the variants (default: all)")
-    add("--experiment", nargs="+", metavar="NAME", help="what is varied (default: all of the YAML file)")
+    add("--config", nargs="+", metavar="NAME", help="what is varied (default: all of the YAML file)")
     add("--dataset", help="to score on, of all experiments (default: the YAML file's, else the validation IoU alone)")
     add("--split", default="test", help="of that data set (default: %(default)s)")
-    add("--sequences", type=int, metavar="N", help="to score on, the first of the split (default: all)")
+    add("--count", type=int, metavar="N", help="sequences to score on, the first of the split (default: all)")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA, then data.root)")
     add("--output", type=Path, help="folder for runs, results and the table")
     seeds: dict[str, Any] = {"dest": "seeds", "nargs": "+", "metavar": "N"}
     add("--seed", "--seeds", **seeds, help="one run each (default: the YAML file's, else 0)")
-    add("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
-    add("--threads", type=int, help="CPU threads of each (default: 1 with --jobs, else torch's)")
+    add("--workers", type=int, default=1, help="runs at once (default: %(default)s)")
+    add("--threads", type=int, help="CPU threads of each (default: 1 with --workers, else torch's)")
     add("--device", help="torch device (default: cuda if there is one)")
     text = (
         "train and track nothing: tables of what is there, or the mean of these runs, which differ only in their seed"
     )
-    add("--summarise-only", nargs="*", type=Path, metavar="RUN", help=text)
+    add("--summarize-only", nargs="*", type=Path, metavar="RUN", help=text)
     add("overrides", nargs="*", metavar="key=value", help="settings of all variants, e.g. train.precision=bf16")
+    for earlier, option in (
+        ("--experiment", "--config"),
+        ("--sequences", "--count"),
+        ("--jobs", "--workers"),
+        ("--summarise-only", "--summarize-only"),
+    ):
+        parser.earlier_name(earlier, option)
     args = parser.parse_intermixed_args(argv)
-    for name in ("seeds", "only", "experiment"):  # these options take every word after them, settings as well
+    for name in ("seeds", "only", "config"):  # these options take every word after them, settings as well
         given = getattr(args, name) or []
         args.overrides += [word for word in given if "=" in word]
         setattr(args, name, [word for word in given if "=" not in word])
-    if not args.summarise_only and not (args.output and (args.variants or args.variant)):
+    if not args.summarize_only and not (args.output and (args.variants or args.variant)):
         parser.error("give --output, and --variants YAML or --variant NAME key=value ...")
     return args
 
@@ -115,10 +123,10 @@ def read_plan(args: argparse.Namespace) -> Plan:
         if not isinstance(content, dict) or not content.keys() <= set(known):
             raise ValueError(f"{args.variants}: must have the keys {', '.join(known)}, got {list(content)}")
     experiments = content.get("experiments") or {}
-    if args.experiment:
-        experiments = {name: experiments.get(name) for name in args.experiment}
+    if args.config:
+        experiments = {name: experiments.get(name) for name in args.config}
     if not experiments:
-        raise ValueError("no experiment to vary: give --experiment NAME, e.g. rgbt_tiny")
+        raise ValueError("no experiment to vary: give --config NAME, e.g. rgbt_tiny")
     if args.dataset:
         experiments = dict.fromkeys(experiments, args.dataset)
 
@@ -174,7 +182,7 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
     common = ["--config", experiment, "--seed", str(run.seed)]
     for option, value in (("--data-root", args.data_root), ("--device", args.device)):
         common += [option, value] if value else []
-    threads = args.threads or (1 if args.jobs > 1 else None)
+    threads = args.threads or (1 if args.workers > 1 else None)
     environment = dict(os.environ)
     if threads:
         common += ["--threads", str(threads)]
@@ -186,10 +194,10 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
     if dataset:
         checkpoint = ["--checkpoint", str(run.folder) if run.trained else "none"]
         places = ["--dataset", dataset, "--split", args.split, "--output", str(run.results), *checkpoint]
-        names = ["--sequences", *sequence_names(args, run.config, dataset)] if args.sequences else []
+        names = ["--sequences", *sequence_names(args, run.config, dataset)] if args.count else []
         commands.append(["test.py", *common, *places, *run.overrides, *names])
 
-    log = args.output / "logs" / f"{run.config.name}-{run.variant}-{run.seed}.log"
+    log = log_of(args, run)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         for script, *words in commands:
@@ -197,10 +205,23 @@ def train_and_track(args: argparse.Namespace, experiment: str, dataset: str | No
             subprocess.run(line, check=True, stdout=file, stderr=file, env=environment)
 
 
+def log_of(args: argparse.Namespace, run: Run) -> Path:
+    """The file that has what training and tracking of a run said."""
+    return Path(args.output) / "logs" / f"{run.config.name}-{run.variant}-{run.seed}.log"
+
+
+def reason_of(args: argparse.Namespace, run: Run, error: BaseException) -> str:
+    """Say why a run failed: the last error in its log, else the error itself."""
+    if not isinstance(error, subprocess.CalledProcessError):
+        return str(error)
+    text = log_of(args, run).read_text(encoding="utf-8", errors="replace")
+    return text.rpartition("\nERROR ")[2].strip() if "\nERROR " in text else f"exit code {error.returncode}"
+
+
 def sequence_names(args: argparse.Namespace, config: Config, dataset: str) -> list[str]:
     """The sequences that are scored."""
     root = datasets.resolve_data_root(args.data_root, config.data.root)
-    return [sequence.name for sequence in datasets.load(dataset, args.split, None, root)[: args.sequences]]
+    return [sequence.name for sequence in datasets.load(dataset, args.split, None, root)[: args.count]]
 
 
 def collect(args: argparse.Namespace, dataset: str | None, runs: list[Run]) -> tuple[Values, Evaluation | None]:
@@ -278,8 +299,8 @@ def run(args: argparse.Namespace) -> int:
     plan = read_plan(args)
     runs = {experiment: runs_of(plan, experiment, args.output) for experiment in plan.experiments}
     failed = 0
-    if args.summarise_only is None:
-        with ThreadPoolExecutor(args.jobs) as pool:
+    if args.summarize_only is None:
+        with ThreadPoolExecutor(args.workers) as pool:
             jobs = {
                 pool.submit(train_and_track, args, experiment, plan.experiments[experiment], one): one
                 for experiment, group in runs.items()
@@ -289,7 +310,7 @@ def run(args: argparse.Namespace) -> int:
                 one = jobs[job]
                 name, error = f"{one.config.name} {one.variant}, seed {one.seed}", job.exception()
                 failed += error is not None
-                said = "done" if error is None else f"failed, see {args.output / 'logs'}: {error}"
+                said = "done" if error is None else f"failed, see {log_of(args, one)}: {reason_of(args, one, error)}"
                 print(f"{name}: {said}", file=sys.stdout if error is None else sys.stderr, flush=True)
 
     content: dict[str, Any] = {"settings": plan.settings, "seeds": plan.seeds, "variants": plan.variants}
@@ -315,10 +336,10 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 a run failed or something can't be used, 130 stopped by Ctrl-C."""
     args = parse(argv)
     try:
-        if args.summarise_only:
-            print(describe(read_runs(args.summarise_only)))
+        if args.summarize_only:
+            print(describe(read_runs(args.summarize_only)))
             if args.output:
-                write_summary(args.summarise_only, args.output / "summary.json")
+                write_summary(args.summarize_only, args.output / "summary.json")
             return 0
         return 1 if run(args) else 0
     except (ValueError, OSError) as error:

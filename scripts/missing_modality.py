@@ -35,6 +35,7 @@ from lib import datasets
 from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import STREAMS, SUBSTITUTES, black_rgb, random_mask, substitute_x, write_masks
 from lib.evaluation import Curve, Evaluation, evaluate
+from lib.options import Parser, add_sequence_options, chosen_sequences
 from patrack import config as configs
 from patrack.config.schema import Config
 from patrack.files import atomic_write
@@ -50,7 +51,7 @@ VARIANTS = (RGB, RECORDED, *(f"x-{kind}" for kind in SUBSTITUTES), RGB_BLACK)
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")
     add("--checkpoint", help="weights file or folder of a training run (default: the run's, or the shipped file)")
@@ -58,7 +59,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--split", default="test", help="of the data set (default: %(default)s)")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA, then data.root)")
     add("--root", type=Path, help="folder of this data set (default: its usual name in the data root)")
-    add("--sequences", nargs="+", metavar="NAME", help="only these (default: the whole split)")
+    add_sequence_options(parser)
     add("--output", type=Path, required=True, help="folder for masks, results, table and plot")
     add("--device", help="torch device (default: cuda if there is one)")
     add("--seed", type=int, default=0, help="decides which frames are missing (default: %(default)s)")
@@ -251,6 +252,7 @@ def run(args: argparse.Namespace) -> str:
     if args.fusion and config.model.streams != "both":
         raise ValueError(f"{config.name} has one stream (model.streams: {config.model.streams}); give one of two")
     places = datasets.resolve_data_root(args.data_root, config.data.root)
+    args.sequences = chosen_sequences(args)
     sequences = datasets.load(args.dataset, args.split, args.root, places, args.sequences)
     args.shares = sorted(set(args.shares))
     results = (track_variants if args.fusion else track_masks)(args, config, sequences)

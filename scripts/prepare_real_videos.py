@@ -33,6 +33,7 @@ import numpy as np
 from lib.datasets.frames import read_image
 from lib.datasets.parsing import read_boxes, read_names
 from lib.datasets.reader import list_frames
+from lib.options import Parser
 
 logger = logging.getLogger("prepare_real_videos")
 
@@ -279,7 +280,7 @@ def add_video(
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--output", required=True, type=Path, help="folder to make, usually DATA/RealVideo; must not exist")
     add("--davis", type=Path, help="folder of DAVIS sequences with img/ and groundtruth_rect.txt")

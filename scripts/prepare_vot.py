@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from lib.datasets import resolve_data_root
+from lib.options import Parser, add_sequence_options, chosen_sequences
 from lib.vot.workspace import (
     STACKS,
     find_sequences,
@@ -31,7 +32,7 @@ logger = logging.getLogger("prepare_vot")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--dataset", required=True, choices=STACKS)
     add("--workspace", required=True, type=Path, help="folder to write; made if it is not there")
@@ -41,7 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")
     add("--root", type=Path, help="folder of this data set (default: its usual name in the data root)")
     add("--split", default="test", help="of the data set (default: %(default)s)")
-    add("--sequences", nargs="+", metavar="NAME", help="only these (default: the whole split)")
+    add_sequence_options(parser)
     add("--stack", choices=sorted({stack.name for stack in STACKS.values()}), help="default: by the data set")
     add("--anchors", type=int, metavar="N", help="multi-start without anchor.value: starts N frames apart")
     add("--device", help="torch device of the tracker (default: cuda if there is one when it starts)")
@@ -61,12 +62,16 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     words = arguments.sequences or []  # the option takes every word after it, settings too
     overrides = [*arguments.overrides, *(word for word in words if "=" in word)]
-    names = [word for word in words if "=" not in word] or None
+    arguments.sequences = [word for word in words if "=" not in word] or None
     by_name = {stack.name: stack for stack in STACKS.values()}
     stack = by_name[arguments.stack] if arguments.stack else STACKS[arguments.dataset]
     try:
         sequences = find_sequences(
-            arguments.dataset, arguments.split, arguments.root, resolve_data_root(arguments.data_root), names
+            arguments.dataset,
+            arguments.split,
+            arguments.root,
+            resolve_data_root(arguments.data_root),
+            chosen_sequences(arguments),
         )
         clip_depth = arguments.dataset != "rgbd1k"
         command = tracker_command(

@@ -22,8 +22,8 @@ threads="$("$python" -c 'import os; print(min(os.cpu_count() or 1, 8))')"
 
 step "2/5 Drawing a small RGB-thermal benchmark (SynthRGBX)"
 synth=(scripts/make_synthrgbx.py --output "$out/data/SynthRGBX" --modality rgbt --workers "$threads")
-"$python" "${synth[@]}" --split train --sequences "$train_sequences" --length 30
-"$python" "${synth[@]}" --split test --sequences "$test_sequences" --length 50
+"$python" "${synth[@]}" --split train --count "$train_sequences" --length 30
+"$python" "${synth[@]}" --split test --count "$test_sequences" --length 50
 
 step "3/5 Training the adapters; the base model stays frozen"
 run="$out/runs/quickstart"
@@ -51,7 +51,7 @@ step "5/5 Scores, plots and an overlay video"
   --json "$out/scores.json" --results "RGB=$out/results/rgb_only" "RGB+thermal=$out/results/rgb_thermal" | tee "$out/table.txt"
 sequence="$out/data/SynthRGBX/rgbt/testingset/test_000$((test_sequences > 5 ? 5 : 0))"  # the sixth goes dark
 "$python" tracking/test.py --config "$run" --rgb "$sequence/visible" --x "$sequence/infrared" --device cpu \
-  --groundtruth "$sequence/visible.txt" --output "$out/overlay" --overwrite
+  --ground-truth "$sequence/visible.txt" --output "$out/overlay" --overwrite
 
 step "Done"
 cat <<TXT

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from lib.evaluation import write_json
+from lib.options import Parser
 from lib.report.tables import (
     FORMATS,
     add_published_option,
@@ -35,7 +36,7 @@ PLOT_FORMATS = ("png", "pdf", "svg")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_scoring_options(parser)
     add = parser.add_argument
     add("--attributes", action="store_true", help="also print a table per attribute")

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from lib.evaluation import parse_results
 from lib.evaluation.results import SEPARATORS, TOOLKITS, export_results
+from lib.options import Parser
 
 logger = logging.getLogger("export_results")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--dataset", required=True, choices=sorted(TOOLKITS), metavar="NAME", help=", ".join(sorted(TOOLKITS)))
     add(

@@ -22,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
+from lib.options import Parser
 
 logger = logging.getLogger("benchmark")
 
@@ -47,7 +48,7 @@ def image_size(text: str) -> tuple[int, int]:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--config", default="rgbt_base", help="name in experiments/ or YAML file (default: %(default)s)")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
@@ -61,17 +62,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="N",
         help="rounds of each measurement (default: 20, or fewer after a minute)",
     )
-    add("--batch", type=positive, help="pairs per training step (default: the config's, on a CPU at most 4)")
-    add("--image-size", type=image_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
+    add("--batch-size", type=positive, help="pairs per training step (default: the config's, on a CPU at most 4)")
+    add("--size", type=image_size, default=(640, 480), metavar="WxH", help="of frames, pixels (default: 640x480)")
     add("--json", type=Path, metavar="FILE", help="write every number with unit and conditions")
     add("--check", action="store_true", help="compare with lib/profiling/bounds.yaml; exit code 1 if one is broken")
     add(
         "--plots",
         type=Path,
-        metavar="DIR",
+        metavar="FOLDER",
         help="draw cost against tokens, batch size (section batch), sequences (endtoend)",
     )
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. model.search_size=320")
+    parser.earlier_name("--batch", "--batch-size")
+    parser.earlier_name("--image-size", "--size")
     arguments = parser.parse_intermixed_args(argv)
     arguments.overrides += [word for word in arguments.only or [] if "=" in word]  # it takes every word after it
     arguments.only = [word for word in arguments.only or [] if "=" not in word]
@@ -115,8 +118,8 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             device,
             effort,
             Path(folder),
-            arguments.image_size,
-            arguments.batch,
+            arguments.size,
+            arguments.batch_size,
             arguments.quick,
         )
         about = report.conditions(case)

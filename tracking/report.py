@@ -14,6 +14,7 @@ import logging
 import sys
 from pathlib import Path
 
+from lib.options import Parser
 from lib.report.tables import add_published_option, add_scoring_options, evaluate_options
 
 logger = logging.getLogger("report")
@@ -21,7 +22,7 @@ logger = logging.getLogger("report")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_scoring_options(parser)
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="FOLDER", help="where to write index.html and its pictures")

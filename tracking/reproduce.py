@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from lib.evaluation import parse_results
+from lib.options import Parser
 from lib.report.reproduce import TABLES, reproduce
 from lib.report.tables import add_published_option
 
@@ -23,7 +24,7 @@ logger = logging.getLogger("reproduce")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--table", required=True, choices=TABLES, metavar="NAME", help=", ".join(TABLES))
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA)")
@@ -36,7 +37,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, metavar="FOLDER", help="for results and table (default: results/reproduce/TABLE)")
     add("--workers", type=int, default=1, help="sequences tracked at once (default: %(default)s)")
     add("--overwrite", action="store_true", help="delete the results of another run in the output folder")
-    add("--device", default="cpu", help="torch device, e.g. cuda (default: %(default)s)")
+    add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
     add("--seed", help="as for every command; tracking with trained weights draws no random numbers")
     return parser.parse_args(argv)
 

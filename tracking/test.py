@@ -19,13 +19,15 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.naming import PAIRING_RULES
+from lib.options import Parser, add_sequence_options, chosen_sequences
+from patrack.files import user_path
 
 logger = logging.getLogger("test")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run (whose weights are used)")
     source = parser.add_mutually_exclusive_group(required=True)
@@ -34,7 +36,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--split", default="test", help="of the data set (default: %(default)s)")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA, then data.root)")
     add("--root", type=Path, help="folder of this data set (default: its usual name in the data root)")
-    add("--sequences", nargs="+", metavar="NAME", help="only these (default: the whole split)")
+    add_sequence_options(parser)
     add("--workers", type=int, default=1, help="sequences tracked at once, one thread each (default: %(default)s)")
     add("--batch", type=int, default=1, help="sequences that share each step of the network (default: %(default)s)")
     add("--threads", type=int, help="CPU threads of this process for the network (default: all cores)")
@@ -58,8 +60,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="recording: homography from X's pixels to RGB's (3 x 3 numbers), or: resize, if only the sizes differ",
     )
     add("--box", nargs="+", metavar="X,Y,W,H", help="recording: the target in the first frame, pixels")
-    add("--groundtruth", type=Path, help="recording: box file to draw and compare (x,y,w,h per line)")
-    add("--groundtruth-stride", type=int, metavar="N", help="its line k belongs to frame k * N")
+    add("--ground-truth", type=Path, metavar="FILE", help="recording: true boxes to draw and compare, x,y,w,h per line")
+    add(
+        "--box-step",
+        type=int,
+        metavar="N",
+        help="line k of the true boxes belongs to frame k * N",
+    )
+    parser.earlier_name("--groundtruth", "--ground-truth")
+    parser.earlier_name("--groundtruth-stride", "--box-step")
     add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
@@ -147,7 +156,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             output=output,
             root=arguments.root,
             data_root=arguments.data_root,
-            sequences=arguments.sequences,
+            sequences=chosen_sequences(arguments),
             workers=arguments.workers,
             slots=arguments.batch,
             missing=arguments.missing,
@@ -162,11 +171,11 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         config,
         weights,
         arguments.rgb,
-        None if arguments.x is None or arguments.x.lower() == "none" else Path(arguments.x),
+        None if arguments.x is None or arguments.x.lower() == "none" else user_path(arguments.x),
         parse_box(arguments.box) if arguments.box else None,
         output=output,
-        truth=arguments.groundtruth,
-        truth_step=arguments.groundtruth_stride,
+        truth=arguments.ground_truth,
+        truth_step=arguments.box_step,
         fps=arguments.fps,
         missing=arguments.missing,
         pairing=arguments.pair,

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
+from lib.options import Parser
+from patrack.files import user_path
 
 if TYPE_CHECKING:  # PyTorch is loaded where it is used, so that --help answers at once
     from lib.distributed import DistributedContext
@@ -27,7 +29,7 @@ logger = logging.getLogger("train")
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--config", help="name in experiments/, YAML file, or folder of a run")
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace, device: str, context: DistributedContext)
             raise ValueError(f"--seeds takes numbers from 0, got {word!r}")
     settings: dict[str, Any] = {
         "data_root": arguments.data_root,
-        "output": arguments.output or "runs",
+        "output": str(user_path(arguments.output or "runs")),
         "resume": arguments.resume,
         "overwrite": arguments.overwrite,
         "device": device,
@@ -90,9 +92,9 @@ def run(arguments: argparse.Namespace, device: str, context: DistributedContext)
     }
     threads = arguments.threads
     if arguments.repeat:
-        folder = Path(arguments.repeat)
+        folder = user_path(arguments.repeat)
         config, before = read_run(folder, arguments.overrides)
-        settings["output"] = arguments.output or str(folder / "repeat")
+        settings["output"] = settings["output"] if arguments.output else str(folder / "repeat")
         settings["data_root"] = arguments.data_root or os.environ.get("PATRACK_DATA") or before.get("data_root")
         settings["repeat_of"] = folder
         threads = threads or before.get("threads")

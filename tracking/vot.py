@@ -17,13 +17,14 @@ import sys
 from pathlib import Path
 
 import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
+from lib.options import Parser
 
 logger = logging.getLogger("vot")
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # no OpenCV where only the table is needed
     from lib.datasets.sequence import XTransform
     from patrack.modality import ClipDepth, ValueRange
 
+from lib.datasets.sequence import DatasetError
+from patrack.files import user_path
+
 __all__ = [
     "COLLECTIONS",
     "DATA_SETS",
@@ -569,9 +572,17 @@ def sequence_count(name: str, split: str) -> int | None:
 
 
 def resolve_data_root(cli: str | None = None, config_root: str | None = None) -> Path | None:
-    """Find the folder of all data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`, or None."""
+    """Find the folder of all data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`, or None.
+
+    Raises:
+        DatasetError: a path with a variable that is not set, or the home of nobody.
+    """
     for origin, value in (("--data-root", cli), (ENVIRONMENT, os.environ.get(ENVIRONMENT)), ("data.root", config_root)):
         if value:
-            log.info("data root %s, from %s", value, origin)
-            return Path(value).expanduser()
+            try:
+                root = user_path(value)
+            except ValueError as error:
+                raise DatasetError(f"{origin}: {error}") from None
+            log.info("data root %s, from %s", root, origin)
+            return root
     return None

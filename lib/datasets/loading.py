@@ -27,13 +27,15 @@ from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
 from lib.datasets.sequence import DatasetError, FileList, Sequence, first_few, rgb_only, select, unknown
+from patrack.files import user_path
 
-__all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders"]
+__all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders", "to_use_a_part"]
 
 log = logging.getLogger(__name__)
 
 COCO_SPLITS = ("train", "val")
 COCO_MIN_SIZE = 50.0
+MESSAGES = 3  # about single sequences in one error
 _YES, _NO = np.ones(1, dtype=bool), np.zeros(1, dtype=bool)  # shared by hundreds of thousands of sequences
 _YES.flags.writeable = _NO.flags.writeable = False
 
@@ -71,12 +73,7 @@ def load(
     data_set = folder_data_set(root, split) if name == "folder" else DATA_SETS[name]
     folders = select(split_folders(data_set, split, root), sequences, f"{data_set.title} {split}")
     missing = [sequence for sequence, folder in folders.items() if folder is None]
-    if missing and problems is not None and len(missing) < len(folders):
-        problems.update({name: f"{name}: no such sequence in {root}" for name in missing})
-    elif missing:
-        where = " or ".join(str(root / folder) for folder in data_set.splits[split].folders)
-        count = f"{len(missing)} of {len(folders)} sequences"
-        raise DatasetError(f"{data_set.title} {split}: {count} are not in {where}: {first_few(missing)}")
+    unreadable: dict[str, str] = {}
     loaded = []
     for sequence, folder in folders.items():
         try:
@@ -84,10 +81,43 @@ def load(
                 read = read_sequence(folder, data_set, root)
                 loaded.append(with_value_range(read) if for_frames and name == "folder" else read)
         except (DatasetError, FrameError) as error:
-            if problems is None:
-                raise
-            problems[sequence] = str(error)
+            unreadable[sequence] = str(error)
+    if problems is not None and len(missing) < len(folders):
+        # in the order of the list
+        texts = {name: f"{name}: no such sequence in {root}" for name in missing} | unreadable
+        problems.update({name: texts[name] for name in folders if name in texts})
+    elif len(unreadable) == 1 and not missing:
+        raise DatasetError(*unreadable.values())
+    elif missing or unreadable:
+        where = " or ".join(str(root / folder) for folder in data_set.splits[split].folders)
+        lines = []
+        if missing:
+            lines.append(f"{len(missing)} of {len(folders)} sequences are not in {where}: {first_few(missing)}")
+        if unreadable:
+            lines.append(f"{len(unreadable)} of {len(folders)} sequences can't be read:")
+            lines += [f"  {text}" for text in list(unreadable.values())[:MESSAGES]]
+            if len(unreadable) > MESSAGES:
+                lines.append(f"  ... and {len(unreadable) - MESSAGES} more")
+        lines.append(f"all of it: python scripts/check_data.py --dataset {name} --root {root} --split {split}")
+        if missing:
+            lines.append(to_use_a_part(data_set, split, root))
+        raise DatasetError(f"{data_set.title} {split}: " + "\n".join(lines))
     return loaded
+
+
+def to_use_a_part(data_set: DataSet, split: str, root: Path) -> str:
+    """Say what to do where sequences of a split are missing."""
+    rule = data_set.splits[split]
+    on_disk = next((path for file in rule.lists for path in _find(root, file)), None)
+    if on_disk is not None:
+        return f"copy the missing ones, or take them out of the list {on_disk}"
+    own = next((file for file in rule.lists if "*" not in file), None)
+    if own is not None:
+        here = root / own
+        return (
+            f"copy the missing ones, or name those that are there in {here}, one a line: it is read instead of our list"
+        )
+    return "copy the missing ones; tracking takes a part with --sequences NAME ..."
 
 
 def _load_synthrgb(split: str, root: Path, sequences: Iterable[str] | None) -> list[Sequence]:
@@ -166,6 +196,7 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
         raise DatasetError(f"unknown data set {unknown(name, known_names)}; known are {', '.join(known_names)}")
     usual = DATA_SETS[name].usual_folder if name in DATA_SETS else COLLECTIONS.get(name)
     if root is not None:
+        root = user_path(root)
         if not root.is_dir():
             raise DatasetError(f"data set {name}: no folder {root} (given as the root of this data set)")
         return root
@@ -180,7 +211,7 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
         )
     folder = data_root / usual
     if not folder.is_dir():
-        from_environment = os.environ.get(ENVIRONMENT) and Path(os.environ[ENVIRONMENT]).expanduser() == data_root
+        from_environment = os.environ.get(ENVIRONMENT) and user_path(os.environ[ENVIRONMENT]) == data_root
         origin = f"from {ENVIRONMENT}" if from_environment else "from --data-root or data.root"
         known = ", ".join(sorted(sub_folders(data_root))[:8]) or "no folder"
         raise DatasetError(

@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lib.datasets.parsing import SEPARATORS, load_rows
+from patrack.files import user_path
 
 __all__ = [
     "MAX_ARCHIVE",
@@ -63,7 +64,7 @@ class FileTree:
     """
 
     def __init__(self, path: str | Path, flag: str = "path") -> None:
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         self._archived: dict[str, tuple[int, Callable[[], bytes]]] | None = None  # size and reader by name
         self._folders: dict[str, set[str]] = {}
         self._files: dict[str, set[str]] = {}

@@ -29,7 +29,7 @@ from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, protocols_of
 from lib.evaluation.result_sets import SIDE_FILES, ResultSet, choose_set, find_sets, merge_anchors
 from lib.evaluation.scores import EvaluationError
-from patrack.files import atomic_write
+from patrack.files import atomic_write, user_path
 
 __all__ = [
     "SEPARATORS",
@@ -615,6 +615,7 @@ def export_results(
             values = [repr(value) for value in confidences[1:].tolist()]
             files[path.removesuffix(".txt") + "_confidence.value"] = "\n".join(["", *values, ""])
 
+    output = user_path(output)
     if output.exists() and (output.is_file() or any(output.iterdir())):
         raise FileExistsError(f"--output {output} is not empty; give a new folder or archive")
     if output.suffix.lower() == ".zip":

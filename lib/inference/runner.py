@@ -352,7 +352,7 @@ def track_recording(
     )
     if box_xywh is None:
         if truth is None:
-            raise ValueError("give --box x,y,w,h (the target in the first frame), or --groundtruth FILE")
+            raise ValueError("give --box x,y,w,h (the target in the first frame), or --ground-truth FILE")
         box_xywh = recording.boxes[0]
     config = _with_fitting_margin(config, box_xywh)
     for doubt in doubts(recording, box_xywh):

@@ -59,7 +59,7 @@ def reproduce(
     data_root: str | None = None,
     ground_truth: Path | None = None,
     workers: int = 1,
-    device: str = "cpu",
+    device: str | None = None,
     overwrite: bool = False,
     published: Words[str] | None = None,
 ) -> Reproduction:
@@ -74,7 +74,7 @@ def reproduce(
         data_root: folder that holds the data sets; None: the environment variable PATRACK_DATA.
         ground_truth: annotations, if not those of the data set.
         workers: sequences tracked at once.
-        device: a torch device.
+        device: a torch device; None: a GPU if there is one.
         overwrite: delete the results of another run in the output folder.
         published: published rows beside ours, see `lib.report.tables.compare`.
 
@@ -113,8 +113,9 @@ def reproduce(
         done.missing["data set"] = f"{looked} (would run: {', '.join(ready) or 'nothing'})"
         ready = {}
     if ready:
+        from lib.distributed import usable_device
         from lib.inference.runner import Weights, track_dataset  # here, because torch takes a while to start
-        from patrack.weights import checkpoint_kind
+        from patrack.weights import checkpoint_kind, source_of
     for name, path in ready.items():
         experiment = f"{modality}_base" if name in further else name
         folder = output / (f"further-{further.index(name) + 1}" if name in further else experiment)
@@ -125,11 +126,12 @@ def reproduce(
                 config = config.model_copy(update={"model": config.model.model_copy(update={"base_model": None})})
             elif base_model is not None and not project_path(base_model).is_file():
                 if path.is_file() and checkpoint_kind(path) == "adapters":  # which stand on the base model
-                    done.missing[name] = f"no base model: looked for {project_path(base_model)}"
+                    place = project_path(base_model)
+                    done.missing[name] = f"no base model: looked for {place}. {source_of(place)}"
                     continue
             summary = track_dataset(
                 config,
-                Weights(str(path), device, overwrite),
+                Weights(str(path), str(usable_device(device)), overwrite),
                 table,
                 "test",
                 output=folder,

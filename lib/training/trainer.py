@@ -123,6 +123,7 @@ class Trainer:
         self._steps: log.CsvLog | None = None
         self._validations: log.CsvLog | None = None
         self._board: log.Board | None = None
+        self._pace = log.Pace()
 
     @property
     def seconds(self) -> float:
@@ -188,6 +189,7 @@ class Trainer:
             self._validations = log.CsvLog(self.folder / "validation.csv", log.VALIDATION_COLUMNS, kept)
             self._board = log.open_tensorboard(self.folder / "tensorboard", at.global_step + 1)
         self._loader = self._make_loader(self.train_data, self.batches)
+        self._pace = log.Pace()
         try:
             with self._stop:
                 if at.global_step == 0:
@@ -201,10 +203,10 @@ class Trainer:
                     if at.step < self.steps_per_epoch:
                         self._train_epoch()
 
-                    last = at.epoch == train.epochs
-                    if self.val_data and (last or at.epoch % train.val_every == 0):
+                    if self._validates(at.epoch):
                         self.save()
                         self.validate()
+                    last = at.epoch == train.epochs
                     kept_name = f"epoch_{at.epoch:04d}.pt" if last or at.epoch % train.checkpoint_every == 0 else None
                     at.epoch, at.step = at.epoch + 1, 0
                     if kept_name:
@@ -223,7 +225,9 @@ class Trainer:
         assert self._loader is not None
         at, train, size = self.position, self.config.train, self.batches.batch_size
         self.batches.start(at.epoch, at.step)
+        self._pace.start()
         unlogged: list[dict[str, float]] = []
+        warned = False
         title = f"epoch {at.epoch}/{train.epochs}"
         with tqdm(total=self.steps_per_epoch, initial=at.step, desc=title, leave=False, disable=self._no_bar) as bar:
             before = time.perf_counter()
@@ -243,10 +247,16 @@ class Trainer:
                 bar.update()
                 if stopped:
                     self._interrupt()
-                if at.step % train.print_every == 0 or at.step == self.steps_per_epoch:
+                self._pace.step()
+                due = at.step % train.print_every == 0 or at.step == self.steps_per_epoch
+                if due or self._pace.steps in log.EARLY_STEPS:
                     place = f"{title} step {at.step}/{self.steps_per_epoch}"
-                    log.log_steps(place, unlogged, size, self.config.data.num_workers)
+                    waiting = log.log_steps(place, unlogged, size, self._outlook())
                     unlogged = []
+                    # once an epoch, and not about the first steps, which wait for the loader to start
+                    if due and waiting > log.DATA_WAIT_LIMIT and not warned and self._pace.steps >= log.SETTLED_STEPS:
+                        log.warn_of_waiting(waiting, self.config.data.num_workers)
+                        warned = True
                 minutes = train.checkpoint_minutes
                 if self.context.is_main and minutes and time.monotonic() - self._saved >= 60 * minutes:
                     self.save()
@@ -276,6 +286,23 @@ class Trainer:
             ) from error
         return {"step": at.global_step + 1, "epoch": at.epoch, "lr": rate, **terms, "grad_norm": norm}, stopped
 
+    def _outlook(self) -> str:
+        """Says how long epoch and run still take, and how much memory the GPU needs."""
+        at, train = self.position, self.config.train
+        in_epoch = self.steps_per_epoch - at.step
+        in_run = in_epoch + (train.epochs - at.epoch) * self.steps_per_epoch
+        to_come = [epoch for epoch in range(at.epoch, train.epochs + 1) if self._validates(epoch)]
+        pairs = self.config.data.val_samples
+        text = self._pace.left(in_epoch, in_run, len(to_come), pairs / train.total_batch_size)
+        if self.device.type == "cuda":
+            text += f"  GPU memory {torch.cuda.max_memory_allocated(self.device) / 2**30:.1f} GiB"
+        return text
+
+    def _validates(self, epoch: int) -> bool:
+        """Tells whether there is a validation after an epoch."""
+        train = self.config.train
+        return self.val_data is not None and (epoch == train.epochs or epoch % train.val_every == 0)
+
     def _advice(self) -> str:
         train = self.config.train
         clip = train.grad_clip or "off"
@@ -297,7 +324,7 @@ class Trainer:
             Interrupted, FloatingPointError: as `fit`.
         """
         assert self.val_data is not None
-        at, samples = self.position, self.config.data.val_samples
+        at, samples, began = self.position, self.config.data.val_samples, time.perf_counter()
         size = min(self.config.train.total_batch_size, samples)
         batches = EpochBatches(samples, size, self.context.rank, self.context.world_size)
         batches.start(0)  # no epoch of the training: the same samples each time
@@ -319,8 +346,12 @@ class Trainer:
         if self._validations:
             self._validations.write({"step": at.global_step, "epoch": at.epoch, **totals})
         self._scalars("val", totals)
+        seconds = time.perf_counter() - began
+        self._pace.validated(seconds)
         parts = "  ".join(f"{name} {value:.4f}" for name, value in totals.items())
-        logger.info("epoch %d validation: %s", at.epoch, parts)
+        logger.info(
+            "epoch %d validation: %s  %d samples in %s", at.epoch, parts, samples, tqdm.format_interval(seconds)
+        )
 
     def _scalars(self, group: str, values: dict[str, float]) -> None:
         if self._board:

@@ -31,7 +31,7 @@ from lib.datasets.reader import annotation_file, list_frames
 from lib.datasets.sequence import DatasetError, FileList, select, unknown
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config
-from patrack.files import atomic_write
+from patrack.files import atomic_write, user_path
 
 __all__ = [
     "COLOR",
@@ -335,9 +335,9 @@ def tracker_command(
     if not python.is_file():
         raise ValueError(f"--interpreter {interpreter}: no such file; give the Python that has PATrack installed")
     command = [str(python), str(project_path("tracking/vot.py"))]
-    command += ["--config", config if config in experiment_names() else str(Path(config).expanduser().resolve())]
+    command += ["--config", config if config in experiment_names() else str(user_path(config).resolve())]
     if checkpoint is not None:
-        place = checkpoint if checkpoint == UNTRAINED else str(Path(checkpoint).expanduser().resolve())
+        place = checkpoint if checkpoint == UNTRAINED else str(user_path(checkpoint).resolve())
         command += ["--checkpoint", place]
     command += ["--device", device] if device else []
     return [*command, *([] if clip_depth else ["--no-clip-depth"]), *overrides]

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from patrack.config.schema import Config, Impossible, MethodConfig
-from patrack.files import atomic_write
+from patrack.files import atomic_write, user_path
 
 __all__ = [
     "RENAMED",
@@ -97,7 +97,7 @@ def project_path(path: str | os.PathLike[str] = ".") -> Path:
     In a checkout it starts at the project's root. An installed package carries the experiments and the shipped weights
     inside itself; what isn't among them is taken from the current folder.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not (_PACKAGE / "experiments").is_dir():
         return _PACKAGE.parent / path
     return _PACKAGE / path if (_PACKAGE / path).exists() else Path.cwd() / path
@@ -127,7 +127,7 @@ def experiment_path(name_or_path: str | os.PathLike[str]) -> Path:
         ConfigError: there is no such experiment, file or run folder; lists the known names.
     """
     text = os.fspath(name_or_path)
-    path = Path(text).expanduser()
+    path = user_path(text)
     if text and path.name == text and not path.suffix:
         named = experiments_dir() / f"{text}.yaml"
         if named.is_file():
@@ -328,8 +328,13 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> YamlFile:
 
     layers = []  # from the lowest to the highest
     for base in bases:
+        try:
+            base_file = user_path(base)
+        except ValueError as error:
+            layers.append(YamlFile(mistakes=[Mistake(place, f"base = {base!r}: {error}")]))
+            continue
         # beside the file, or one of the project's experiments by file or name
-        places = [path.parent / base, experiments_dir() / base, experiments_dir() / f"{base}.yaml"]
+        places = [path.parent / base_file, experiments_dir() / base_file, experiments_dir() / f"{base_file}.yaml"]
         base_path = next((place for place in places if place.is_file()), None)
         if base_path is None:
             problem = f"base = {base!r}: no such file; looked for {', '.join(map(str, dict.fromkeys(places)))}"

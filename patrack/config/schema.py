@@ -276,7 +276,7 @@ class TrainConfig(Section):
         10.0, ge=0, description="longest time between checkpoints to resume from; 0: at the end of epochs only"
     )
     val_every: Positive = Field(10, description="epochs between validations")
-    print_every: Positive = Field(50, description="steps between log lines")
+    print_every: Positive = Field(200, description="steps between log lines; the first come at steps 1, 2, 5, 10, ...")
 
 
 class TestConfig(Section):

@@ -100,8 +100,14 @@ def test_untrained_adapters_must_be_asked_for(tmp_path):
 
 def test_missing_base_model_is_an_error_that_names_key_and_file(tmp_path):
     _trained(tmp_path)
-    with pytest.raises(WeightsError, match=r"model\.base_model: .*nowhere\.safetensors"):
+    with pytest.raises(WeightsError, match=r"model\.base_model = .*nowhere\.safetensors") as caught:
         build.build_tracker(_with_base_model(tmp_path / "nowhere.safetensors"), str(tmp_path))
+    assert "Train it with an rgb_* experiment, or set model.base_model=FILE" in str(caught.value)
+
+
+def test_missing_file_of_ostrack_is_an_error_that_says_where_it_comes_from(tmp_path):
+    with pytest.raises(WeightsError, match=r"vitb_256_mae_ce_32x4_ep300 of the model zoo .*botaoye/OSTrack"):
+        build.build_tracker(_with_base_model(tmp_path / "OSTrack_ep0300.pth.tar"), "none")
 
 
 def test_folder_without_weights_is_an_error_that_says_what_was_looked_for(tmp_path):

@@ -517,3 +517,19 @@ def test_unknown_experiment_lists_the_known_ones_and_the_nearest(name):
 def test_what_is_no_experiment_is_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert len(mistakes_of(name)) == 1
+
+
+def test_base_and_file_may_begin_with_home_or_a_variable(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SHARED", str(tmp_path / "shared"))
+    monkeypatch.delenv("UNSET_PLACE", raising=False)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/base.yaml").write_text("modality: rgbd")
+    for base in ("~/shared/base.yaml", "$SHARED/base.yaml"):
+        path = write(top=f"base: {base}\nmodel: {{base_model: {base}}}")
+        assert load(path).modality == "rgbd"
+        assert project_path(load(path).model.base_model) == tmp_path / "shared/base.yaml"
+    assert load("~/shared/base.yaml").modality == "rgbd"
+    (mistake,) = mistakes_of(write(top="base: $UNSET_PLACE/base.yaml\nmodality: rgbt"))
+    assert "base = '$UNSET_PLACE/base.yaml': path" in mistake
+    assert "UNSET_PLACE is not set" in mistake

@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""A file is written whole or not at all; paths are read as users write them."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from patrack.config import project_path
-from patrack.files import LEFT_ALONE, LOCK, FolderInUse, atomic_write, folder_lock, remove_leftovers
+from patrack.files import LEFT_ALONE, LOCK, FolderInUse, atomic_write, folder_lock, remove_leftovers, user_path
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
@@ -211,3 +211,26 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
     os.waitpid(process, 0)
     with folder_lock(tmp_path / "new"):
         assert f"process {os.getpid()} " in (tmp_path / "new" / LOCK).read_text()
+
+
+def test_paths_are_read_as_users_write_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PLACE", str(tmp_path / "place"))
+    assert user_path("~/x") == tmp_path / "home/x"
+    assert user_path("$PLACE/x") == user_path("${PLACE}/x") == tmp_path / "place/x"
+    assert user_path(Path("a/b")) == Path("a/b")
+    assert user_path("a~b/~") == Path("a~b/~")
+
+
+def test_variable_or_home_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.delenv("NO_SUCH_PLACE", raising=False)
+    with pytest.raises(ValueError, match=r"'\$\{NO_SUCH_PLACE\}/x': the environment variable NO_SUCH_PLACE is not set"):
+        user_path("${NO_SUCH_PLACE}/x")
+    with pytest.raises(ValueError, match=r"~no-such-user/x.*no such home"):
+        user_path("~no-such-user/x")
+
+
+def test_a_file_with_a_dollar_in_its_name_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("b", "other")
+    (tmp_path / "a$b").touch()
+    assert user_path(tmp_path / "a$b") == tmp_path / "a$b"

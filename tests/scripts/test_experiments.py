@@ -44,7 +44,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         if code := load_command(line[1]).main(line[2:]):
             raise subprocess.CalledProcessError(code, line)
 
-    monkeypatch.setattr(module, "subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr(
+        module, "subprocess", SimpleNamespace(run=run, CalledProcessError=subprocess.CalledProcessError)
+    )
     return module
 
 
@@ -66,7 +68,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     save_base_model(build_model(config_files.load(tmp_path / "small.yaml")), tmp_path / "base_model.safetensors")
     places = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--device", "cpu"]
     base_model = f"model.base_model={tmp_path / 'base_model.safetensors'}"
-    return ["--experiment", str(tmp_path / "small.yaml"), base_model, *places]
+    return ["--config", str(tmp_path / "small.yaml"), base_model, *places]
 
 
 def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
@@ -99,7 +101,7 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
     assert "train.py" not in script.started
     assert [path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")] == times
     script.started.clear()
-    assert script.main([*words, "--summarise-only"]) == 0
+    assert script.main([*words, "--summarize-only"]) == 0
     assert script.started == []
     assert (tmp_path / "out" / "experiments.md").read_text() == text
 
@@ -116,16 +118,28 @@ def test_run_that_fails_is_named_and_the_others_are_tabled(
     assert "holds a run with other settings:\n  train.lr" in capsys.readouterr().err
 
 
+def test_reason_of_a_failed_run_is_the_last_error_in_its_log(script: ModuleType, tmp_path: Path) -> None:
+    args, run = SimpleNamespace(output=tmp_path), SimpleNamespace(config=SimpleNamespace(name="e"), variant="v", seed=1)
+    failed = subprocess.CalledProcessError(1, ["train.py"])
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs/e-v-1.log"
+    log.write_text("INFO begun\n")
+    assert script.reason_of(args, run, failed) == "exit code 1"
+    log.write_text("INFO begun\nERROR first\nINFO again\nERROR data differ:\n  train\n")
+    assert script.reason_of(args, run, failed) == "data differ:\n  train"
+    assert script.reason_of(args, run, ValueError("not begun")) == "not begun"
+
+
 def test_runs_that_are_there_are_averaged(
     script: ModuleType, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     assert script.main([*words, "--variant", "one", "--seeds", "0", "1"]) == 0
     runs = [str(tmp_path / "out" / "one" / f"seed_{seed}" / "small") for seed in (0, 1)]
     capsys.readouterr()
-    assert script.main(["--summarise-only", *runs, "--output", str(tmp_path)]) == 0
+    assert script.main(["--summarize-only", *runs, "--output", str(tmp_path)]) == 0
     assert "mean ± sd over 2 runs" in capsys.readouterr().out
     assert json.loads((tmp_path / "summary.json").read_text())["seeds"] == [0, 1]
-    assert script.main(["--summarise-only", runs[0], runs[0]]) == 1
+    assert script.main(["--summarize-only", runs[0], runs[0]]) == 1
     assert "seed 0 again" in capsys.readouterr().err
 
 
@@ -142,10 +156,10 @@ def test_shipped_variants_can_be_used(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--variant", "a/b", "--experiment", "rgbt_tiny"], "a/b"),
-        (["--variant", "a", "--only", "b", "--experiment", "rgbt_tiny"], "unknown variants b; there are a"),
-        (["--variant", "a"], "give --experiment"),
-        (["--variant", "a", "train.lrr=1", "--experiment", "rgbt_tiny"], "train.lrr"),
+        (["--variant", "a/b", "--config", "rgbt_tiny"], "a/b"),
+        (["--variant", "a", "--only", "b", "--config", "rgbt_tiny"], "unknown variants b; there are a"),
+        (["--variant", "a"], "give --config"),
+        (["--variant", "a", "train.lrr=1", "--config", "rgbt_tiny"], "train.lrr"),
     ],
     ids=["no folder name", "unknown variant", "no experiment", "unknown setting"],
 )

@@ -14,7 +14,7 @@ from lib.datasets import load
 from lib.datasets.frames import read_frame
 from lib.synthetic.benchmark import Job, draw_scene, frames
 
-OPTIONS = ["--sequences", "1", "--length", "4", "--size", "96x72", "--seed", "3", "--workers", "1"]
+OPTIONS = ["--count", "1", "--length", "4", "--size", "96x72", "--seed", "3", "--workers", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_recordings_without_a_sheet_and_a_wrong_folder_are_refused(
     arguments = ["--output", str(tmp_path / "data"), "--modality", "rgbd", "--split", "val", *OPTIONS]
     with pytest.raises(SystemExit):
         script.main([*arguments, "--beside", str(tmp_path)])
-    assert "--beside needs --sheet DIR" in capsys.readouterr().err
+    assert "--beside needs --sheet FOLDER" in capsys.readouterr().err
     assert script.main([*arguments, "--sheet", str(tmp_path), "--beside", str(tmp_path / "nowhere")]) == 1
     assert "nowhere: no such folder" in capsys.readouterr().err
 

@@ -20,7 +20,7 @@ def command():
 
 
 def test_every_section_gives_numbers_with_units_in_one_report(command, tmp_path, capsys):
-    sizes = ["--quick", "--repeats", "1", "--image-size", "160x120", "--batch", "2", "--threads", "1"]
+    sizes = ["--quick", "--repeats", "1", "--size", "160x120", "--batch-size", "2", "--threads", "1"]
     files = ["--json", str(tmp_path / "speed.json"), "--plots", str(tmp_path)]
     assert command.main(["--config", "rgbt_tiny", "--device", "cpu", *sizes, *files, *SMALL]) == 0
     text = capsys.readouterr().out
@@ -39,7 +39,7 @@ def test_every_section_gives_numbers_with_units_in_one_report(command, tmp_path,
         (["--only", "backwards"], "--only takes forward, step"),
         (["--only", "step", "--plots", "DIR"], "add it to --only"),
         (["--batch", "0"], "whole number from 1, got '0'"),
-        (["--image-size", "640"], "WIDTHxHEIGHT"),
+        (["--size", "640"], "WIDTHxHEIGHT"),
     ],
     ids=["section", "plots", "batch", "size"],
 )

@@ -102,7 +102,7 @@ def test_recording_without_x_runs_the_base_model_on_rgb(pair, tmp_path):
 def test_ground_truth_is_compared_at_its_stride(pair, tmp_path, capsys):
     truth = tmp_path / "truth.txt"
     truth.write_text(f"{FIRST}\n0,0,4,4\n")
-    options = ["--groundtruth", str(truth), "--groundtruth-stride", "2"]
+    options = ["--ground-truth", str(truth), "--box-step", "2"]
     assert main(recording(pair, tmp_path / "out", *options, box=None)) == 0
     assert rows(tmp_path / "out" / "boxes.txt")[0] == [6, 5, 12, 10]
     assert "over 1 annotated frames after the first" in capsys.readouterr().out

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+
 import cv2
 import numpy as np
 import pytest
 
-from lib.datasets import DATA_SETS
-from scripts.check_data import check_sequence
+from lib.datasets import DATA_SETS, DatasetError, load
+from lib.datasets.loading import to_use_a_part
+from scripts.check_data import Finding, Kind, check_sequence
 from scripts.check_data import main as check_data
 
 FOLDER = "trainingset/a"
@@ -107,7 +110,7 @@ def test_a_gap_in_all_three_is_only_a_note(capsys, lasher):
 def test_images_between_the_sampled_ones_are_found_with_all(capsys, lasher):
     (lasher / FOLDER / "infrared/i001.png").write_bytes(b"")
     assert run(capsys, lasher)[0] == 0
-    code, out = run(capsys, lasher, "--images", "all", "--jobs", "3")
+    code, out = run(capsys, lasher, "--images", "all", "--workers", "3")
     assert code == 1
     assert "infrared/i001.png: not a readable image" in out
 
@@ -151,8 +154,8 @@ def test_visevent_flags_are_checked(tmp_path, write_sequence, box_lines):
     texts = {"groundtruth.txt": [*box_lines(3), "0,0,0,0"], "absent_label.txt": ["1", "1", "1", "1", "1"]}
     folder = write_sequence(tmp_path / "s", ("vis_imgs", names), ("event_imgs", names[:3]), texts)
     report = check_sequence("s", folder, DATA_SETS["visevent"])
-    assert "4 boxes, but 5 flags in absent_label.txt" in report.errors
-    assert "no event_imgs image for 1 frames: frame0003.bmp" in report.errors
+    assert Finding(Kind.COUNTS, "4 boxes, but 5 flags in absent_label.txt") in report.errors
+    assert Finding(Kind.NO_X, "no event_imgs image for 1 frames: frame0003.bmp") in report.errors
     assert report.notes == ["absent_label.txt says present where the box is empty, in lines 4"]
 
 
@@ -165,6 +168,81 @@ def test_a_folder_data_set_is_checked(capsys, tmp_path, write_sequence, box_line
     (tmp_path / "train/a/groundtruth.txt").write_text("1,1,1\n")
     assert check_data(arguments) == 1
     assert "groundtruth.txt line 1" in capsys.readouterr().out
+
+
+@pytest.fixture
+def part_of_lasher(tmp_path, write_sequence, box_lines):
+    """A LasHeR root with 12 of 40 listed sequences: s00 to s11, of which 6 lack X and 4 have a bad box."""
+    for k in range(12):
+        rgb, x = ([f"{letter}{i:03d}.png" for i in range(2)] for letter in "vi")
+        texts = dict.fromkeys(("init.txt", "visible.txt", "infrared.txt"), box_lines(2))
+        if 6 <= k < 10:
+            texts["init.txt"] = ["1,1,4,4", "1,1,x,4"]
+        folder = tmp_path / f"trainingset/s{k:02d}"
+        write_sequence(folder, ("visible", rgb), ("infrared", x) if k >= 6 else None, texts)
+    (tmp_path / "trainingsetList.txt").write_text("".join(f"s{k:02d}\n" for k in range(40)))
+    return tmp_path
+
+
+def test_errors_of_a_part_are_grouped_with_counts_first_names_and_what_to_do(capsys, part_of_lasher):
+    code, out = run(capsys, part_of_lasher)
+    assert code == 1
+    heads = [line for line in out.splitlines() if line.startswith("ERROR")]
+    assert heads == [
+        "ERROR lasher train: listed, but not there: 28 of 40 sequences",
+        "ERROR lasher train: RGB or X can't be found: 6 of 40 sequences",
+        "ERROR lasher train: unreadable lines in text files: 4 of 40 sequences",
+    ]
+    assert "    s12: listed, but there is no such folder\n    s13: " in out
+    assert "... and 25 more sequences" in out
+    assert (
+        f"what to do: copy the missing ones, or take them out of the list {part_of_lasher}/trainingsetList.txt" in out
+    )
+    assert "init.txt line 2: expected 4 numbers" in out
+    assert "what to do: correct these lines" in out
+    assert len(out.splitlines()) < 25
+    assert "38 errors" in out
+
+
+def test_notes_and_the_file_have_every_error(capsys, part_of_lasher, tmp_path):
+    code, out = run(capsys, part_of_lasher, "--notes", "--output", str(tmp_path / "found/errors.csv"))
+    assert code == 1
+    assert "more sequences" not in out
+    assert out.count("listed, but there is no such folder") == 28
+    with (tmp_path / "found/errors.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["level"] for row in rows].count("error") == 38
+    assert rows[0]["sequence"] == "s00"
+    assert rows[0]["kind"] == "RGB or X can't be found"
+    assert "infrared" in rows[0]["message"]
+
+
+def test_loading_a_part_is_one_error_with_counts_and_first_names(part_of_lasher):
+    with pytest.raises(DatasetError) as caught:
+        load("lasher", "train", part_of_lasher)
+    lines = str(caught.value).splitlines()
+    assert "28 of 40 sequences are not in" in lines[0]
+    assert "s12, s13, s14, s15, s16, ..." in lines[0]
+    assert lines[1] == "10 of 40 sequences can't be read:"
+    assert "s00" in lines[2]
+    assert lines[5] == "  ... and 7 more"
+    assert f"check_data.py --dataset lasher --root {part_of_lasher} --split train" in lines[6]
+    assert "take them out of the list" in lines[7]
+    assert len(lines) == 8
+
+
+def test_one_bad_sequence_is_named_without_more_words(part_of_lasher):
+    with pytest.raises(DatasetError) as caught:
+        load("lasher", "train", part_of_lasher, sequences=["s07", "s11"])
+    assert "\n" not in str(caught.value)
+    assert "s07/init.txt" in str(caught.value)
+
+
+def test_what_to_do_about_a_part_follows_from_where_the_list_is(tmp_path):
+    assert f"name those that are there in {tmp_path}/trainingsetList.txt" in to_use_a_part(
+        DATA_SETS["lasher"], "train", tmp_path
+    )
+    assert "--sequences" in to_use_a_part(DATA_SETS["rgbt234"], "test", tmp_path)
 
 
 def test_a_missing_data_set_exits_1(capsys, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from lib.datasets import DATA_SETS, DatasetError, data_set_names, load, resolve_data_root
 from lib.datasets.catalog import PACKAGED_LISTS
+from lib.datasets.loading import dataset_root
 from lib.datasets.parsing import read_names
 
 COUNTS = {
@@ -64,6 +65,27 @@ def test_data_root_comes_from_flag_then_environment_then_config(monkeypatch, cli
     if environment is not None:
         monkeypatch.setenv("PATRACK_DATA", environment)
     assert resolve_data_root(cli, config) == (expected and Path(expected))
+
+
+@pytest.mark.parametrize("place", ["~/sets", "$SETS", "${SETS}"])
+def test_data_root_may_begin_with_home_or_a_variable(monkeypatch, tmp_path, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("SETS", str(tmp_path / "sets"))
+    monkeypatch.delenv("PATRACK_DATA", raising=False)
+    assert resolve_data_root(place) == resolve_data_root(None, place) == tmp_path / "sets"
+    monkeypatch.setenv("PATRACK_DATA", place)
+    assert resolve_data_root() == tmp_path / "sets"
+    (tmp_path / "sets/GTOT").mkdir(parents=True)
+    assert dataset_root("gtot", Path(f"{place}/GTOT"), None) == tmp_path / "sets/GTOT"
+
+
+def test_data_root_with_an_unset_variable_names_its_origin(monkeypatch):
+    monkeypatch.delenv("UNSET_PLACE", raising=False)
+    with pytest.raises(DatasetError, match=r"data\.root: path .* UNSET_PLACE is not set"):
+        resolve_data_root(None, "$UNSET_PLACE/sets")
+    monkeypatch.setenv("PATRACK_DATA", "$UNSET_PLACE")
+    with pytest.raises(DatasetError, match=r"PATRACK_DATA: path .* UNSET_PLACE is not set"):
+        resolve_data_root()
 
 
 def test_unknown_name_lists_names_and_the_nearest():

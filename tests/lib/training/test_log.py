@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.training.log import CsvLog, log_steps, log_to_file, means, open_tensorboard, read_rows
+from lib.training.log import CsvLog, Pace, log_steps, log_to_file, means, open_tensorboard, read_rows
 
 COLUMNS = ("step", "epoch", "loss")
 
@@ -49,14 +49,64 @@ def test_steps_are_logged_with_means_speed_and_data_share(caplog: pytest.LogCapt
         losses[1] | {"lr": 1e-4, "samples_per_second": 2.0, "data_wait": 0.6},  # 4 s
     ]
     with caplog.at_level(logging.INFO):
-        log_steps("epoch 1/2 step 2/4", rows, samples=8, num_workers=3)
+        waiting = log_steps("epoch 1/2 step 2/4", rows, samples=8, more="left: epoch 00:06, run 00:18")
+    assert waiting == pytest.approx((0.3 * 2 + 0.6 * 4) / 6)
     assert "epoch 1/2 step 2/4: loss 2.0000  giou 2.0000" in caplog.text
-    assert "2.7 samples/s  data 50 %  lr 0.0001" in caplog.text
-    assert "50 % of the time went into waiting for data (limit 20 %)" in caplog.text
-    assert "data.num_workers (now 3)" in caplog.text
-    caplog.clear()
-    log_steps("epoch 1/2 step 1/4", [rows[0] | {"data_wait": 0.1}], samples=8, num_workers=3)
-    assert "waiting for data" not in caplog.text
+    assert "2.7 samples/s  data 50 %  lr 0.0001  left: epoch 00:06, run 00:18" in caplog.text
+
+
+class Clock:
+    """Seconds that a test sets."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def pace_after(*durations: float) -> Pace:
+    """A pace that has seen steps of these durations, in seconds."""
+    clock = Clock()
+    pace = Pace(clock)
+    clock.now += 500.0  # base model, workers: before the first step
+    pace.start()
+    for duration in durations:
+        clock.now += duration
+        pace.step()
+    return pace
+
+
+def test_time_left_is_steps_left_times_what_a_step_takes() -> None:
+    assert pace_after(2.0).left(30, 3600, 0) == "left: epoch 01:00, run 2:00:00"
+
+
+def test_first_step_counts_only_while_it_is_the_only_one() -> None:
+    assert pace_after(60.0, 1.0, 3.0).left(10, 100, 0) == "left: epoch 00:20, run 03:20"
+
+
+def test_a_machine_that_gets_slower_shows_in_the_time_left() -> None:
+    fast = [1.0] * 500
+    assert pace_after(*fast).left(60, 60, 0) == "left: epoch 01:00, run 01:00"
+    assert pace_after(*fast, *[4.0] * Pace.SPAN).left(60, 60, 0) == "left: epoch 04:00, run 04:00"
+
+
+def test_validations_to_come_are_part_of_the_run() -> None:
+    pace = pace_after(2.0)
+    assert pace.left(10, 20, 3, validation_steps=10) == "left: epoch 00:20, run 01:10"  # 40 + 3 * 10 * 2 / 2
+    pace.validated(100.0)
+    assert pace.left(10, 20, 3, validation_steps=10) == "left: epoch 00:20, run 05:40"  # 40 + 3 * 100
+
+
+def test_time_between_epochs_is_part_of_no_step() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    for _ in range(2):
+        pace.start()
+        for _ in range(3):
+            clock.now += 1.0
+            pace.step()
+        clock.now += 1000.0  # validation and checkpoints
+    assert pace.left(60, 60, 0) == "left: epoch 01:00, run 01:00"
 
 
 def test_means_of_rows() -> None:

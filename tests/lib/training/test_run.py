@@ -184,7 +184,7 @@ def test_resume_on_another_base_model_is_refused(
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("null", "model.base_model is not set"), ("weights/nowhere.pth", "nowhere.pth not found .*rgb_")],
+    [("null", "model.base_model is not set"), ("weights/nowhere.pth", r"nowhere\.pth not found.*rgb_")],
     ids=["not set", "missing file"],
 )
 def test_adapters_need_a_base_model(train: Callable, value: str, message: str) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lib.training.checkpoint import load_state
+from lib.training.checkpoint import Position, load_state
 from lib.training.loader import Batch
-from lib.training.log import STEP_COLUMNS, VALIDATION_COLUMNS, read_rows
+from lib.training.log import STEP_COLUMNS, VALIDATION_COLUMNS, Pace, read_rows
 from lib.training.step import MicroBatch
 from lib.training.trainer import LAST, Interrupted, Trainer
 from patrack import adapter_parameters
@@ -316,3 +317,64 @@ def test_checkpoints_are_kept_every_n_epochs_and_at_the_end(tmp_path: Path, make
 def test_bf16_trains(tmp_path: Path, make_trainer: Callable) -> None:
     make_trainer(tmp_path / "run", "train.precision=bf16", "train.epochs=1").fit()
     assert len(history(tmp_path / "run")) == 4
+
+
+def steps_said(text: str) -> list[tuple[str, str]]:
+    """Position and rest of every line about steps."""
+    return re.findall(r"epoch (\d+/\d+ step \d+/\d+): .*(left: .*)", text)
+
+
+def test_first_steps_are_logged_one_by_one_and_later_ones_as_asked(
+    tmp_path: Path, make_trainer: Callable, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    trainer = make_trainer(tmp_path, "train.print_every=50", "data.samples_per_epoch=32")
+    trainer.fit()
+    assert [place for place, _ in steps_said(caplog.text)] == [
+        *(f"1/2 step {step}/8" for step in (1, 2, 5, 8)),
+        *("2/2 step 2/8", "2/2 step 8/8"),  # the 10th of the run, and the last of an epoch
+    ]
+    assert caplog.text.count("waiting for data") <= 1
+
+
+def test_time_left_after_going_on_counts_the_steps_that_are_left(
+    tmp_path: Path, make_trainer: Callable, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_trainer(tmp_path / "first", "train.epochs=50", "train.val_every=20")
+    first.position = Position(epoch=41, step=2, global_step=40 * 4 + 2, seconds=9999.0)
+    trainer = make_trainer(tmp_path / "second", "train.epochs=50", "train.val_every=20")
+    trainer.restore(first.state())
+    asked = []
+
+    def left(self: Pace, *counts: float) -> str:
+        asked.append(counts)
+        trainer._stop.number = signal.SIGINT  # ends it after one more step
+        return "left: soon"
+
+    monkeypatch.setattr(Pace, "left", left)
+    with pytest.raises(Interrupted):
+        trainer.fit()
+    # one step of this epoch, and 9 epochs of 4; one validation, after the last epoch; 4 pairs in one step
+    assert asked[0] == (1, 1 + 9 * 4, 1, 1.0)
+
+
+def test_outlook_on_a_gpu_has_its_memory(
+    tmp_path: Path, make_trainer: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(tmp_path)
+    trainer._pace.step()
+    assert "GPU" not in trainer._outlook()
+    trainer.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 3 * 2**30 if device.type == "cuda" else 0)
+    assert trainer._outlook().endswith("GPU memory 3.0 GiB")
+
+
+def test_waiting_for_data_is_said_once_an_epoch(
+    tmp_path: Path, make_trainer: Callable, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lib.training.log.DATA_WAIT_LIMIT", -1.0)  # any share is above
+    trainer = make_trainer(tmp_path, "data.samples_per_epoch=48")
+    trainer.fit()
+    lines = [record.message for record in caplog.records if "waiting for data" in record.message]
+    assert len(lines) == 2
+    assert "raise data.num_workers (now 0) or set data.cache_frames" in lines[0]
