@@ -268,13 +268,9 @@ def _is_corners(
         rows: (N, 4) or (N, 8), as wide in all sequences.
         truth: by sequence.
         box_format: what the user says they are.
-        named: what the names of the columns say; None: nothing.
+        named: what the names of the columns say, which holds unless the first rows fit the other only; None: nothing.
     """
     columns: dict[int, str] = {array.shape[1]: name for name, array in rows.items()}
-    if named is not None:
-        if box_format != "auto" and named != (box_format == "corners"):
-            raise ValueError(f"--format {box_format}, but the names of the columns say the opposite")
-        return named
     if 8 in columns:
         if box_format == "xywh":
             raise ValueError(f"--format xywh needs 4 numbers a row, {columns[8]} has 8")
@@ -303,6 +299,14 @@ def _is_corners(
             overlaps.append(np.nan_to_num(np.fmax(*(iou(array[:frames], target) for target in true))))
         fits[reading] = float(np.median([values[0] for values in overlaps]))
         hits[reading] = {name: values >= SURE for name, values in zip(boxes, overlaps, strict=True)}
+    if named is not None:
+        given, opposite = ("corners", "xywh") if named else ("xywh", "corners")
+        if fits[given] < SURE <= fits[opposite]:
+            raise ValueError(
+                f"the columns have names of {given}, but the first rows fit the first true boxes as {opposite} only "
+                f"(median overlap {fits[opposite]:.2f}, not {fits[given]:.2f}); pass --format {opposite} or {given}"
+            )
+        return named
     best = max(fits, key=lambda reading: fits[reading])
     if fits[best] < SURE or abs(fits["xywh"] - fits["corners"]) < 0.02:
         raise ValueError(

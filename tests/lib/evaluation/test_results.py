@@ -47,6 +47,17 @@ def test_files_whose_first_row_has_another_form_than_the_others_are_refused(
     assert score(benchmark, folder, box_format=others).trackers["t"].metrics["PR"] > 0.9
 
 
+@pytest.mark.parametrize(("names", "form"), [("x,y,w,h", "corners"), ("x1,y1,x2,y2", "xywh")])
+def test_names_of_columns_that_the_rows_contradict_are_refused(benchmark, write_tracker, converters, names, form):
+    folder = write_tracker(offset=5, convert=converters[form])
+    for path in folder.iterdir():
+        path.write_text(f"{names}\n{path.read_text()}")
+    (problem,) = problems_of(benchmark, folder)
+    assert f"the first rows fit the first true boxes as {form} only (median overlap 1.00" in problem
+    scores = score(benchmark, folder, box_format=form).trackers["t"]
+    assert (scores.metrics["PR"], scores.file_format[:5]) == (1.0, {"xywh": "x,y,w", "corners": "corne"}[form])
+
+
 def test_a_tracker_that_loses_its_target_is_read_by_its_first_rows(benchmark, write_tracker, converters):
     for number, form in enumerate(("xywh", "corners")):
         folder = write_tracker(f"lost{number}", offset=500, convert=converters[form])
