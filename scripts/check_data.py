@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from lib.datasets import DATA_SETS, DatasetError, data_set_names, resolve_data_root
 from lib.datasets.catalog import SYNTHETIC, DataSet, FlagFile
-from lib.datasets.frames import FrameError, read_frame
+from lib.datasets.frames import FrameError, read_frame, with_value_range
 from lib.datasets.loading import COCO_SPLITS, dataset_root, load, parent_folders, split_folders, to_use_a_part
 from lib.datasets.naming import frame_number
 from lib.datasets.parsing import first_number, parse_boxes, parse_flags, read_text
@@ -277,6 +277,12 @@ def check_images(folder: Path, data_set: DataSet, root: Path | None, images: str
         return
     n = len(sequence)
     size: tuple[int, ...] | None = None
+    if data_set.title == "folder":
+        try:
+            sequence = with_value_range(sequence)
+        except FrameError as error:
+            report.add(Kind.DECODING, str(error))
+            return
     for i in range(n) if images == "all" else sorted({0, n // 2, n - 1}):
         try:
             frame = read_frame(sequence, i)
