@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
 from pathlib import Path
@@ -12,8 +11,6 @@ import numpy as np
 from lib.datasets.sequence import FileList, Frames, Sequence
 
 __all__ = ["fingerprint"]
-
-BLOCK = 1 << 20
 
 
 def fingerprint(sequence: Sequence, contents: bool = False) -> str:
@@ -35,11 +32,14 @@ def fingerprint(sequence: Sequence, contents: bool = False) -> str:
     digest.update(np.ascontiguousarray(sequence.boxes[0], np.float64).tobytes())
     if sequence.present is not None:
         digest.update(np.ascontiguousarray(sequence.present, np.bool_).tobytes())
+    read: dict[Path, bytes] = {}  # a video is the file of all of its frames
     for frames in (sequence.rgb_files, sequence.x_files):
         for name, path, state in _files(frames):
             digest.update(f"{name}\n".encode())
             if contents and state is not None:
-                digest.update(_sha256(path, state))
+                if path not in read:
+                    read[path] = hashlib.sha256(path.read_bytes()).digest()
+                digest.update(read[path])
             else:
                 digest.update(f"{state}\n".encode())
     return digest.hexdigest()
@@ -65,12 +65,3 @@ def _files(frames: Frames | None) -> list[tuple[str, Path, tuple[int, int] | Non
         (name, path, None if state is None else (state.st_size, state.st_mtime_ns))
         for name, path, state in zip(names, paths, states, strict=True)
     ]
-
-
-@functools.lru_cache(maxsize=8)
-def _sha256(path: Path, state: tuple[int, int]) -> bytes:  # a video is the file of all of its frames
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.digest()
