@@ -12,7 +12,7 @@ import numpy as np
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, AnnotationFiles, DataSet, resolve_data_root
 from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_text
-from lib.datasets.sequence import VideoFrame
+from lib.datasets.sequence import VideoFrame, first_few
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
 
@@ -220,7 +220,8 @@ def read_annotations(
             (found if problems is None else problems).update(found)
             return truth
     looked = ", ".join(form.boxes[0].replace("{name}", "<sequence>") for form in data_set.annotations)
-    raise ValueError(f"{tree.describe()}: no annotation of {dataset}; looked for {looked}, also below {tops[1:]}")
+    wanted = dataset if names is None else f"{dataset} for {first_few(list(names))}"
+    raise ValueError(f"{tree.describe()}: no annotation of {wanted}; looked for {looked}, also below {tops[1:]}")
 
 
 def _listed(form: AnnotationFiles, tree: FileTree, top: str) -> list[str]:

@@ -53,8 +53,9 @@ def test_two_trackers_of_one_name_are_refused(command, folders, caplog):
 
 def test_only_listed_sequences_are_scored(command, folders, capsys):
     (folders / "list.txt").write_text("\ufeffcar\n\n")
-    assert command(arguments(folders, "--list", str(folders / "list.txt"))) == 0
-    assert "1 of 1" in capsys.readouterr().out
+    for part in (["--list", str(folders / "list.txt")], ["--sequences", "car"]):
+        assert command(arguments(folders, *part)) == 0
+        assert "1 of 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,7 @@ def test_only_listed_sequences_are_scored(command, folders, capsys):
         pytest.param(["--protocol", "matlab"], "lasher has no protocol variant 'matlab'", id="variant"),
         pytest.param(["--ground-truth", "nowhere"], "there is no nowhere", id="ground truth"),
         pytest.param(["--list", "nowhere.txt"], "nowhere.txt", id="list"),
+        pytest.param(["--sequences", "cat"], "cat", id="sequence"),
         pytest.param(["--results", "a=nowhere"], "there is no nowhere", id="results"),
         pytest.param(["--format", "corners"], None, id="another format"),
     ],
