@@ -216,12 +216,15 @@ EXTERNAL = {
     *("--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),
     *("--porcelain", "--untracked-files"),  # git
     *("--no-deps", "--only-binary", "--no-cache-dir"),  # pip
+    "--kill-after",  # timeout
 }
 """Options of programs that are not ours."""
 DOCUMENTS = [
     *(project_path(name) for name in ("README.md", "CONTRIBUTING.md", "weights/README.md")),
     *sorted(project_path("docs").glob("*.md")),
     *sorted(project_path("scripts/variants").glob("*.yaml")),
+    *sorted(project_path("scripts").glob("benchmark_*.sh")),
+    project_path("scripts/quickstart.sh"),
 ]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 OF_OTHERS = re.compile(r"(?:pip|git|pytest|npm|apt|vot|ruff|mypy) ")

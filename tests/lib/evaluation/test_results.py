@@ -263,6 +263,7 @@ def test_a_huge_file_is_refused(benchmark, write_tracker, monkeypatch):
 
 def test_trackers_of_the_same_name_are_refused():
     assert list(parse_results(["A=x", "some/B.zip"])) == ["A", "B"]
+    assert parse_results(["A=~/x"]) == {"A": Path.home() / "x"}
     with pytest.raises(ValueError, match="two trackers are called 'A'"):
         parse_results(["A=x", "A=y"])
     with pytest.raises(ValueError, match="expects NAME="):
