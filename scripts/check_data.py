@@ -441,6 +441,7 @@ def main(argv: list[str] | None = None) -> int:
             rows, errors = rows + new_rows, errors + new_errors
     except (DatasetError, OSError) as error:
         print(f"ERROR {error}")
+        found.append((args.dataset, "", "error", "the data set can't be read", str(error)))
         errors += 1
     except KeyboardInterrupt:
         print("stopped; what was not checked yet is unknown", file=sys.stderr)

@@ -21,6 +21,7 @@ from lib.evaluation.protocols import LongTerm, OnePass, Protocol, get_protocol
 from lib.evaluation.results import BoxFormat, Longer, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
 from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
+from patrack.files import user_path
 
 __all__ = ["RecordingScores", "evaluate", "mean_scores", "measure", "parse_results"]
 
@@ -181,7 +182,7 @@ def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]
             raise ValueError(f"{flag} expects NAME=PATH, got {pair!r}")
         if name in results:
             raise ValueError(f"{flag}: two trackers are called {name!r} ({results[name]} and {path}); rename one")
-        results[name] = Path(path)
+        results[name] = user_path(path)
     return results
 
 

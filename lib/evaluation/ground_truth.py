@@ -239,7 +239,8 @@ def read_annotations(
             (found if problems is None else problems).update(found)
             return truth
     looked = ", ".join(form.boxes[0].replace("{name}", "<sequence>") for form in data_set.annotations)
-    raise ValueError(f"{tree.describe()}: no annotation of {dataset}; looked for {looked}, also below {tops[1:]}")
+    wanted = dataset if names is None else f"{dataset} for {first_few(list(names))}"
+    raise ValueError(f"{tree.describe()}: no annotation of {wanted}; looked for {looked}, also below {tops[1:]}")
 
 
 def _official(data_set: DataSet, split: str) -> list[str]:

@@ -284,6 +284,7 @@ class FrameCache:
                 f"data.cache_frames needs {total / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free; "
                 "set TMPDIR to a larger disk or data.cache_frames=false"
             )
+        logger.info("decoding %d sequences into %s (%.1f GB)", len(unique), path, total / 1e9)
         # each sequence has its part of the file, so threads decode side by side
         with atomic_write(path, "wb") as file, ThreadPoolExecutor(os.cpu_count()) as pool:
             file.truncate(total)

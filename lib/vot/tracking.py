@@ -166,7 +166,7 @@ def run_workspace(
             files_of_run = [results / sequence / f"{run}{suffix}" for suffix in (".txt", ".bin")]  # ours, the toolkit's
             if not any(file.is_file() for file in files_of_run):
                 todo.append((run, sequence, frames))
-    with tqdm(total=sum(len(frames) for _, _, frames in todo), unit="frame") as bar:
+    with tqdm(total=sum(len(frames) for _, _, frames in todo), unit="frame", disable=None) as bar:
         for run, sequence, frames in todo:
             # The `sequence` file names the images of each channel by a pattern of their number, from 1.
             place = folder / "sequences" / sequence

@@ -69,6 +69,9 @@ def test_only_listed_sequences_are_scored(command, folders, capsys):
     printed = capsys.readouterr().out
     assert "| ours |  | 100.0 | 100.0 | 95.2 | 1 of 2 | measured here |" in printed
     assert "| SUTrack | AAAI 2025 | 76.9 |" in printed
+    for part in (["--list", str(folders / "list.txt")], ["--sequences", "car"]):
+        assert command(arguments(folders, *part)) == 0
+        assert "1 of 2 sequences" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,7 @@ def test_only_listed_sequences_are_scored(command, folders, capsys):
         pytest.param(["--protocol", "matlab"], "lasher has no protocol variant 'matlab'", id="variant"),
         pytest.param(["--ground-truth", "nowhere"], "there is no nowhere", id="ground truth"),
         pytest.param(["--list", "nowhere.txt"], "nowhere.txt", id="list"),
+        pytest.param(["--sequences", "cat"], "cat", id="sequence"),
         pytest.param(["--results", "a=nowhere"], "there is no nowhere", id="results"),
         pytest.param(["--format", "corners"], None, id="another format"),
     ],

@@ -48,7 +48,11 @@ MEANINGS = {
     "--plots": "folder for plots",
     "--table": "table of a paper: its name, or its form",
     "--published": "published numbers beside ours",
-    "--no-published": "no published numbers beside ours",
+    "--plot-format": "of plots' files",
+    "--table-file": "file for the table of a paper",
+    "--reference": "tracker that the others are compared with",
+    "--x-range": "values of X that become 0 and 255",
+    "--x-transform": "how X comes onto RGB's pixels",
     "--format": "of rows of result files",
     "--prefix": "of names of result files",
     "--allow-missing": "go on without what is missing",
@@ -215,13 +219,17 @@ EXTERNAL = {
     *("--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--master-port"),  # torchrun
     *("--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),
     *("--porcelain", "--untracked-files"),  # git
+    "--dereference",  # tar
     *("--no-deps", "--only-binary", "--no-cache-dir"),  # pip
+    "--kill-after",  # timeout
 }
 """Options of programs that are not ours."""
 DOCUMENTS = [
     *(project_path(name) for name in ("README.md", "CONTRIBUTING.md", "weights/README.md")),
     *sorted(project_path("docs").glob("*.md")),
     *sorted(project_path("scripts/variants").glob("*.yaml")),
+    *sorted(project_path("scripts").glob("benchmark_*.sh")),
+    project_path("scripts/quickstart.sh"),
 ]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 OF_OTHERS = re.compile(r"(?:pip|git|pytest|npm|apt|vot|ruff|mypy) ")

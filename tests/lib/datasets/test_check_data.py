@@ -250,6 +250,8 @@ def test_a_missing_data_set_exits_1(capsys, tmp_path, monkeypatch):
     assert check_data(["--dataset", "lasher"]) == 1
     assert check_data(["--dataset", "lasher", "--data-root", str(tmp_path)]) == 1
     assert "looked for a folder LasHeR" in capsys.readouterr().out
+    assert check_data(["--dataset", "lasher", "--data-root", str(tmp_path), "--output", str(tmp_path / "a.csv")]) == 1
+    assert "looked for a folder LasHeR" in (tmp_path / "a.csv").read_text()
 
 
 def test_help_is_shown(capsys):

@@ -288,6 +288,7 @@ def test_a_huge_file_is_refused(benchmark, write_tracker, monkeypatch):
 
 def test_trackers_of_the_same_name_are_refused():
     assert list(parse_results(["A=x", "some/B.zip", "C.tar.gz", "D.TGZ", "run/v1.2"])) == ["A", "B", "C", "D", "v1.2"]
+    assert parse_results(["A=~/x"]) == {"A": Path.home() / "x"}
     with pytest.raises(ValueError, match="two trackers are called 'A'"):
         parse_results(["A=x", "A=y"])
     with pytest.raises(ValueError, match="expects NAME="):
