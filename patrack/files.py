@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -111,7 +111,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Make a folder this process's own while the block runs; the lock goes with the process, however it ends.
 
-    It is a lock on the file `.lock` there, which stays, and says who holds it. Parent folders are made.
+    It is a lock on the file `.lock` there, which says who holds it and goes with the block. Parent folders are made.
 
     Raises:
         FolderInUse: another process has it.
@@ -119,8 +119,11 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """
     path = Path(folder, LOCK)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        if os.name == "posix":
+    with ExitStack() as stack:
+        while True:
+            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            if os.name != "posix":
+                break
             import fcntl
 
             try:
@@ -133,10 +136,17 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
                         f"{folder} is in use by {holder}: wait for it, stop it, or give another --output"
                     ) from None
                 logger.warning("%s can't be locked (%s): let no second process write to it", folder, error)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                break
+            file.close()  # whoever held it has just deleted it
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:200]})\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if os.name == "posix":
+                path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:

@@ -186,8 +186,9 @@ class Changed:
 def track_variants(args: argparse.Namespace, config: Config, sequences: list[datasets.Sequence]) -> dict[str, Path]:
     """Track with every variant; return the folder of results by its name."""
     # here, so that --help answers at once
+    from lib.datasets.fingerprint import fingerprint
     from lib.distributed import usable_device
-    from lib.inference.results import claim
+    from lib.inference.results import claimed
     from lib.inference.runner import run_sequences
     from patrack.build import build_tracker, identity, weights_beside
 
@@ -213,8 +214,9 @@ def track_variants(args: argparse.Namespace, config: Config, sequences: list[dat
             used, network, tracker = config, fused, Changed(fused, variant)
         results[variant] = args.output / "results" / variant
         facts = {"dataset": args.dataset, "split": args.split, "variant": variant}
-        claim(results[variant], identity(used, network, **facts), {"command": sys.argv})
-        summary = run_sequences(lambda tracker=tracker: tracker, sequences, results[variant])
+        data = {sequence.name: {"files": fingerprint(sequence)[:32]} for sequence in sequences}
+        with claimed(results[variant], identity(used, network, **facts), {"command": sys.argv}, data=data):
+            summary = run_sequences(lambda tracker=tracker: tracker, sequences, results[variant])
         if summary.failed:
             raise RuntimeError(f"{variant}: {summary.describe()}")
     return results

@@ -73,6 +73,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
     add("--overwrite", action="store_true", help="delete another run's results in the output folder; the same goes on")
+    add("--verify-data", action="store_true", help="data set: tell it from others by the contents of files too")
     add("--missing", type=Path, metavar="JSON", help="masks that say which frames lack RGB or X, see docs/tracking.md")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
@@ -160,6 +161,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             workers=arguments.workers,
             slots=arguments.batch,
             missing=arguments.missing,
+            verify_data=arguments.verify_data,
         )
         return f"{summary.describe()}\nresults: {output}", not summary.failed
     if arguments.x is None and config.modality != "rgb":
@@ -187,15 +189,16 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 something failed (finished results are kept), 130 stopped by Ctrl-C."""
+    """Exit code: 0 done, 1 something failed (finished results are kept), 130 stopped by Ctrl-C or SIGTERM."""
     arguments = parse(argv)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from lib.distributed import lost_peer, rank_and_world, set_up_logging
+    from lib.processes import terminated_as_interrupted
 
     try:
         set_up_logging()
-        with logging_redirect_tqdm():
+        with logging_redirect_tqdm(), terminated_as_interrupted():
             report, complete = run(arguments)
     except KeyboardInterrupt:
         logger.error("stopped; what is tracked is kept, and the same command goes on with the rest")

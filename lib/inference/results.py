@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +21,10 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import Sequence, first_few
 from lib.evaluation.results import write_boxes
 from lib.training.manifest import differences
-from patrack.files import atomic_write, remove_leftovers
+from patrack.files import LOCK, atomic_write, folder_lock, remove_leftovers
 
 __all__ = [
     "Outcome",
@@ -31,6 +32,7 @@ __all__ = [
     "Summary",
     "TrackingError",
     "claim",
+    "claimed",
     "failure",
     "is_complete",
     "partial_result",
@@ -41,6 +43,12 @@ __all__ = [
 MANIFEST = "run.json"
 PARTIAL = "partial.csv"
 """Rows of a recording that isn't finished yet, one per frame as it is tracked."""
+OWN_AT_FIRST = re.compile(r"\.lock|\.tmp-\d+-.*run\.json")
+"""What lies in a folder whose first run was killed before it could say so in the manifest."""
+RECORDED = "box_xywh"
+"""Entry of the identity that only recordings have."""
+Data = Mapping[str, Mapping[str, str]]
+"""By sequence, fingerprints by what they were taken from: "files" and perhaps "contents"."""
 RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", PARTIAL)
 """Files that tracking of a single recording writes beside the manifest."""
 
@@ -163,50 +171,124 @@ class Summary:
         return "\n".join(lines)
 
 
-def claim(folder: Path, identity: Mapping[str, Any], notes: Mapping[str, Any], overwrite: bool = False) -> None:
-    """Make a folder ready for the results of one run: new, or that same run's, which then goes on.
-
-    A folder whose run has left nothing but `run.json` (it failed at once, say) is as good as new.
-
-    Args:
-        identity: everything that results depend on; `run.json` also holds 16 hexadecimal digits ("key") that stand for
-            it.
-        notes: written beside it, not compared.
-        overwrite: delete the results of another run that the folder holds.
+@contextmanager
+def claimed(
+    folder: Path,
+    identity: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    overwrite: bool = False,
+    data: Data | None = None,
+) -> Iterator[None]:
+    """Make a folder ready as `claim` does, and this process's own while the block runs.
 
     Raises:
-        ValueError: it holds another run, or other files, or can't be written; the message says what to do.
+        ValueError: as `claim`; or another process writes to it.
     """
-    identity = json.loads(json.dumps(identity))  # as it will be read
+    _read_manifest(folder)  # before anything is written to a folder of somebody else's
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder))
+        except OSError as error:
+            raise ValueError(f"can't write results to {folder} (--output): {error}") from error
+        claim(folder, identity, notes, overwrite, data)
+        yield
+
+
+def claim(
+    folder: Path,
+    identity: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    overwrite: bool = False,
+    data: Data | None = None,
+) -> None:
+    """Make a folder ready for the results of one run: new, or that same run's, which then goes on.
+
+    A folder whose run has left nothing but `run.json` (it failed at once, say) is as good as new. What is deleted is
+    what `run.json` there says the run has written, nothing else.
+
+    Args:
+        identity: everything that results depend on but the images; `run.json` also holds 16 hexadecimal digits ("key")
+            that stand for it.
+        notes: written beside it, not compared.
+        overwrite: delete the results of another run, or of other data, that the folder holds.
+        data: fingerprints of the sequences to be tracked, see `lib.datasets.fingerprint`.
+
+    Raises:
+        ValueError: it holds another run, results of other data, or other files, or can't be written; the message says
+            what to do.
+    """
+    identity, data = json.loads(json.dumps(identity)), dict(data or {})  # as it will be read
     try:
-        if folder.exists() and not folder.is_dir():
-            raise ValueError(f"output {folder} is a file; give a folder as --output")
-        remove_leftovers(folder)
-        if folder.is_dir() and any(folder.iterdir()):
-            try:
-                present = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["identity"])
-            except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-                raise ValueError(
-                    f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"
-                ) from error
-            if present != identity and not overwrite and any(path.name != MANIFEST for path in folder.iterdir()):
+        manifest = _read_manifest(folder)
+        if folder.is_dir():
+            remove_leftovers(folder)  # here, where it is known whose folder this is
+        kept: dict[str, dict[str, str]] = {}
+        if manifest is not None:
+            present, kept = manifest["identity"], manifest["data"]
+            listed = {path for name in kept for path in _paths(folder, name)}
+            if RECORDED in present:
+                listed |= {folder / name for name in RECORDING_FILES}
+            same = present == identity
+            if not same and not overwrite and any(path.name not in (MANIFEST, LOCK) for path in folder.iterdir()):
                 raise ValueError(
                     f"output {folder} holds the results of another run; what differs (there -> now):\n  "
                     + "\n  ".join(differences(present, identity).values())
                     + "\nGive another --output, or --overwrite to delete them"
                 )
-            if present != identity:  # files that belong to no result stay
-                for name in RECORDING_FILES:
-                    (folder / name).unlink(missing_ok=True)
-                for scores in folder.glob("*_scores.txt"):
-                    for path in _paths(folder, scores.name.removesuffix("_scores.txt")):
-                        path.unlink(missing_ok=True)
+
+            # Files of the run itself stay if they were made of these images
+            stale = set() if same else {path for path in listed if path.exists()}
+            for name, now in data.items() if same else ():
+                if not _same_data(kept.get(name, {}), now):
+                    stale |= {path for path in _paths(folder, name) if path.exists()}
+            if stale and not overwrite:
+                names = sorted(path.name for path in stale if not path.stem.endswith(("_scores", "_times")))
+                raise ValueError(
+                    f"output {folder} holds results of other data: {first_few(names)} ({len(names)} sequences) were "
+                    "made from images of other names, sizes or times, or with another first box. Give another "
+                    "--output, or --overwrite to delete them; if the images were only copied, --verify-data in both "
+                    "runs compares their contents"
+                )
+            foreign = [path for name in data for path in _paths(folder, name) if path.exists() and path not in listed]
+            if foreign:
+                raise ValueError(
+                    f"output {folder} holds {foreign[0].name}, which this run would write and no run listed in "
+                    f"{MANIFEST} has written; give another --output, or move it elsewhere"
+                )
+            for path in stale:
+                path.unlink()
+            kept = kept if same else {}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
         with atomic_write(folder / MANIFEST) as file:
-            json.dump({"key": key, "identity": identity, **notes}, file, indent=2)
+            json.dump({"key": key, "identity": identity, "data": {**kept, **data}, **notes}, file, indent=2)
             file.write("\n")
     except OSError as error:
         raise ValueError(f"can't write results to {folder} (--output): {error}") from error
+
+
+def _same_data(there: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    """Compare fingerprints of one sequence: by contents where both runs have looked at these."""
+    by = "contents" if "contents" in there and "contents" in now else "files"
+    return there.get(by) == now.get(by)
+
+
+def _read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Read the `run.json` of results; None where the folder is new or empty.
+
+    Raises:
+        ValueError: the folder is a file, or somebody else's.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output {folder} is a file; give a folder as --output")
+    if not folder.is_dir() or all(OWN_AT_FIRST.fullmatch(path.name) for path in folder.iterdir()):
+        return None
+    try:
+        manifest = dict(json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        return {"identity": dict(manifest["identity"]), "data": dict(manifest.get("data", {}))}
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"
+        ) from error
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:

@@ -10,13 +10,12 @@ import functools
 import logging
 import math
 import multiprocessing
-import signal
 import sys
 import time
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ import torch
 from tqdm import tqdm
 
 from lib import datasets
+from lib.datasets.fingerprint import fingerprint
 from lib.datasets.frames import DecodedFrame, FrameError, decode_frame
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.naming import PairingRule
@@ -37,15 +37,17 @@ from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
 from lib.inference.results import (
     PARTIAL,
+    Data,
     Outcome,
     Summary,
     TrackingError,
-    claim,
+    claimed,
     is_complete,
     partial_result,
     write_numbers,
 )
 from lib.inference.sequence import run_batched, run_sequence, track_frames
+from lib.processes import become_worker
 from lib.report.pictures import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
@@ -71,10 +73,12 @@ class Weights:
     device: str = "cpu"
     overwrite: bool = False
 
-    def claim(self, output: Path, config: Config, tracker: Tracker, **source: Any) -> None:
-        """Make the output folder ready for the results of a tracker on a source; see `lib.inference.results.claim`."""
+    def claimed(
+        self, output: Path, config: Config, tracker: Tracker, source: dict[str, Any], data: Data | None = None
+    ) -> AbstractContextManager[None]:
+        """Make the output folder ready for the results of a tracker on a source; see `lib.inference.results.claimed`."""
         notes = {"command": sys.argv, "checkpoint": self.checkpoint, **environment(torch.device(self.device))}
-        claim(output, identity(config, tracker, **source), notes, self.overwrite)
+        return claimed(output, identity(config, tracker, **source), notes, self.overwrite, data)
 
 
 def track_dataset(
@@ -90,6 +94,7 @@ def track_dataset(
     workers: int = 1,
     slots: int = 1,
     missing: Path | None = None,
+    verify_data: bool = False,
 ) -> Summary:
     """Track a split of a data set (or some of its sequences); complete results of the same run are kept.
 
@@ -98,6 +103,7 @@ def track_dataset(
         output: folder for the results.
         workers, slots: see `run_sequences`.
         missing: file of masks that say which frames lack a stream (`lib.datasets.missing`); None: none does.
+        verify_data: tell the images from others by their contents, not by names, sizes and times only.
 
     Raises:
         ValueError: unknown or missing data, masks, weights or folder; the message says which.
@@ -131,9 +137,14 @@ def track_dataset(
 
     make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
     tracker = make_tracker()
-    with distributed_context() as context:  # under torchrun each one tracks its share
+    with distributed_context() as context, ExitStack() as stack:  # under torchrun each one tracks its share
         if context.is_main:
-            weights.claim(output, config, tracker, **source)
+            ways = ("files", "contents") if verify_data else ("files",)
+            data = {
+                sequence.name: {way: fingerprint(sequence, way == "contents")[:32] for way in ways}
+                for sequence in chosen
+            }
+            stack.enter_context(weights.claimed(output, config, tracker, source, data))
         context.barrier()
         if context.world_size > 1:  # dealt out, the longest ones first
             longest_first = sorted(chosen, key=lambda sequence: (-len(sequence), sequence.name))
@@ -280,12 +291,12 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(make_tracker: Callable[[], Tracker], stop: Any) -> None:
-    """Set up a new process: one thread each for torch and OpenCV; Ctrl-C is left to the parent, which sets `stop`.
+    """Set up a new process: one thread each for torch and OpenCV; the parent sets `stop`.
 
     So is the log: the parent has built the same tracker and said what there is to say.
     """
     logging.disable(logging.WARNING)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    become_worker()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     _worker.update(tracker=make_tracker(), stop=stop)
@@ -369,11 +380,12 @@ def track_recording(
         chosen = {} if mask is None else {recording.name: mask}
         (recording,) = with_masks([recording], chosen, f"--missing {missing}")
         source["missing"] = masks_digest(chosen)
-    weights.claim(output, config, tracker, **source)
+    claim = weights.claimed(output, config, tracker, source)
 
     # track, and draw the overlay on the way; the files follow when all of it went well
     video = OverlayVideo(output / "overlay.mp4", recording.modality, fps)
     with (
+        claim,
         partial_result(output / PARTIAL) as (before, keep),
         video,
         tqdm(total=len(recording), unit="frame") as bar,

@@ -211,6 +211,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
     os.waitpid(process, 0)
     with folder_lock(tmp_path / "new"):
         assert f"process {os.getpid()} " in (tmp_path / "new" / LOCK).read_text()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_paths_are_read_as_users_write_them(tmp_path, monkeypatch):

@@ -6,11 +6,12 @@ import re
 import numpy as np
 import pytest
 
-from lib.inference.results import SequenceResult, claim, write_result
+from lib.inference.results import SequenceResult, claim, claimed, write_result
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
 
 
+DATA = {"a": {"files": "1"}}
 IDENTITY = {"dataset": "lasher", "weights_sha256": "abc", "model": {"depth": 12}}
 
 
@@ -47,22 +48,77 @@ def test_run_that_left_no_result_gives_its_folder_to_the_next_one(tmp_path):
 
 
 def test_overwrite_deletes_the_results_but_no_other_file(tmp_path):
-    claim(tmp_path, IDENTITY, {})
+    claim(tmp_path, IDENTITY, {}, data=DATA)
     write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
-    (tmp_path / "notes.txt").write_text("mine")
-    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
-    assert names(tmp_path) == ["notes.txt", "run.json"]
+    mine = ["boxes.txt", "final.txt", "final_scores.txt", "final_times.txt", "notes.txt"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True, data=DATA)
+    assert names(tmp_path) == sorted([*mine, "run.json"])
+
+
+def test_a_file_that_no_run_has_written_is_not_overwritten(tmp_path):
+    claim(tmp_path, IDENTITY, {}, data=DATA)
+    (tmp_path / "b.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds b\.txt, which this run would write and no run listed"):
+        claim(tmp_path, IDENTITY, {}, overwrite=True, data={"b": {"files": "1"}})
+    with pytest.raises(ValueError, match=r"holds b\.txt, which this run would write and no run listed"):
+        claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True, data={"b": {"files": "1"}})
+    assert (tmp_path / "b.txt").read_text() == "mine"
+
+
+def test_results_of_other_data_are_an_error(tmp_path):
+    claim(tmp_path, IDENTITY, {}, data=DATA)
+    write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
+    claim(tmp_path, IDENTITY, {}, data={"b": {"files": "9"}})
+    claim(tmp_path, IDENTITY, {}, data=DATA)
+    other = {"a": {"files": "2"}}
+    with pytest.raises(ValueError, match=r"results of other data: a\.txt \(1 sequences\) .*--verify-data"):
+        claim(tmp_path, IDENTITY, {}, data=other)
+    assert "a.txt" in names(tmp_path)
+    claim(tmp_path, IDENTITY, {}, overwrite=True, data=other)
+    assert names(tmp_path) == ["run.json"]
+    saved = json.loads((tmp_path / "run.json").read_text())
+    assert saved["data"] == {"a": {"files": "2"}, "b": {"files": "9"}}
+
+
+def test_contents_count_where_both_runs_have_looked_at_them(tmp_path):
+    claim(tmp_path, IDENTITY, {}, data={"a": {"files": "1", "contents": "x"}})
+    write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
+    claim(tmp_path, IDENTITY, {}, data={"a": {"files": "2", "contents": "x"}})
+    with pytest.raises(ValueError, match="results of other data"):
+        claim(tmp_path, IDENTITY, {}, data={"a": {"files": "2", "contents": "y"}})
+
+
+def test_temporary_files_of_others_stay(tmp_path):
+    (tmp_path / ".tmp-999999999-mine").mkdir()
+    with pytest.raises(ValueError, match=r"no run\.json"):
+        claim(tmp_path, IDENTITY, {}, overwrite=True)
+    assert names(tmp_path) == [".tmp-999999999-mine"]
+
+
+def test_a_claimed_folder_is_locked_while_it_is_used(tmp_path):
+    with claimed(tmp_path / "out", IDENTITY, {}, data=DATA):
+        assert names(tmp_path / "out") == [".lock", "run.json"]
+    (tmp_path / "out/.lock").touch()  # of a process that was killed
+    claim(tmp_path / "out", IDENTITY | {"dataset": "visevent"}, {})
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/a.txt").touch()
+    foreign = claimed(tmp_path / "foreign", IDENTITY, {})
+    with pytest.raises(ValueError, match=r"no run\.json"), foreign:
+        pass
+    assert names(tmp_path / "foreign") == ["a.txt"]
 
 
 def test_overwrite_keeps_the_results_of_the_same_run(tmp_path):
-    claim(tmp_path, IDENTITY, {})
+    claim(tmp_path, IDENTITY, {}, data=DATA)
     write_result(tmp_path, "a", SequenceResult(np.tile(FIRST_BOX, (2, 1)), np.ones(2), np.ones(2), 1.0))
-    claim(tmp_path, IDENTITY, {}, overwrite=True)
+    claim(tmp_path, IDENTITY, {}, overwrite=True, data=DATA)
     assert names(tmp_path) == ["a.txt", "a_scores.txt", "a_times.txt", "run.json"]
 
 
 def test_overwrite_deletes_the_files_of_a_recording_before_anything_is_tracked(tmp_path):
-    claim(tmp_path, IDENTITY, {})
+    claim(tmp_path, IDENTITY | {"box_xywh": FIRST_BOX}, {})
     for name in ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", "notes.txt"):
         (tmp_path / name).write_text("old")
     claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
