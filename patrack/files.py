@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -13,13 +14,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "remove_leftovers"]
+__all__ = ["atomic_write", "named_if_full", "remove_leftovers"]
 
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LEFT_ALONE = 24 * 3600.0
 """Seconds after which a temporary file counts as left over, whoever may have written it."""
+
+
+@contextmanager
+def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in the error that a block raises for want of room; Python says "No space left on device" only.
+
+    Raises:
+        OSError: a disk or quota is full, or a file as large as it may be; the message names `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM or error.filename is not None:
+            raise
+        raise OSError(
+            f"cannot write {path}: {error.strerror}; make room in {Path(path).resolve().parent} or choose another "
+            "output folder"
+        ) from error
 
 
 @contextmanager
@@ -38,7 +58,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Raises:
         ValueError: for another mode.
-        OSError: if the folder cannot be made or written, or `path` is a folder; the message names `path`.
+        OSError: if the folder cannot be made or written, has no room, or `path` is a folder; the message names `path`.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"mode must be 'w' or 'wb', got {mode!r}")
@@ -57,7 +77,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     temporary = Path(name)
     try:
         binary = mode == "wb"
-        with temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file:
+        with (
+            named_if_full(path),
+            temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())

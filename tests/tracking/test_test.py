@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from commands import load_command
-from lib.report.pictures import OverlayVideo
+from lib.report.video import OverlayVideo
 from patrack import Tracker
 from patrack.config import project_path
 from small_models import CEA, TRACKED
