@@ -16,13 +16,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "remove_leftovers", "user_path"]
+__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "named_if_full", "remove_leftovers", "user_path"]
 
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
 LOCK = ".lock"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LEFT_ALONE = 24 * 3600.0
 """Seconds after which a temporary file counts as left over, whoever may have written it."""
 
@@ -53,6 +54,24 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
+def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in the error that a block raises for want of room; Python says "No space left on device" only.
+
+    Raises:
+        OSError: a disk or quota is full, or a file as large as it may be; the message names `path`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM or error.filename is not None:
+            raise
+        raise OSError(
+            f"cannot write {path}: {error.strerror}; make room in {Path(path).resolve().parent} or choose another "
+            "output folder"
+        ) from error
+
+
+@contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file that takes the place of `path` when the block ends without an exception.
 
@@ -68,7 +87,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Raises:
         ValueError: for another mode.
-        OSError: if the folder cannot be made or written, or `path` is a folder, device or pipe; the message names
+        OSError: if the folder cannot be made or written, has no room, or `path` is a folder, device or pipe; the message names
             `path`.
     """
     if mode not in ("w", "wb"):
@@ -90,7 +109,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     temporary = Path(name)
     try:
         binary = mode == "wb"
-        with temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file:
+        with (
+            named_if_full(path),
+            temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -5,7 +5,8 @@
     python tracking/test.py --config rgbd_tiny --rgb color/ --x depth/ --box 87,264,37,44 --output out
 
 A data set gives <sequence>.txt (x,y,w,h per frame), <sequence>_scores.txt and <sequence>_times.txt; a recording gives
-boxes.txt, scores.txt, times.txt and overlay.mp4. The same command goes on where it was stopped.
+boxes.txt, scores.txt, times.txt, track.csv (all in one table) and overlay.mp4. The same command goes on where it was
+stopped.
 """
 
 from __future__ import annotations
@@ -69,7 +70,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.earlier_name("--groundtruth", "--ground-truth")
     parser.earlier_name("--groundtruth-stride", "--box-step")
-    add("--fps", type=float, default=25.0, help="recording: of the overlay video (default: %(default)g)")
+    add(
+        "--fps",
+        type=float,
+        help="recording: frames per second of overlay.mp4 (default: the video's, or by times in names; else 25)",
+    )
+    add("--no-video", action="store_true", help="recording: write no overlay.mp4, which takes time and room")
     add("--checkpoint", help="weights file or folder of a training run; none: untrained (default: the shipped file)")
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
     add("--overwrite", action="store_true", help="delete another run's results in the output folder; the same goes on")
@@ -131,6 +137,8 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             f"--batch {arguments.batch} and --workers {arguments.workers} don't go together: sequences of one batch "
             "share a process; give one of them"
         )
+    if arguments.fps is not None and not 0 < arguments.fps < float("inf"):
+        raise ValueError(f"--fps must be frames per second, above 0, got {arguments.fps:g}")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
@@ -169,7 +177,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             f"{config.name} needs --x: folder of images or video of the other modality; --x none tracks RGB alone"
         )
     output = arguments.output or Path("results", config.name, arguments.rgb.resolve().parent.name)
-    text = track_recording(
+    report = track_recording(
         config,
         weights,
         arguments.rgb,
@@ -179,13 +187,14 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         truth=arguments.ground_truth,
         truth_step=arguments.box_step,
         fps=arguments.fps,
+        video=not arguments.no_video,
         missing=arguments.missing,
         pairing=arguments.pair,
         tolerance=arguments.pair_tolerance,
         x_range=value_range(arguments.x_range) if arguments.x_range else None,
         x_transform=read_transform(arguments.x_transform) if arguments.x_transform else None,
     )
-    return f"{text}\nresults: {output}", True
+    return report, True
 
 
 def main(argv: list[str] | None = None) -> int:

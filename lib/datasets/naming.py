@@ -19,7 +19,17 @@ import numpy as np
 
 from lib.datasets.sequence import DatasetError, first_few
 
-__all__ = ["PAIRING_RULES", "Pairing", "PairingRule", "Side", "frame_number", "in_order", "pair", "read_times"]
+__all__ = [
+    "PAIRING_RULES",
+    "Pairing",
+    "PairingRule",
+    "Side",
+    "frame_number",
+    "frame_times",
+    "in_order",
+    "pair",
+    "read_times",
+]
 
 PairingRule = Literal["auto", "name", "number", "time", "index"]
 PAIRING_RULES: tuple[PairingRule, ...] = ("auto", "name", "number", "time", "index")
@@ -148,6 +158,22 @@ def read_times(names: Sequence[str]) -> tuple[str, np.ndarray] | None:
             continue
         return kind, np.array([moment.timestamp() for moment in moments]) + fractions
     return None
+
+
+def frame_times(names: Sequence[str]) -> np.ndarray | None:
+    """Read when frames were taken, from their names in order (see `read_times`).
+
+    Returns:
+        (N,) float64 seconds since the first frame, never falling; None if the names hold no times, or one time for all.
+    """
+    clock = read_times(names)
+    if clock is None:
+        return None
+    kind, seconds = clock
+    if kind == "day":
+        seconds = _unwrapped(seconds)
+    since_first = seconds - seconds[0]
+    return since_first if since_first[-1] > 0 and (np.diff(since_first) >= 0).all() else None
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "annotation_file",
     "build_sequence",
+    "clock_times",
     "find_both",
     "find_frames",
-    "frame_times",
     "list_events",
     "list_frames",
     "pair_frames",
@@ -108,7 +108,7 @@ def list_frames(source: Path) -> Frames:
     return tuple(VideoFrame(source, k, time - times[0]) for k, time in enumerate(times))
 
 
-def frame_times(frames: Frames) -> np.ndarray | None:
+def clock_times(frames: Frames) -> np.ndarray | None:
     """Tell when the frames were taken, (N,) seconds: since the first one of a video, or as names of files say it.
 
     None where nothing tells it. Times of names may be since 1970, see `lib.datasets.naming.read_times`.
@@ -129,7 +129,7 @@ def list_events(path: Path, rgb: Frames, rule: str, fps: float | None = None) ->
     Raises:
         DatasetError: nothing tells when RGB's frames were taken, or the file can't be used.
     """
-    times = frame_times(rgb)
+    times = clock_times(rgb)
     together = rule == "index" or not isinstance(rgb, FileList) or times is None
     if times is None:
         if fps is None:
@@ -223,7 +223,7 @@ def pair_frames(
         if isinstance(frames, FileList):
             sides.append(frames.names)
         else:
-            times = frame_times(frames)
+            times = clock_times(frames)
             sides.append(len(frames) if times is None else times)
     pairing = pair(sides[0], sides[1], rule, tolerance, where)
     together = pairing.rule == "time" and any(isinstance(side, np.ndarray) for side in sides)

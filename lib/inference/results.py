@@ -1,30 +1,38 @@
 """Outcome of running a tracker: how it went, and the folder of result files.
 
+Of a data set:
+
     run.json                what made the results: settings, hash of the weights, data; see `claim`
     <sequence>.txt          x,y,w,h per frame, pixels; written last, so that its presence means all three are complete
     <sequence>_scores.txt   one number per frame
     <sequence>_times.txt    seconds per frame, without reading it
+
+Of one recording the same without a name in front (`RECORDING_FILES`), the rows of all in one table (`write_track`), and
+a video.
 
 Every file appears whole or not at all.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
 from lib.datasets.sequence import Sequence, first_few
 from lib.evaluation.results import write_boxes
 from lib.training.manifest import differences
-from patrack.files import LOCK, atomic_write, folder_lock, remove_leftovers
+from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
 
 __all__ = [
     "Outcome",
@@ -38,6 +46,7 @@ __all__ = [
     "partial_result",
     "write_numbers",
     "write_result",
+    "write_track",
 ]
 
 MANIFEST = "run.json"
@@ -49,8 +58,11 @@ RECORDED = "box_xywh"
 """Entry of the identity that only recordings have."""
 Data = Mapping[str, Mapping[str, str]]
 """By sequence, fingerprints by what they were taken from: "files" and perhaps "contents"."""
-RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", PARTIAL)
+RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "track.csv", "overlay.mp4", PARTIAL)
 """Files that tracking of a single recording writes beside the manifest."""
+LOST_BELOW = 0.3
+"""Score below which the target counts as lost in `track.csv`: a rule of thumb, not a calibrated confidence. How often
+it is right is in docs/tracking.md."""
 
 
 class TrackingError(RuntimeError):
@@ -112,14 +124,17 @@ def partial_result(path: Path) -> Iterator[tuple[SequenceResult, Callable[[np.nd
             file.writelines(whole)
     values = np.array(rows, dtype=np.float64).reshape(-1, 6)
     with ExitStack() as stack:
-        rows_file: TextIO | None = None  # made with the first row: a run that fails at once leaves nothing
+        rows_file: FileIO | None = None  # made with the first row: a run that fails at once leaves nothing
 
         def add(box: np.ndarray, score: float, seconds: float) -> None:
             nonlocal rows_file
             if rows_file is None:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                rows_file = stack.enter_context(path.open("a", encoding="utf-8", buffering=1))  # a line at a time
-            rows_file.write(",".join(repr(float(value)) for value in (*box, score, seconds)) + "\n")
+                rows_file = stack.enter_context(FileIO(path, "a"))  # a row at a time, none of it kept back
+            row = ",".join(repr(float(value)) for value in (*box, score, seconds)) + "\n"
+            with named_if_full(path):
+                if rows_file.write(row.encode()) < len(row):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         yield SequenceResult(values[:, :4], values[:, 4], values[:, 5], 0.0), add
 
@@ -312,6 +327,25 @@ def write_numbers(path: Path, values: np.ndarray) -> None:
     """Write (N,) numbers with six decimals, one per line."""
     with atomic_write(path) as file:
         file.writelines(f"{value:.6f}\n" for value in values.tolist())
+
+
+def write_track(path: Path, result: SequenceResult, times: np.ndarray) -> None:
+    """Write all of a recording's result as one table, with a header and a row per frame.
+
+    Columns: `frame` from 0; `time` in seconds since the first frame; `x,y,w,h` in pixels; `score`; `lost`, 1 where the
+    score is below `LOST_BELOW`, else 0. Numbers as in the other files.
+
+    Args:
+        path: of the CSV file.
+        result: of N frames.
+        times: (N,) seconds.
+    """
+    with atomic_write(path) as file:
+        file.write("frame,time,x,y,w,h,score,lost\n")
+        rows = zip(times.tolist(), result.boxes.tolist(), result.scores.tolist(), strict=True)
+        for number, (time, box, score) in enumerate(rows):
+            values = ",".join(f"{value:.4f}" for value in box)
+            file.write(f"{number},{time:.6f},{values},{score:.6f},{int(score < LOST_BELOW)}\n")
 
 
 def is_complete(folder: Path, name: str, first_box: np.ndarray, frames: int) -> bool:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,15 +27,18 @@ from tqdm import tqdm
 
 from lib import datasets
 from lib.datasets.fingerprint import fingerprint
-from lib.datasets.frames import DecodedFrame, FrameError, decode_frame
+from lib.datasets.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
 from lib.datasets.missing import masks_digest, read_masks, with_masks
 from lib.datasets.naming import PairingRule
 from lib.datasets.recordings import load_pair
-from lib.datasets.sequence import Sequence, XTransform, first_few
+from lib.datasets.sequence import EventFrame, Sequence, VideoFrame, XTransform, first_few
+from lib.datasets.timing import source_times
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import write_boxes
 from lib.inference.results import (
+    LOST_BELOW,
+    MANIFEST,
     PARTIAL,
     Data,
     Outcome,
@@ -45,10 +48,11 @@ from lib.inference.results import (
     is_complete,
     partial_result,
     write_numbers,
+    write_track,
 )
 from lib.inference.sequence import run_batched, run_sequence, track_frames
 from lib.processes import become_worker
-from lib.report.pictures import OverlayVideo
+from lib.report.video import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
@@ -61,6 +65,12 @@ logger = logging.getLogger(__name__)
 
 BEYOND = 1.05  # sides of the image that a box may reach before its numbers are taken for corners
 GRAY = 8  # largest difference of channels of an image that counts as gray: JPEG leaves some
+HOLES, NEAREST, FARTHEST, SPREAD = 0.01, 100, 20000, 1.5
+"""Of a 16-bit image that looks like millimeters: share of pixels without a measurement at least, nearest and farthest
+distance, and the latter by the former at least. Raw thermal counts have no holes, or lie closer together, as kelvins
+do, or reach down to 0 or up to 65535 where they were stretched."""
+DEFAULT_FPS = 25.0
+"""Frames per second of a recording that doesn't tell."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,8 @@ def doubts(recording: Sequence, box_xywh: np.ndarray) -> list[str]:
     if 0 < max(w, h) <= 1.0 and max(abs(x), abs(y)) <= 1.0:
         found.append(f"box {[x, y, w, h]} is at most one pixel large: is it normalized? It must be in pixels")
     try:
+        if recording.x_files is not None and recording.modality == "rgbt" and recording.streams_at(0)[1]:
+            found += _depth_doubt(recording.x_files[0], recording.modality)
         frame = decode_frame(recording, 0)
     except (FrameError, IndexError):
         return found
@@ -200,6 +212,23 @@ def doubts(recording: Sequence, box_xywh: np.ndarray) -> list[str]:
             moved = "; does --x-transform lead from X's pixels to RGB's?" if recording.x_transform else ""
             found.append(f"X is one flat color in the first frame: nothing can be seen in it{moved}")
     return found
+
+
+def _depth_doubt(x_file: Path | VideoFrame | EventFrame, modality: str) -> list[str]:
+    image = read_image(x_file, X_FLAGS)
+    if image.dtype != np.uint16 or image.ndim != 2:
+        return []
+    measured = image[(image > 0) & (image < 65535)]
+    holes = 1 - measured.size / image.size
+    if not HOLES <= holes < 1:
+        return []
+    near, low, high = (float(value) for value in np.percentile(measured, (0.1, 2, 98)))
+    if near < NEAREST or high > FARTHEST or high < SPREAD * low:
+        return []
+    return [
+        f"X looks like depth in millimeters, not like {PAIRS[modality].kind} ({x_file}: 16 bits, mostly {low:.0f} to "
+        f"{high:.0f}, {holes:.0%} without a measurement): if it is depth, give an rgbd_* --config, such as rgbd_small"
+    ]
 
 
 def run_sequences(
@@ -310,6 +339,22 @@ def _run_in_worker(sequence: Sequence, folder: Path) -> Outcome:
     return run_sequence(_worker["tracker"], sequence, folder, check)
 
 
+def _refuse_changed_frames(recording: Sequence, output: Path) -> None:
+    """Stop where rows that an earlier run left belong to images that have changed since it began."""
+    if not ((output / PARTIAL).is_file() and (output / MANIFEST).is_file()):
+        return
+    began = (output / MANIFEST).stat().st_mtime_ns
+    with (output / PARTIAL).open("rb") as file:
+        rows = sum(1 for _ in file)
+    for files in (recording.rgb_files, recording.x_files):
+        for item in dict.fromkeys(item if isinstance(item, Path) else item.path for item in (files or ())[:rows]):
+            if item.exists() and item.stat().st_ctime_ns > began:
+                raise ValueError(
+                    f"{item} has changed since {output / PARTIAL} was begun, whose rows were made from what it was; "
+                    "delete that file, or give another --output"
+                )
+
+
 def track_recording(
     config: Config,
     weights: Weights,
@@ -320,14 +365,15 @@ def track_recording(
     output: Path,
     truth: Path | None = None,
     truth_step: int | None = None,
-    fps: float = 25.0,
+    fps: float | None = None,
+    video: bool = True,
     missing: Path | None = None,
     pairing: PairingRule = "auto",
     tolerance: float | None = None,
     x_range: ValueRange | None = None,
     x_transform: XTransform | None = None,
 ) -> str:
-    """Track one recording and write `boxes.txt`, `scores.txt`, `times.txt` and `overlay.mp4` after its last frame.
+    """Track one recording, and write its files (`lib.inference.results.RECORDING_FILES`) after its last frame.
 
     Until then its rows are kept in `partial.csv`, also when a frame that can't be read or a signal ends the run; the
     same call goes on behind the last of them, to the same boxes. Earlier files of the other names stay until the end.
@@ -339,19 +385,24 @@ def track_recording(
         output: folder for the results.
         truth: box file, to draw and compare.
         truth_step: its line k belongs to frame k * truth_step; None: 1 unless that is in doubt.
-        fps: of the overlay.
+        fps: frames per second of the video, and of the times in `track.csv` where the source tells none; None: as
+            the source says (`lib.datasets.timing`), else 25.
+        video: write `overlay.mp4`.
         missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
         pairing, tolerance, x_range, x_transform: see `lib.datasets.recordings.load_pair`.
 
     Returns:
-        A text for the user: frames per second, mean score, and mean IoU over the annotated frames after the first.
+        A text for the user: frames per second, mean score, and mean IoU over the annotated frames after the first;
+        then the folder and each file that was written, a line each.
 
     Raises:
-        ValueError: nothing there, counts or sizes that differ, a bad box, weights or folder.
+        ValueError: nothing there, counts or sizes that differ, a bad box, rate, weights or folder.
         TrackingError: see `lib.inference.sequence.track_frames`.
         OSError: results can't be written.
     """
     # what is tracked: the images, the first box, the streams that frames lack
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"fps must be frames per second, > 0, got {fps:g}")
     if x is None:
         model = config.model.model_copy(update={"streams": "rgb"})
         config = config.model_copy(update={"modality": "rgb", "model": model})
@@ -380,47 +431,67 @@ def track_recording(
         chosen = {} if mask is None else {recording.name: mask}
         (recording,) = with_masks([recording], chosen, f"--missing {missing}")
         source["missing"] = masks_digest(chosen)
-    claim = weights.claimed(output, config, tracker, source)
+    _refuse_changed_frames(recording, output)
+
+    # when its frames were taken, and how fast the video shows them
+    told = source_times(recording.rgb_files)
+    rate = fps or (told[1] if told else DEFAULT_FPS)
+    if told is None:
+        logger.info(
+            "%s: neither a video's frame rate nor times in the names of images: %g frames per second are taken%s",
+            recording.name,
+            rate,
+            "" if fps else "; --fps gives others",
+        )
+    times = told[0] if told else np.arange(len(recording)) / rate
 
     # track, and draw the overlay on the way; the files follow when all of it went well
-    video = OverlayVideo(output / "overlay.mp4", recording.modality, fps)
-    with (
-        claim,
-        partial_result(output / PARTIAL) as (before, keep),
-        video,
-        tqdm(total=len(recording), unit="frame") as bar,
-    ):
-        if len(before.boxes) > len(recording):
-            raise ValueError(
-                f"{output / PARTIAL} has {len(before.boxes)} rows for {len(recording)} frames: the recording has "
-                "changed; delete that file, or give another --output"
-            )
-        if len(before.boxes):
-            logger.info("%s: going on behind frame %d, which an earlier run reached", output, len(before.boxes) - 1)
+    with weights.claimed(output, config, tracker, source):
+        overlay = OverlayVideo(output / "overlay.mp4", recording.modality, rate) if video else None
+        with (
+            partial_result(output / PARTIAL) as (before, keep),
+            overlay or nullcontext(),
+            tqdm(total=len(recording), unit="frame") as bar,
+        ):
+            if len(before.boxes) > len(recording):
+                raise ValueError(
+                    f"{output / PARTIAL} has {len(before.boxes)} rows for {len(recording)} frames: the recording has "
+                    "changed; delete that file, or give another --output"
+                )
+            if len(before.boxes):
+                logger.info("%s: going on behind frame %d, which an earlier run reached", output, len(before.boxes) - 1)
 
-        def show(number: int, frame: DecodedFrame, box: np.ndarray, score: float) -> None:
-            absent = [name for name, there in zip(("RGB", "X"), recording.streams_at(number), strict=True) if not there]
-            caption = f"frame {number}  score {score:.3f}" + (f"  without {' and '.join(absent)}" if absent else "")
-            video.write(frame.image(), box, caption, recording.boxes[number])
-            bar.update()
+            def show(number: int, frame: DecodedFrame, box: np.ndarray, score: float) -> None:
+                bar.update()
+                if overlay is None:
+                    return
+                absent = [
+                    name for name, there in zip(("RGB", "X"), recording.streams_at(number), strict=True) if not there
+                ]
+                caption = f"frame {number}  score {score:.3f}" + ("  lost" if score < LOST_BELOW else "")
+                caption += f"  without {' and '.join(absent)}" if absent else ""
+                overlay.write(frame.image(), box, caption, recording.boxes[number])
 
-        try:
-            result = track_frames(tracker, recording, box_xywh, show, before, keep)
-        except TrackingError as error:
-            kept = f"\nThe frames before it are kept in {output / PARTIAL}" if (output / PARTIAL).exists() else ""
-            raise TrackingError(f"{error}{kept}") from error
-    write_numbers(output / "scores.txt", result.scores)
-    write_numbers(output / "times.txt", result.times)
-    write_boxes(output / "boxes.txt", result.boxes)
-    (output / PARTIAL).unlink(missing_ok=True)
+            try:
+                result = track_frames(tracker, recording, box_xywh, show, before, keep)
+            except TrackingError as error:
+                kept = f"\nThe frames before it are kept in {output / PARTIAL}" if (output / PARTIAL).exists() else ""
+                raise TrackingError(f"{error}{kept}") from error
+        write_numbers(output / "scores.txt", result.scores)
+        write_numbers(output / "times.txt", result.times)
+        write_track(output / "track.csv", result, times)
+        write_boxes(output / "boxes.txt", result.boxes)
+        (output / PARTIAL).unlink(missing_ok=True)
 
     frames = len(result.boxes)
     text = (
         f"{frames} frames, {frames / result.times.sum():.1f} FPS tracking, "
-        f"{frames / result.seconds:.1f} FPS with reading and drawing; mean score {result.scores.mean():.3f}"
+        f"{frames / result.seconds:.1f} FPS with reading{' and drawing' if video else ''}; "
+        f"mean score {result.scores.mean():.3f}"
     )
     known = np.isfinite(recording.boxes[1:]).all(axis=1) & ~recording.absent[1:]
     if known.any():
         mean = float(iou(result.boxes[1:], recording.boxes[1:])[known].mean())
         text += f"; mean IoU {mean:.4f} over {int(known.sum())} annotated frames after the first"
-    return text
+    names = ["boxes.txt", "scores.txt", "times.txt", "track.csv", *(["overlay.mp4"] if video else [])]
+    return "\n".join([text, f"results: {output}", *(f"file: {output / name}" for name in names)])

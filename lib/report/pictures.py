@@ -1,15 +1,12 @@
-"""Frames with boxes to look at, without a display: the overlay video of a recording, and the film strips of a report.
-
-A film strip is a few small frames of a sequence in both modalities, and the boxes of all trackers to draw over them.
+"""Film strips of a report: a few small frames of a sequence in both modalities, and the boxes of all trackers to draw
+over them.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -20,11 +17,8 @@ from lib.evaluation.ground_truth import GroundTruth
 from patrack.files import atomic_write
 from patrack.modality import PAIRS
 
-__all__ = ["OverlayVideo", "Picture", "Strip", "draw_frame", "film_strip", "panels"]
+__all__ = ["Picture", "Strip", "film_strip", "panels"]
 
-CODEC = cv2.VideoWriter.fourcc(*"mp4v")
-MAX_WIDTH, MIN_WIDTH = 1280, 640  # of a picture of the video, pixels
-PREDICTED, TRUE, TEXT = (80, 220, 60), (255, 0, 255), (255, 255, 255)  # B, G, R
 STRIP_FRAMES, STRIP_WIDTH, STRIP_QUALITY = 6, 320, 82  # pictures of a strip: pixels at most, JPEG quality
 
 
@@ -36,97 +30,6 @@ def panels(frame: np.ndarray, modality: str) -> list[np.ndarray]:
     parts = [frame[:, :, start : start + 3] for start in range(0, frame.shape[2], 3)]
     backwards = modality in PAIRS and PAIRS[modality].bgr
     return [part[:, :, ::-1] if k == 1 and backwards else part for k, part in enumerate(parts)]
-
-
-def draw_frame(
-    frame: np.ndarray,
-    box_xywh: np.ndarray,
-    caption: str = "",
-    true_box_xywh: np.ndarray | None = None,
-    modality: str = "rgbt",
-) -> np.ndarray:
-    """Draw one picture of the video: RGB and X side by side.
-
-    Args:
-        frame: (H, W, 6) or (H, W, 3) uint8, RGB then X.
-        box_xywh, true_box_xywh: (4,), pixels, drawn green and magenta; NaN: none.
-        caption: written into the top left corner.
-        modality: says in which order the colors of X are.
-
-    Returns:
-        (h, w, 3) uint8 in B, G, R order, h and w even, w <= 1280.
-    """
-    height, width = frame.shape[:2]
-    parts = panels(frame, modality)
-    total = len(parts) * width
-    scale = min(MAX_WIDTH / total, max(1.0, MIN_WIDTH / total))
-    w, h = (max(2, 2 * int(side * scale / 2 + 1e-6)) for side in (width, height))  # even, as video encoders ask
-    factors = np.array([w / width, h / height] * 2)
-    pictures = []
-    for part in parts:
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        picture = cv2.resize(np.ascontiguousarray(part[:, :, ::-1]), (w, h), interpolation=method)
-        for box, color, thickness in ((box_xywh, PREDICTED, 2), (true_box_xywh, TRUE, 1)):
-            if box is None or not np.isfinite(box).all():
-                continue
-            limit = 4.0 * max(picture.shape)  # what lies farther out isn't seen, and OpenCV can't count so far
-            x, y, across, down = np.clip(box * factors, -limit, limit)
-            left, top, right, bottom = np.rint([x, y, x + across, y + down]).astype(int).tolist()
-            cv2.rectangle(picture, (left, top), (right, bottom), color, thickness, cv2.LINE_AA)
-        pictures.append(picture)
-    whole = np.ascontiguousarray(np.concatenate(pictures, axis=1))
-    if caption:
-        (text_width, text_height), _ = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-        cv2.rectangle(whole, (0, 0), (text_width + 16, text_height + 14), (0, 0, 0), cv2.FILLED)
-        cv2.putText(whole, caption, (8, text_height + 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, TEXT, 1, cv2.LINE_AA)
-    return whole
-
-
-class OverlayVideo:
-    """Context manager that writes an MP4 file; it appears under its name when the block ends without an exception.
-
-    The folder of `path` is made; `modality` is as for `draw_frame`.
-    """
-
-    def __init__(self, path: Path, modality: str, fps: float = 25.0) -> None:
-        if not fps > 0:
-            raise ValueError(f"fps must be > 0, got {fps!r}")
-        self.path, self.modality, self.fps = Path(path), modality, fps
-        self._temporary = self.path.with_name(f".tmp-{os.getpid()}-{self.path.stem}.mp4")
-        self._writer: cv2.VideoWriter | None = None
-
-    def __enter__(self) -> OverlayVideo:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return self
-
-    def write(
-        self, frame: np.ndarray, box_xywh: np.ndarray, caption: str = "", true_box_xywh: np.ndarray | None = None
-    ) -> None:
-        """Add a frame; see `draw_frame`.
-
-        Raises:
-            OSError: this OpenCV can't write MP4 video, or not to this folder.
-        """
-        picture = draw_frame(frame, box_xywh, caption, true_box_xywh, self.modality)
-        if self._writer is None:
-            height, width = picture.shape[:2]
-            self._writer = cv2.VideoWriter(str(self._temporary), CODEC, self.fps, (width, height))
-            if not self._writer.isOpened():
-                raise OSError(
-                    f"can't write video {self.path}: the folder isn't writable, or OpenCV has no MP4 encoder (the "
-                    "opencv-python-headless package from PyPI has one)"
-                )
-        self._writer.write(picture)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.release()
-        if kind is None and self._writer is not None:
-            self._temporary.replace(self.path)
-        else:
-            self._temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

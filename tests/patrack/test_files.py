@@ -1,5 +1,6 @@
 """A file is written whole or not at all; paths are read as users write them."""
 
+import errno
 import os
 import signal
 import stat
@@ -11,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from patrack.config import project_path
-from patrack.files import LEFT_ALONE, LOCK, FolderInUse, atomic_write, folder_lock, remove_leftovers, user_path
+from patrack.files import (
+    LEFT_ALONE,
+    LOCK,
+    FolderInUse,
+    atomic_write,
+    folder_lock,
+    named_if_full,
+    remove_leftovers,
+    user_path,
+)
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
@@ -53,6 +63,27 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure):
         write_half()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=["full", "quota", "too-large"])
+def test_file_that_had_no_room_is_named(tmp_path, code):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_without_room():
+        with atomic_write(path):
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(OSError, match=rf"cannot write .*/file: {os.strerror(code)}; make room"):
+        write_without_room()
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_errors_of_other_kinds_or_of_other_files_keep_their_words(tmp_path):
+    for error in (OSError(errno.EIO, "broken"), OSError(errno.ENOSPC, "full", "elsewhere")):
+        with pytest.raises(OSError) as caught, named_if_full(tmp_path / "file"):  # noqa: PT011
+            raise error
+        assert caught.value is error
 
 
 def test_temporary_file_lies_in_the_same_folder(tmp_path):

@@ -74,6 +74,7 @@ MEANINGS = {
     "--pair-tolerance": "seconds that paired times differ by",
     "--box": "first box of a recording",
     "--fps": "of the overlay video",
+    "--no-video": "no overlay video",
     "--verify-data": "tell data from others by contents",
     "--missing": "masks of frames that lack a stream",
     "--attributes": "table per attribute",

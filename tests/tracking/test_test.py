@@ -1,7 +1,9 @@
 """tracking/test.py from its command line: data set, recording, and one clear error for every bad input."""
 
+import errno
 import json
 import logging
+import os
 import subprocess
 import sys
 
@@ -10,7 +12,9 @@ import numpy as np
 import pytest
 
 from commands import load_command
-from lib.report.pictures import OverlayVideo
+from lib.datasets.recordings import load_pair
+from lib.inference.runner import doubts
+from lib.report.video import OverlayVideo
 from patrack import Tracker
 from patrack.config import project_path
 from small_models import CEA, TRACKED
@@ -79,7 +83,87 @@ def test_recording_gives_boxes_scores_and_video(pair, tmp_path, capsys):
     assert len(rows(tmp_path / "out" / "scores.txt")) == 4
     capture = cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4"))
     assert sum(1 for _ in iter(capture.grab, False)) == 4
-    assert "4 frames" in capsys.readouterr().out
+    assert capture.get(cv2.CAP_PROP_FPS) == 25
+    said = capsys.readouterr().out
+    assert "4 frames" in said
+    out = tmp_path / "out"
+    listed = [f"file: {out / name}" for name in ("boxes.txt", "scores.txt", "times.txt", "track.csv", "overlay.mp4")]
+    assert said.splitlines()[-6:] == [f"results: {out}", *listed]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        ["run.json", *(line.split("/")[-1] for line in listed)]
+    )
+
+
+def table(path):
+    """Columns of a track.csv by name."""
+    return np.genfromtxt(path, delimiter=",", names=True)
+
+
+def test_track_says_what_the_other_files_say(pair, tmp_path, caplog):
+    out = tmp_path / "out"
+    with caplog.at_level(logging.INFO):
+        assert main(recording(pair, out)) == 0
+    assert "25 frames per second are taken; --fps gives others" in caplog.text
+    track = table(out / "track.csv")
+    assert track["frame"].tolist() == [0, 1, 2, 3]
+    assert np.allclose(track["time"], [0, 0.04, 0.08, 0.12])
+    assert np.stack([track[name] for name in "xywh"], axis=1).tolist() == rows(out / "boxes.txt")
+    assert track["score"].tolist() == rows(out / "scores.txt")
+    assert track["lost"].tolist() == [float(score < 0.3) for score in rows(out / "scores.txt")]
+
+
+@pytest.mark.parametrize(
+    ("options", "fps", "times"),
+    [([], 4, [0, 0.25, 0.5, 0.75]), (["--fps", "50"], 50, [0, 0.25, 0.5, 0.75])],
+    ids=["as-the-names-say", "asked-for"],
+)
+def test_times_in_names_are_those_of_track_and_give_the_rate_of_the_video(pair, tmp_path, options, fps, times):
+    for folder in ("rgb", "x"):
+        for number, path in enumerate(sorted((pair / folder).iterdir())):
+            path.rename(path.with_name(f"{1688123455 + number / 4:.3f}.png"))
+    assert main(recording(pair, tmp_path / "out", *options)) == 0
+    assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FPS) == fps
+    assert np.allclose(table(tmp_path / "out" / "track.csv")["time"], times)
+
+
+def test_rate_asked_for_gives_the_times_where_nothing_else_does(pair, tmp_path):
+    assert main(recording(pair, tmp_path / "out", "--fps", "10")) == 0
+    assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FPS) == 10
+    assert np.allclose(table(tmp_path / "out" / "track.csv")["time"], [0, 0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("fps", ["0", "-5", "nan", "inf"])
+def test_impossible_rate_is_refused_before_anything_is_loaded(pair, tmp_path, caplog, fps):
+    message = failure(recording(pair, tmp_path / "out", "--fps", fps, config="nowhere"), caplog)
+    assert f"--fps must be frames per second, above 0, got {float(fps):g}" in message
+
+
+def test_video_can_be_left_out(pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(OverlayVideo, "__init__", None)  # not even begun
+    assert main(recording(pair, tmp_path / "out", "--no-video")) == 0
+    written = ["boxes.txt", "run.json", "scores.txt", "times.txt", "track.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == written
+    assert "overlay.mp4" not in capsys.readouterr().out
+
+
+def test_video_that_fails_is_an_error_that_keeps_the_rows_and_the_earlier_result(pair, tmp_path, caplog, monkeypatch):
+    out = tmp_path / "out"
+    assert main(recording(pair, out)) == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.json"}
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.report.video.av", None)
+        patch.setattr("lib.report.video._Mpeg4.write", no_room)
+        message = failure(recording(pair, out), caplog)
+    assert f"can't write video {out / 'overlay.mp4'}: No space left on device" in message
+    assert "--no-video" in message
+    now = {path.name: path.read_bytes() for path in out.iterdir() if path.name not in ("run.json", "partial.csv")}
+    assert now == before
+    assert main(recording(pair, out, "--no-video")) == 0
+    assert (out / "boxes.txt").read_bytes() == before["boxes.txt"]
+
+
+def no_room(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_same_recording_again_gives_the_same_and_another_box_needs_overwrite(pair, tmp_path, caplog):
@@ -118,6 +202,8 @@ def test_videos_are_recordings_too(tmp_path):
     arguments[arguments.index("--rgb") + 1] = str(tmp_path / "rgb.mp4")
     assert main(arguments) == 0
     assert len(rows(tmp_path / "out" / "boxes.txt")) == 5
+    assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).get(cv2.CAP_PROP_FPS) == 10
+    assert np.allclose(table(tmp_path / "out" / "track.csv")["time"], [0, 0.1, 0.2, 0.3, 0.4])
 
 
 def test_data_set_gives_one_result_per_sequence_and_goes_on(benchmark, tmp_path, capsys):
@@ -274,7 +360,7 @@ def test_pair_without_x_is_an_error_and_an_rgb_experiment_needs_none(pair, tmp_p
 )
 def test_box_that_looks_like_another_form_is_a_warning(pair, tmp_path, caplog, box, warning):
     assert main(recording(pair, tmp_path / "out", box=box)) == 0
-    said = [line for line in caplog.messages if "box" in line]
+    said = [line for line in caplog.messages if line.startswith("box")]
     assert (warning in said[0]) if warning else not said
 
 
@@ -283,6 +369,49 @@ def test_swapped_sensors_are_a_warning(pair, tmp_path, caplog):
         cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE))
     assert main(recording(pair, tmp_path / "out")) == 0
     assert "are --rgb and --x swapped?" in caplog.text
+
+
+def sixteen_bits(kind, size=(24, 32)):
+    """X of a camera, (H, W) uint16."""
+    rng = np.random.default_rng(1)
+    slope = np.linspace(0, 1, size[1])[None] + rng.uniform(0, 0.02, size)
+    holes = rng.random(size) < 0.05
+    return {
+        "millimeters": np.where(holes, 0, 800 + 2500 * slope),
+        "far-millimeters": np.where(holes, 65535, 500 + 9000 * slope),
+        "raw-counts": 7200 + 600 * slope,
+        "raw-counts-with-dead-pixels": np.where(holes, 0, 7200 + 600 * slope),
+        "centikelvins": np.where(holes, 0, 29000 + 1500 * slope),
+        "stretched": np.where(holes, 0, 65535 * np.minimum(slope, 1)),
+        "stretched-14-bits": np.where(holes, 0, 16383 * np.minimum(slope, 1)),
+        "without-holes": 800 + 2500 * slope,
+        "black": np.zeros(size),
+    }[kind].astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("millimeters", True),
+        ("far-millimeters", True),
+        ("raw-counts", False),
+        ("raw-counts-with-dead-pixels", False),
+        ("centikelvins", False),
+        ("stretched", False),
+        ("stretched-14-bits", False),
+        ("without-holes", False),
+        ("black", False),
+    ],
+)
+def test_depth_in_millimeters_is_told_from_thermal_counts(pair, tmp_path, kind, told):
+    for path in (pair / "x").iterdir():
+        cv2.imwrite(str(path), sixteen_bits(kind))
+    box = np.array([6.0, 5, 12, 10])
+    said = doubts(load_pair(pair / "rgb", pair / "x", "rgbt"), box)
+    assert (["rgbd_* --config" in line for line in said] == [True]) if told else not said
+    if told:
+        assert str(pair / "x" / "000.png") in said[0]
+    assert not doubts(load_pair(pair / "rgb", pair / "x", "rgbd"), box)
 
 
 def test_margin_of_a_small_target_fits_it_and_benchmarks_keep_theirs(pair, benchmark, tmp_path, caplog):
@@ -343,7 +472,7 @@ def test_interrupted_recording_goes_on_to_the_same_boxes(pair, tmp_path, caplog,
         assert main(recording(pair, out)) == 0
     assert [number for _, number in calls] == [1 if stop == "row cut off" else 2]
     assert f"going on behind frame {calls[0][1]}" in caplog.text
-    for name in ("boxes.txt", "scores.txt"):
+    for name in ("boxes.txt", "scores.txt", "track.csv"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
     assert not partial.exists()
@@ -365,10 +494,10 @@ def test_rgb_and_x_of_different_size(pair, tmp_path, caplog):
 
 def test_unreadable_image_in_the_middle_of_a_recording_leaves_the_earlier_result(pair, tmp_path, caplog):
     assert main(recording(pair, tmp_path / "out")) == 0
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[bso]*")}
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[bsot]*")}
     (pair / "rgb" / "002.png").write_bytes(b"broken")
     assert "002.png" in failure(recording(pair, tmp_path / "out"), caplog)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[bso]*")} == before
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").glob("[bsot]*")} == before
     assert not list((tmp_path / "out").glob(".tmp*"))
 
 

@@ -1,12 +1,14 @@
 """A folder of results belongs to one run: what is continued, refused, deleted."""
 
+import errno
 import json
 import re
+from io import FileIO
 
 import numpy as np
 import pytest
 
-from lib.inference.results import SequenceResult, claim, claimed, write_result
+from lib.inference.results import SequenceResult, claim, claimed, partial_result, write_result, write_track
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
 
@@ -119,7 +121,7 @@ def test_overwrite_keeps_the_results_of_the_same_run(tmp_path):
 
 def test_overwrite_deletes_the_files_of_a_recording_before_anything_is_tracked(tmp_path):
     claim(tmp_path, IDENTITY | {"box_xywh": FIRST_BOX}, {})
-    for name in ("boxes.txt", "scores.txt", "times.txt", "overlay.mp4", "notes.txt"):
+    for name in ("boxes.txt", "scores.txt", "times.txt", "track.csv", "overlay.mp4", "notes.txt"):
         (tmp_path / name).write_text("old")
     claim(tmp_path, IDENTITY | {"dataset": "visevent"}, {}, overwrite=True)
     assert names(tmp_path) == ["notes.txt", "run.json"]
@@ -165,3 +167,33 @@ def test_unwritable_output_folder_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.mkstemp", refuse)
     with pytest.raises(ValueError, match=r"can't write results to .*Permission denied"):
         claim(tmp_path / "out", IDENTITY, {})
+
+
+def test_track_is_one_table_with_a_row_per_frame(tmp_path):
+    boxes = np.array([[4, 5, 10, 8], [4.123456, -1.5, 10, 8], [1234.5, 5, 10, 8]])
+    result = SequenceResult(boxes, np.array([1.0, 0.299999, 0.3]), np.ones(3), 1.0)
+    write_track(tmp_path / "track.csv", result, np.array([0, 1 / 3, 7.0]))
+    assert (tmp_path / "track.csv").read_text().splitlines() == [
+        "frame,time,x,y,w,h,score,lost",
+        "0,0.000000,4.0000,5.0000,10.0000,8.0000,1.000000,0",
+        "1,0.333333,4.1235,-1.5000,10.0000,8.0000,0.299999,1",
+        "2,7.000000,1234.5000,5.0000,10.0000,8.0000,0.300000,0",
+    ]
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["nothing-written", "half-a-row-written"])
+def test_row_that_had_no_room_is_an_error_that_names_the_file(tmp_path, monkeypatch, half):
+    def full(self, data):
+        if half:
+            return len(data) - 3
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Full(FileIO):
+        write = full
+
+    monkeypatch.setattr("lib.inference.results.FileIO", Full)
+    with (
+        pytest.raises(OSError, match=r"cannot write .*partial\.csv: No space left on device"),
+        partial_result(tmp_path / "partial.csv") as (_, keep),
+    ):
+        keep(np.array(FIRST_BOX), 1.0, 0.1)

@@ -1,11 +1,17 @@
-"""The report in headless Chromium, opened from disk. Skipped without Chromium, its driver or selenium."""
+"""The report and the overlay video in headless Chromium, opened from disk.
+
+Skipped without Chromium, its driver or selenium.
+"""
 
 import contextlib
 import json
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 
+from lib.report import video
 from lib.report.page import find_images, write_report
 from report_data import HOSTILE, NAMES, make_evaluation
 
@@ -191,3 +197,33 @@ def test_values_under_the_pointer_are_shown(page):
     )
     assert text.startswith("at 0.5\n")
     assert "ours" in text
+
+
+@pytest.mark.skipif(video.av is None, reason="needs PyAV (pip install av)")
+def test_overlay_video_plays_with_its_size_length_and_colors(browser, tmp_path):
+    frame = np.zeros((121, 161, 6), np.uint8)
+    frame[:] = (255, 0, 0, 0, 0, 255)  # a red and a blue half
+    with video.OverlayVideo(tmp_path / "overlay.mp4", "rgbt", 10.0) as overlay:
+        for number in range(25):
+            overlay.write(frame, np.full(4, np.nan), f"frame {number}")
+    (tmp_path / "page.html").write_text("<video src=overlay.mp4 muted preload=auto></video>")
+    resize(browser, 1280)
+    browser.get((tmp_path / "page.html").as_uri())
+    browser.set_script_timeout(20)
+    played = browser.execute_async_script(
+        """const done = arguments[0], v = document.querySelector("video");
+        v.onerror = () => done(v.error.message);
+        v.ontimeupdate = () => {
+            if (v.currentTime < 0.3) return;
+            v.ontimeupdate = null;
+            v.pause();
+            done([v.readyState, v.videoWidth, v.videoHeight, v.duration]);
+        };
+        v.play().catch((error) => done(String(error)));"""
+    )
+    assert played[0] >= 2, played
+    assert played[1:] == [2 * 161, 121 + 37, pytest.approx(2.5, abs=0.05)]
+    shown = cv2.imdecode(np.frombuffer(browser.get_screenshot_as_png(), np.uint8), cv2.IMREAD_COLOR)
+    red, blue = (shown[120, x].astype(int) for x in (60, 260))  # B, G, R
+    assert np.abs(red - (0, 0, 255)).max() < 25, red
+    assert np.abs(blue - (255, 0, 0)).max() < 25, blue
