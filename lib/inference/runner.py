@@ -86,7 +86,7 @@ class Weights:
     def claimed(
         self, output: Path, config: Config, tracker: Tracker, source: dict[str, Any], data: Data | None = None
     ) -> AbstractContextManager[None]:
-        """Make the output folder ready for the results of a tracker on a source; see `lib.inference.results.claimed`."""
+        """Make the output folder ready for a tracker's results on a source; see `lib.inference.results.claimed`."""
         notes = {"command": sys.argv, "checkpoint": self.checkpoint, **environment(torch.device(self.device))}
         return claimed(output, identity(config, tracker, **source), notes, self.overwrite, data)
 
