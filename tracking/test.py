@@ -23,6 +23,9 @@ from lib.datasets.naming import PAIRING_RULES
 
 logger = logging.getLogger("test")
 
+OF_RECORDING = ("x", "pair", "pair_tolerance", "box", "groundtruth", "groundtruth_stride", "fps", "no_video")
+OF_DATA_SET = ("split", "data_root", "root", "sequences", "workers", "batch")
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
@@ -69,6 +72,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
     arguments = parser.parse_intermixed_args(argv)
+    other, unused = ("--dataset", OF_RECORDING) if arguments.dataset else ("--rgb", OF_DATA_SET)
+    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(arguments, name) != parser.get_default(name)]
+    if given:
+        parser.error(f"{', '.join(given)} would do nothing with {other}; leave it out")
     # options of several words take every word after them, settings too
     for words in (arguments.sequences or [], arguments.box or []):
         arguments.overrides += [word for word in words if "=" in word]
