@@ -87,8 +87,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Raises:
         ValueError: for another mode.
-        OSError: if the folder cannot be made or written, has no room, or `path` is a folder, device or pipe; the message
-            names `path`.
+        OSError: if the folder cannot be made or written, has no room, or `path` is a folder, device or pipe; the
+            message names `path`.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"mode must be 'w' or 'wb', got {mode!r}")

@@ -25,6 +25,10 @@ from patrack.files import user_path
 
 logger = logging.getLogger("test")
 
+OF_RECORDING = ("x", "pair", "pair_tolerance", "x_range", "x_transform", "box", "ground_truth", "box_step", "fps")
+OF_RECORDING += ("no_video",)
+OF_DATA_SET = ("split", "data_root", "root", "sequences", "list", "workers", "batch", "verify_data")
+
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
@@ -85,6 +89,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
     arguments = parser.parse_intermixed_args(argv)
+    other, unused = ("--dataset", OF_RECORDING) if arguments.dataset else ("--rgb", OF_DATA_SET)
+    given = [f"--{name.replace('_', '-')}" for name in unused if getattr(arguments, name) != parser.get_default(name)]
+    if given:
+        parser.error(f"{', '.join(given)} would do nothing with {other}; leave it out")
     # options of several words take every word after them, settings too
     for words in (arguments.sequences or [], arguments.box or []):
         arguments.overrides += [word for word in words if "=" in word]

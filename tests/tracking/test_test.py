@@ -291,6 +291,23 @@ def test_wrong_command_line_gives_exit_code_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
+    ("source", "given", "named"),
+    [
+        (["--dataset", "lasher"], ["--no-video", "--fps", "10"], "--fps, --no-video would do nothing with --dataset"),
+        (["--dataset", "lasher"], ["--box", "1,2,3,4"], "--box would do nothing with --dataset"),
+        (["--rgb", "a", "--x", "b"], ["--batch", "4"], "--batch would do nothing with --rgb"),
+        (["--rgb", "a"], ["--sequences", "one", "--data-root", "d"], "--data-root, --sequences would do nothing"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_options_that_would_do_nothing_are_refused(capsys, source, given, named):
+    with pytest.raises(SystemExit) as caught:
+        main(["--config", "rgbt_tiny", *source, *given])
+    assert caught.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("box", "message"),
     [
         pytest.param("", "give --box x,y,w,h", id="empty"),
