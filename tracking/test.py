@@ -25,8 +25,10 @@ from patrack.files import user_path
 
 logger = logging.getLogger("test")
 
-OF_RECORDING = ("x", "pair", "pair_tolerance", "x_range", "x_transform", "box", "ground_truth", "box_step", "fps")
-OF_RECORDING += ("no_video",)
+OF_RECORDING = (
+    *("x", "pair", "pair_tolerance", "x_range", "x_transform"),
+    *("box", "ground_truth", "box_step", "fps", "no_video"),
+)
 OF_DATA_SET = ("split", "data_root", "root", "sequences", "list", "workers", "batch", "verify_data")
 
 
