@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import os
 import platform
@@ -16,7 +17,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "named_if_full", "remove_leftovers", "user_path"]
+__all__ = [
+    "LOCK",
+    "FolderInUse",
+    "atomic_write",
+    "file_sha256",
+    "folder_lock",
+    "named_if_full",
+    "remove_leftovers",
+    "user_path",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -169,6 +179,19 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
         finally:
             if os.name == "posix":
                 path.unlink(missing_ok=True)
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Hash the bytes of a file, 64 hexadecimal digits.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.sequence import FileList, Frames, Sequence
+from patrack.files import file_sha256
 
 __all__ = ["fingerprint"]
 
@@ -32,14 +33,14 @@ def fingerprint(sequence: Sequence, contents: bool = False) -> str:
     digest.update(np.ascontiguousarray(sequence.boxes[0], np.float64).tobytes())
     if sequence.present is not None:
         digest.update(np.ascontiguousarray(sequence.present, np.bool_).tobytes())
-    read: dict[Path, bytes] = {}  # a video is the file of all of its frames
+    read: dict[Path, str] = {}  # a video is the file of all of its frames
     for frames in (sequence.rgb_files, sequence.x_files):
         for name, path, state in _files(frames):
             digest.update(f"{name}\n".encode())
             if contents and state is not None:
                 if path not in read:
-                    read[path] = hashlib.sha256(path.read_bytes()).digest()
-                digest.update(read[path])
+                    read[path] = file_sha256(path)
+                digest.update(read[path].encode())
             else:
                 digest.update(f"{state}\n".encode())
     return digest.hexdigest()

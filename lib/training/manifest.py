@@ -43,7 +43,6 @@ __all__ = [
     "describe_sources",
     "differences",
     "environment",
-    "file_sha256",
     "fingerprint",
     "hardware",
     "read_manifest",
@@ -162,15 +161,6 @@ def fingerprint(sources: Iterable[Source]) -> dict[str, Any]:
             for flags in (sequence.visible, sequence.absent):
                 digest.update(np.ascontiguousarray(flags, np.bool_).tobytes())
     return {"sequences": sequences, "frames": frames, "sha256": digest.hexdigest()}
-
-
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def update_manifest(folder: Path, values: Mapping[str, Any]) -> None:

@@ -18,13 +18,13 @@ from lib.training import log
 from lib.training import manifest as manifests
 from lib.training.checkpoint import TrainingState, load_state, seed_everything
 from lib.training.loader import build_dataset, frame_reader, load_sources
-from lib.training.manifest import MANIFEST, config_differences, file_sha256, read_manifest, update_manifest
+from lib.training.manifest import MANIFEST, config_differences, read_manifest, update_manifest
 from lib.training.trainer import LAST, Interrupted, Trainer
 from patrack import Network, build_model
 from patrack import config as configs
 from patrack.build import ADAPTERS, BASE_MODEL, MODEL
 from patrack.config.schema import Config
-from patrack.files import folder_lock, user_path
+from patrack.files import file_sha256, folder_lock, user_path
 from patrack.network import adapter_names
 from patrack.weights import (
     WeightsError,
