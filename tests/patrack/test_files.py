@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 
 from patrack.config import project_path
-from patrack.files import LEFT_ALONE, LOCK, FolderInUse, atomic_write, folder_lock, remove_leftovers, user_path
+from patrack.files import (
+    LEFT_ALONE,
+    LOCK,
+    FolderInUse,
+    atomic_write,
+    folder_lock,
+    remove_leftovers,
+    safe_name,
+    user_path,
+)
 
 
 @pytest.mark.parametrize(("mode", "content"), [("w", "ä\nb\n"), ("wb", b"\x00\r\n")], ids=["text", "bytes"])
@@ -211,6 +220,38 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
     os.waitpid(process, 0)
     with folder_lock(tmp_path / "new"):
         assert f"process {os.getpid()} " in (tmp_path / "new" / LOCK).read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["rgbt_tiny", "walker & son", "ä.b-c+d", "..a", "<b>'`\"*?|", "日本 語", "n" * 200, "-x"]
+)
+def test_a_name_that_stays_where_it_is_put_may_name_a_file(name):
+    assert safe_name(name, "--name") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "must have a letter"),
+        (".", "must have a letter"),
+        ("..", "must have a letter"),
+        (".. ", "must have a letter"),
+        (3, "must have a letter"),
+        ("a/b", r"must not have '/'"),
+        ("../x", "must not have '/'"),
+        ("/abs", "must not have '/'"),
+        ("a\\b", r"must not have '\\\\'"),
+        ("C:", "must not have ':'"),
+        ("a\nb\0", r"must not have '\\x00' or '\\n'"),
+        ("a\x1b[31m", r"must not have '\\x1b'"),
+        ("a\u2028b", "must not have"),
+        ("\udcff", "must not have"),
+        ("ä" * 101, "has 202 bytes, at most 200"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused(name, reason):
+    with pytest.raises(ValueError, match=rf"^--name: .+ can't name a file or folder: it {reason}"):
+        safe_name(name, "--name")
 
 
 def test_paths_are_read_as_users_write_them(tmp_path, monkeypatch):
