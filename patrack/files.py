@@ -22,6 +22,7 @@ __all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "remove_leftove
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 LOCK = ".lock"
 _UNPRINTED = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of characters that no name has: controls, half characters, ends of lines and paragraphs."""
@@ -99,8 +100,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Raises:
         ValueError: for another mode.
-        OSError: if the folder cannot be made or written, or `path` is a folder, device or pipe; the message names
-            `path`.
+        OSError: if the folder cannot be made or written, `path` is a folder, device or pipe, or there is no room; the
+            message names `path`.
     """
     if mode not in ("w", "wb"):
         raise ValueError(f"mode must be 'w' or 'wb', got {mode!r}")
@@ -133,8 +134,16 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             permissions = 0o666 & ~umask
         temporary.chmod(permissions)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        # what a full disk says has no file name, and a library may have put its own words over it
+        cause: BaseException | None = error
+        while isinstance(cause, Exception) and not (isinstance(cause, OSError) and cause.errno in _FULL):
+            cause = cause.__cause__ or cause.__context__
+        if isinstance(cause, OSError) and cause.strerror and cause.filename in (None, name):  # not of another file
+            explained = OSError(f"cannot write {path}: {cause.strerror} (folder {target.parent})")
+            explained.errno = cause.errno
+            raise explained from error
         raise
 
 
