@@ -13,20 +13,29 @@ import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["LOCK", "FolderInUse", "atomic_write", "folder_lock", "remove_leftovers", "safe_name", "user_path"]
+__all__ = [
+    "LOCK",
+    "FolderInUse",
+    "atomic_write",
+    "folder_lock",
+    "named_if_full",
+    "remove_leftovers",
+    "safe_name",
+    "user_path",
+]
 
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-LOCK = ".lock"
 _UNPRINTED = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of characters that no name has: controls, half characters, ends of lines and paragraphs."""
+LOCK = ".lock"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 MAX_NAME = 200
 """Longest name, in bytes; file systems allow 255, and endings and the names of temporary files need some of them."""
 LEFT_ALONE = 24 * 3600.0
@@ -85,6 +94,29 @@ def safe_name(name: object, what: str = "") -> str:
 
 
 @contextmanager
+def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name the file in the error that a block raises for want of room; Python says "No space left on device" only.
+
+    Raises:
+        OSError: a disk or quota is full, or a file as large as it may be; the message names `path`.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error  # a library may have put its own words over it
+        while cause is not None and not (isinstance(cause, OSError) and cause.errno in NO_ROOM):
+            cause = cause.__cause__ or cause.__context__
+        if not isinstance(cause, OSError) or cause.strerror is None or cause.filename is not None:
+            raise  # something else, named already, or of another file
+        named = OSError(
+            f"cannot write {path}: {cause.strerror}; make room in {Path(path).resolve().parent} or choose another "
+            "output folder"
+        )
+        named.errno = cause.errno
+        raise named from error
+
+
+@contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file that takes the place of `path` when the block ends without an exception.
 
@@ -100,7 +132,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Raises:
         ValueError: for another mode.
-        OSError: if the folder cannot be made or written, `path` is a folder, device or pipe, or there is no room; the
+        OSError: if the folder cannot be made or written, has no room, or `path` is a folder, device or pipe; the
             message names `path`.
     """
     if mode not in ("w", "wb"):
@@ -122,7 +154,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     temporary = Path(name)
     try:
         binary = mode == "wb"
-        with temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file:
+        with (
+            named_if_full(path),
+            temporary.open(mode, encoding=None if binary else "utf-8", newline=None if binary else "") as file,
+        ):
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -134,16 +169,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
             permissions = 0o666 & ~umask
         temporary.chmod(permissions)
         temporary.replace(target)
-    except BaseException as error:
+    except BaseException:
         temporary.unlink(missing_ok=True)
-        # what a full disk says has no file name, and a library may have put its own words over it
-        cause: BaseException | None = error
-        while isinstance(cause, Exception) and not (isinstance(cause, OSError) and cause.errno in _FULL):
-            cause = cause.__cause__ or cause.__context__
-        if isinstance(cause, OSError) and cause.strerror and cause.filename in (None, name):  # not of another file
-            explained = OSError(f"cannot write {path}: {cause.strerror} (folder {target.parent})")
-            explained.errno = cause.errno
-            raise explained from error
         raise
 
 
@@ -151,7 +178,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 def folder_lock(folder: str | os.PathLike[str], option: str = "--output") -> Iterator[None]:
     """Make a folder this process's own while the block runs; the lock goes with the process, however it ends.
 
-    It is a lock on the file `.lock` there, which stays, and says who holds it. Parent folders are made.
+    It is a lock on the file `.lock` there, which says who holds it and goes with the block. Parent folders are made.
 
     Args:
         folder: to be locked.
@@ -163,8 +190,11 @@ def folder_lock(folder: str | os.PathLike[str], option: str = "--output") -> Ite
     """
     path = Path(folder, LOCK)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as file:
-        if os.name == "posix":
+    with ExitStack() as stack:
+        while True:
+            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            if os.name != "posix":
+                break
             import fcntl
 
             try:
@@ -177,10 +207,17 @@ def folder_lock(folder: str | os.PathLike[str], option: str = "--output") -> Ite
                         f"{folder} is in use by {holder}: wait for it, stop it, or give another {option}"
                     ) from None
                 logger.warning("%s can't be locked (%s): let no second process write to it", folder, error)
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                break
+            file.close()  # whoever held it has just deleted it
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:200]})\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            if os.name == "posix":
+                path.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:

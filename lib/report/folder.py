@@ -3,7 +3,7 @@
     index.html      the page; exchanged at once, which is when the new report takes the old one's place
     scores.json     its numbers; away for a moment meanwhile, so that they never lie beside the page of another report
     images/         pictures, each named after its content too, so that those of two reports can lie side by side
-    .lock           stays, and says which process writes or was the last to write
+    .lock           there while a process writes; says which
 
 Other files in the folder, and in `images/`, are never touched.
 """

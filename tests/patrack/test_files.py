@@ -19,6 +19,7 @@ from patrack.files import (
     FolderInUse,
     atomic_write,
     folder_lock,
+    named_if_full,
     remove_leftovers,
     safe_name,
     user_path,
@@ -64,6 +65,27 @@ def test_failure_keeps_the_old_file_and_leaves_nothing_else(tmp_path, failure):
         write_half()
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG], ids=["full", "quota", "too-large"])
+def test_file_that_had_no_room_is_named(tmp_path, code):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write_without_room():
+        with atomic_write(path):
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(OSError, match=rf"cannot write .*/file: {os.strerror(code)}; make room"):
+        write_without_room()
+    assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("file", "old")]
+
+
+def test_errors_of_other_kinds_or_of_other_files_keep_their_words(tmp_path):
+    for error in (OSError(errno.EIO, "broken"), OSError(errno.ENOSPC, "full", "elsewhere")):
+        with pytest.raises(OSError) as caught, named_if_full(tmp_path / "file"):  # noqa: PT011
+            raise error
+        assert caught.value is error
 
 
 def test_temporary_file_lies_in_the_same_folder(tmp_path):
@@ -198,9 +220,7 @@ WRITERS = [write_text, write_at_the_end, write_archive, write_figure, write_chec
 def test_the_file_that_had_no_room_is_named_and_the_old_one_stays(tmp_path, full, write):
     for path in (tmp_path / "file.txt", tmp_path / "file.png"):
         path.write_text("old")
-    with pytest.raises(
-        OSError, match=rf"^cannot write {tmp_path}/file\.(txt|png): File too large \(folder {tmp_path}\)$"
-    ):
+    with pytest.raises(OSError, match=rf"^cannot write {tmp_path}/file\.(txt|png): File too large; make room in "):
         write(tmp_path / "file.txt")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "old", "file.png": "old"}
 
@@ -312,6 +332,7 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
     os.waitpid(process, 0)
     with folder_lock(tmp_path / "new"):
         assert f"process {os.getpid()} " in (tmp_path / "new" / LOCK).read_text()
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from lib.report.folder import MARKS, picture_name, replace_report, report_folder
-from patrack.files import LOCK, FolderInUse
+from patrack.files import FolderInUse
 
 OLD, NEW = b"old", b"new"
 
@@ -56,7 +56,7 @@ def test_a_report_takes_the_place_of_another(folder):
     write(folder, NEW)
     assert whole(folder) == NEW
     assert (folder / "scores.json").read_text() == "numbers of new"
-    assert names(folder) == {LOCK, "index.html", "scores.json", *report(NEW)[2], *FOREIGN}
+    assert names(folder) == {"index.html", "scores.json", *report(NEW)[2], *FOREIGN}
 
 
 def stop_at(monkeypatch, number, stop):
@@ -92,7 +92,7 @@ def test_a_failure_anywhere_leaves_the_old_report_or_the_new_one(folder, monkeyp
         assert scores.read_text() == f"numbers of {kind.decode()}" if scores.exists() else kind == NEW
         assert names(folder) >= FOREIGN
         if kind == OLD:
-            assert names(folder) == {LOCK, "index.html", "scores.json", *report(OLD)[2], *FOREIGN}
+            assert names(folder) == {"index.html", "scores.json", *report(OLD)[2], *FOREIGN}
         write(folder, OLD)
         if finished:
             break
@@ -114,7 +114,7 @@ def test_a_kill_anywhere_leaves_the_old_report_or_the_new_one(folder, monkeypatc
         assert not scores.exists() or scores.read_text() == f"numbers of {seen[-1].decode()}"
         assert names(folder) >= FOREIGN
         write(folder, OLD)  # nothing of the killed one is left
-        assert names(folder) == {LOCK, "index.html", "scores.json", *report(OLD)[2], *FOREIGN}
+        assert names(folder) == {"index.html", "scores.json", *report(OLD)[2], *FOREIGN}
         if status == 0:
             break
     assert seen == sorted(seen, reverse=True)  # old, then new
@@ -137,7 +137,7 @@ def test_a_report_of_an_earlier_version_is_replaced_with_its_pictures(tmp_path):
     (tmp_path / "index.html").write_text(f'{MARKS[1]}<image href="images/00-1-rgb.jpg"/>')
     write(tmp_path, NEW)
     assert whole(tmp_path) == NEW
-    assert names(tmp_path) == {LOCK, "index.html", "scores.json", "images/00-2-rgb.jpg", *report(NEW)[2]}
+    assert names(tmp_path) == {"index.html", "scores.json", "images/00-2-rgb.jpg", *report(NEW)[2]}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="locks")

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from lib.vot.results import check, claim, result_files, results_folder
-from patrack.files import LOCK, FolderInUse
+from patrack.files import FolderInUse
 
 IDENTITY = {"weights_sha256": "a" * 8, "clip_depth": True, "test": {"window": True}}
 OTHER = {**IDENTITY, "weights_sha256": "b" * 8}
@@ -64,7 +64,7 @@ def test_another_run_is_refused_and_replaces_results_only_on_request(results, id
     assert names(results) == before
     with claim(results, identity, data, overwrite=True):
         assert not result_files(results)
-    assert names(results) == [LOCK, "baseline/notes.txt", "baseline/one/mine.txt", "run.json"]
+    assert names(results) == ["baseline/notes.txt", "baseline/one/mine.txt", "run.json"]
     check(results, identity, data)
 
 
