@@ -1,4 +1,4 @@
-"""Paths as users write them, and writing files so that a reader never sees a half-written one."""
+"""Names and paths as users write them, and writing files so that a reader never sees a half-written one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
+import unicodedata
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,15 +26,20 @@ __all__ = [
     "folder_lock",
     "named_if_full",
     "remove_leftovers",
+    "safe_name",
     "user_path",
 ]
 
 logger = logging.getLogger(__name__)
 
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-.*")
+_UNPRINTED = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of characters that no name has: controls, half characters, ends of lines and paragraphs."""
 LOCK = ".lock"
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+MAX_NAME = 200
+"""Longest name, in bytes; file systems allow 255, and endings and the names of temporary files need some of them."""
 LEFT_ALONE = 24 * 3600.0
 """Seconds after which a temporary file counts as left over, whoever may have written it."""
 
@@ -63,6 +69,32 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"path {text!r}: there is no such home folder; write the path in full") from error
 
 
+def safe_name(name: object, what: str = "") -> str:
+    """Check a name that becomes that of a file or folder: it must not lead elsewhere on Linux, macOS or Windows.
+
+    Args:
+        name: as it was given: in a file, on a command line, in a config.
+        what: where that was, such as "--name"; begins the message.
+
+    Returns:
+        The name.
+
+    Raises:
+        ValueError: empty, only dots and blanks, with `/`, `\\`, `:` or control characters, or over 200 bytes; says
+            which.
+    """
+    if not isinstance(name, str) or not name.strip(". "):
+        problem = "it must have a letter, digit or sign other than dots and blanks"
+    elif wrong := sorted({c for c in name if c in "/\\:" or unicodedata.category(c) in _UNPRINTED}):
+        problem = f"it must not have {' or '.join(map(repr, wrong[:5]))}"
+    elif len(name.encode()) > MAX_NAME:
+        problem = f"it has {len(name.encode())} bytes, at most {MAX_NAME} can be used"
+    else:
+        return name
+    shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}..."
+    raise ValueError(f"{what}{': ' if what else ''}{shown} can't name a file or folder: {problem}")
+
+
 @contextmanager
 def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
     """Name the file in the error that a block raises for want of room; Python says "No space left on device" only.
@@ -72,13 +104,18 @@ def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        if error.errno not in NO_ROOM or error.filename is not None:
-            raise
-        raise OSError(
-            f"cannot write {path}: {error.strerror}; make room in {Path(path).resolve().parent} or choose another "
+    except Exception as error:
+        cause: BaseException | None = error  # a library may have put its own words over it
+        while cause is not None and not (isinstance(cause, OSError) and cause.errno in NO_ROOM):
+            cause = cause.__cause__ or cause.__context__
+        if not isinstance(cause, OSError) or cause.strerror is None or cause.filename is not None:
+            raise  # something else, named already, or of another file
+        named = OSError(
+            f"cannot write {path}: {cause.strerror}; make room in {Path(path).resolve().parent} or choose another "
             "output folder"
-        ) from error
+        )
+        named.errno = cause.errno
+        raise named from error
 
 
 @contextmanager
@@ -140,10 +177,14 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
 
 @contextmanager
-def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
+def folder_lock(folder: str | os.PathLike[str], option: str = "--output") -> Iterator[None]:
     """Make a folder this process's own while the block runs; the lock goes with the process, however it ends.
 
     It is a lock on the file `.lock` there, which says who holds it and goes with the block. Parent folders are made.
+
+    Args:
+        folder: to be locked.
+        option: by which a user chooses another folder.
 
     Raises:
         FolderInUse: another process has it.
@@ -165,7 +206,7 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
                     file.seek(0)
                     holder = file.read().strip() or "another process"
                     raise FolderInUse(
-                        f"{folder} is in use by {holder}: wait for it, stop it, or give another --output"
+                        f"{folder} is in use by {holder}: wait for it, stop it, or give another {option}"
                     ) from None
                 logger.warning("%s can't be locked (%s): let no second process write to it", folder, error)
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):

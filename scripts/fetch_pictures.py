@@ -26,7 +26,7 @@ import numpy as np
 
 from lib.options import Parser
 from lib.synthetic.pictures import INDEX_NAME, Box
-from patrack.files import atomic_write
+from patrack.files import atomic_write, named_if_full
 
 HELD_OUT = ("libby", "breakdance", "car-shadow", "scooter-black")  # of DAVIS: for validation, never in training data
 LONGEST = 1280  # pixels, of a photograph
@@ -220,7 +220,8 @@ class Gathering:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         options = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix == ".jpg" else [cv2.IMWRITE_PNG_COMPRESSION, 4]
-        path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
+        with named_if_full(path):
+            path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
         return name
 
     def photograph(self, source: str, stem: str, image: np.ndarray, regions: int = 6) -> None:

@@ -34,6 +34,7 @@ from lib.datasets.frames import read_image
 from lib.datasets.parsing import read_boxes, read_names
 from lib.datasets.reader import list_frames
 from lib.options import Parser
+from patrack.files import named_if_full
 
 logger = logging.getLogger("prepare_real_videos")
 
@@ -189,7 +190,8 @@ def nano_tracker(folder: Path) -> Callable[[], Any]:
 def write_frame(path: Path, image: np.ndarray) -> None:
     """Write a JPEG file of quality 95."""
     _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    path.write_bytes(data.tobytes())
+    with named_if_full(path):
+        path.write_bytes(data.tobytes())
 
 
 def write_boxes(folder: Path, boxes: np.ndarray | list[tuple[int, ...]]) -> None:

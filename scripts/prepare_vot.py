@@ -19,6 +19,7 @@ from pathlib import Path
 
 from lib.datasets import resolve_data_root
 from lib.options import Parser, add_sequence_options, chosen_sequences
+from lib.vot.results import check, result_files, results_folder
 from lib.vot.workspace import (
     STACKS,
     find_sequences,
@@ -26,6 +27,7 @@ from lib.vot.workspace import (
     tracker_command,
     write_workspace,
 )
+from patrack.config import load
 
 logger = logging.getLogger("prepare_vot")
 
@@ -75,9 +77,23 @@ def main(argv: list[str] | None = None) -> int:
         )
         clip_depth = arguments.dataset != "rgbd1k"
         command = tracker_command(
-            arguments.config, arguments.checkpoint, arguments.device, clip_depth, overrides, arguments.interpreter
+            arguments.config,
+            arguments.checkpoint,
+            arguments.device,
+            clip_depth,
+            overrides,
+            arguments.interpreter,
+            arguments.workspace,
+            arguments.name,
         )
         registry = registry_with(arguments.workspace, arguments.name, command, arguments.timeout)
+        results = results_folder(arguments.workspace, arguments.name)
+        if result_files(results):
+            from patrack.build import build_tracker, identity  # here, because torch takes a while to start
+
+            config = load(arguments.config, overrides)
+            tracker = build_tracker(config, arguments.checkpoint)
+            check(results, identity(config, tracker, clip_depth=clip_depth))
         write_workspace(arguments.workspace, stack, sequences, arguments.anchors, registry)
     except (ValueError, OSError) as error:
         logger.error("%s", error)

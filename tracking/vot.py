@@ -14,12 +14,19 @@ import argparse
 import functools
 import logging
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import patrack  # noqa: F401 (before PyTorch is loaded, for how its threads wait)
 from lib.options import Parser
 
+if TYPE_CHECKING:
+    from patrack.tracker import Tracker
+
 logger = logging.getLogger("vot")
+
+PATIENCE = 10.0  # seconds; the toolkit starts a process for each sequence, maybe before the last one has ended
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -32,10 +39,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--no-clip-depth", action="store_true", help="for RGBD1K: depth without an upper limit")
     add("--threads", type=int, default=1, help="CPU threads (default: %(default)s)")
     add("--workspace", type=Path, help="run this workspace without the toolkit")
+    add("--toolkit", type=Path, metavar="WORKSPACE", help="answer the toolkit for this one; trackers.ini has it")
     add("--name", default="PATrack", help="of the tracker in the workspace (default: %(default)s)")
+    add("--overwrite", action="store_true", help="with --workspace: delete results of another run under this name")
     add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
     arguments = parser.parse_intermixed_args(argv)
+    if arguments.workspace and arguments.toolkit:
+        parser.error("--workspace runs without the toolkit, --toolkit with it: give one of them")
+    if arguments.overwrite and not arguments.workspace:
+        parser.error("--overwrite needs --workspace")
     if arguments.seed is not None:
         arguments.overrides.append(f"seed={arguments.seed}")
     return arguments
@@ -48,9 +61,10 @@ def main(argv: list[str] | None = None) -> int:
 
     import torch  # here, so that --help answers at once
 
+    from lib.vot.results import claim, results_folder
     from lib.vot.tracking import run_workspace, serve
     from lib.vot.workspace import channels_of, workspace_stack
-    from patrack.build import build_tracker
+    from patrack.build import build_tracker, identity
     from patrack.config import load
 
     torch.set_num_threads(arguments.threads)
@@ -60,12 +74,24 @@ def main(argv: list[str] | None = None) -> int:
         device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
         make_tracker = functools.partial(build_tracker, config, arguments.checkpoint, device)
         clip = not arguments.no_clip_depth
-        if arguments.workspace is None:
-            serve(make_tracker, channels, arguments.name, clip)
+        place = arguments.workspace or arguments.toolkit
+        if place is not None:  # what is missing is said before weights are read
+            workspace_stack(place)
+            results = results_folder(place, arguments.name)
+        if arguments.workspace is not None:
+            tracker = make_tracker()
+            made_of = identity(config, tracker, clip_depth=clip)
+            done = run_workspace(tracker, place, arguments.name, channels, made_of, clip, arguments.overwrite)
+            print(f"{done} runs written to {results}")
+        elif place is not None:
+
+            def claim_results(tracker: Tracker) -> AbstractContextManager[None]:
+                made_of = identity(config, tracker, clip_depth=clip)
+                return claim(results, made_of, patience=PATIENCE)
+
+            serve(make_tracker, channels, arguments.name, clip, claim_results)
         else:
-            workspace_stack(arguments.workspace)  # what is missing is said before weights are read
-            done = run_workspace(make_tracker(), arguments.workspace, arguments.name, channels, clip)
-            print(f"{done} runs written to {arguments.workspace / 'results' / arguments.name}")
+            serve(make_tracker, channels, arguments.name, clip)
     except KeyboardInterrupt:
         logger.error("stopped; finished results are kept")
         return 130

@@ -27,7 +27,7 @@ from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
 from lib.datasets.sequence import DatasetError, FileList, Sequence, first_few, rgb_only, select, unknown
-from patrack.files import user_path
+from patrack.files import safe_name, user_path
 
 __all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders", "to_use_a_part"]
 
@@ -158,9 +158,13 @@ def _load_coco(split: str, root: Path, sequences: Iterable[str] | None) -> list[
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise DatasetError(f"{path}: not an instances file of COCO: {type(error).__name__} {error}") from error
-    bad = next((name for name in images.values() if Path(name).name != name or name in ("", "..")), None)
-    if bad is not None:
-        raise DatasetError(f"{path}: image file {bad!r} is not the name of a file")
+    try:
+        for file in images.values():
+            safe_name(file, "image file")
+        for item in big:  # an id may be a text
+            safe_name(f"{item['image_id']}_{item['id']}", "ids image_id_id of an annotation")
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
     log.info(
         "%s: %d of %d objects are above %g x %g pixels", path.name, len(big), len(objects), COCO_MIN_SIZE, COCO_MIN_SIZE
     )

@@ -15,6 +15,7 @@ import numpy as np
 
 from lib.datasets.catalog import PACKAGED_LISTS, DataSet
 from lib.datasets.sequence import DatasetError
+from patrack.files import safe_name
 
 __all__ = [
     "SEPARATORS",
@@ -162,8 +163,8 @@ def parse_flags(text: str, highest: int = 1) -> tuple[np.ndarray, Problems]:
 def parse_names(text: str, nested: bool = False) -> tuple[list[str], Problems]:
     """Parse a list of sequence names, one per line.
 
-    A name is the name of one folder: nothing that leads elsewhere (`..`, a path, a drive) is let through. With `nested`
-    a line may be a path below the data set, of which the last part is the name.
+    A name is the name of one folder: nothing that leads elsewhere is let through, see `patrack.files.safe_name`. With
+    `nested` a line may be a path below the data set, of which the last part is the name.
     """
     names: dict[str, None] = {}
     problems: Problems = []
@@ -172,12 +173,16 @@ def parse_names(text: str, nested: bool = False) -> tuple[list[str], Problems]:
         above, _, last = name.rpartition("/")
         if nested and above and not set(above.split("/")) & {"", ".", ".."}:
             name = last
-        if name in (".", "..") or any(char in name for char in "/\\:\0"):
-            problems.append((number, f"{name[:80]!r} is not the name of a folder"))
-        elif name in names:
+        if not name:
+            continue
+        try:
+            safe_name(name)
+        except ValueError as error:
+            problems.append((number, str(error)))
+            continue
+        if name in names:
             problems.append((number, f"{name!r} is listed twice"))
-        elif name:
-            names[name] = None
+        names[name] = None
     return list(names), problems
 
 

@@ -50,6 +50,7 @@ from lib.datasets.reader import (
 )
 from lib.datasets.sequence import DatasetError, Frames, Sequence, XTransform, shows_target
 from patrack.config.schema import Modality
+from patrack.files import safe_name
 from patrack.modality import PAIRS, ClipDepth, ValueRange, modalities
 
 __all__ = [
@@ -244,6 +245,10 @@ def folder_data_set(root: Path, split: str) -> DataSet:
         ]
         said = "; ".join(f"{key}: {rule}, got {value!r}" for key, rule, value in wrong)
         raise DatasetError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
+    try:
+        safe_name(split, "split")
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
     if not (root / f"{split}.txt").is_file() and split not in sub_folders(root):
         raise DatasetError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")
     try:

@@ -16,6 +16,7 @@ from lib.datasets.parsing import TextPath, first_number, read_attributes, read_b
 from lib.datasets.sequence import first_few
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
+from patrack.files import safe_name
 
 if TYPE_CHECKING:
     from lib.datasets import Sequence
@@ -215,6 +216,8 @@ def read_annotations(
     if split != "test" and not official and names is None:
         known = ", ".join(name for name in data_set.splits if name == "test" or _official(data_set, name))
         raise ValueError(f"{tree.describe()}: which sequences are {dataset}, split {split}, is unknown; known: {known}")
+    for name in names or ():
+        safe_name(name, "sequence")
     tops = ["", *data_set.annotation_folders]
     if not tree.files() and len(tree.folders()) == 1:
         tops += [f"{tree.folders()[0]}/{top}" for top in tops]
@@ -256,7 +259,11 @@ def _listed(form: AnnotationFiles, tree: FileTree, top: str, official: Names[str
     """
     for file in form.lists if split == "test" else ():
         if tree.has(top + file):
-            return [line.strip() for line in tree.read(top + file).split("\n") if line.strip()]
+            lines = [line.strip() for line in tree.read(top + file).split("\n")]
+            for number, line in enumerate(lines, start=1):
+                for name in PurePosixPath(line).parts:
+                    safe_name(name, f"{tree.describe(top + file)}: line {number}")
+            return [line for line in lines if line]
     head, tail = form.boxes[0].split("{name}")
     if "/" not in tail:
         found = [file.removesuffix(tail) for file in tree.files(top + head) if file.endswith(tail)]

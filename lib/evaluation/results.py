@@ -29,7 +29,7 @@ from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, protocols_of
 from lib.evaluation.result_sets import SIDE_FILES, ResultSet, choose_set, find_sets, merge_anchors
 from lib.evaluation.scores import EvaluationError
-from patrack.files import atomic_write, user_path
+from patrack.files import atomic_write, safe_name, user_path
 
 __all__ = [
     "SEPARATORS",
@@ -583,6 +583,7 @@ def export_results(
         raise ValueError(f"the toolkit of {dataset} reads {known} columns, got {columns}")
     if not TRACKER_NAME.fullmatch(tracker):
         raise ValueError(f"a tracker's name may have letters, digits and . _ + - for a toolkit, got {tracker!r}")
+    safe_name(tracker, "a tracker's name")
     output = Path(output).expanduser()
     if output.suffix.lower() in ARCHIVES:
         raise ValueError(f"--output {output}: written is a folder or an archive FILE.zip, no {output.suffix}")

@@ -23,6 +23,7 @@ __all__ = [
     "EvaluationError",
     "TrackerScores",
     "primary_metric",
+    "to_json",
     "write_json",
 ]
 
@@ -217,8 +218,12 @@ def _without_nan(value: Any) -> Any:
     return value
 
 
+def to_json(evaluation: Evaluation) -> str:
+    """Turn an evaluation into JSON with all its digits; null stands for a number that does not exist."""
+    return json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: str | Path, evaluation: Evaluation) -> None:
-    """Write an evaluation with all its digits, atomically; null stands for a number that does not exist."""
-    text = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+    """Write an evaluation with all its digits, atomically, see `to_json`."""
     with atomic_write(path) as file:
-        file.write(text + "\n")
+        file.write(to_json(evaluation))

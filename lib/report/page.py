@@ -14,7 +14,6 @@ import base64
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Words
 from dataclasses import dataclass, field
@@ -25,14 +24,15 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lib.datasets import Sequence, data_set_names, load, resolve_data_root
-from lib.evaluation import Evaluation, write_json
+from lib.evaluation import Evaluation
 from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.ground_truth import GroundTruth
+from lib.evaluation.scores import to_json
 from lib.report.figures import PLOTS, curve_chart, looks, radar
+from lib.report.folder import replace_report, report_folder
 from lib.report.pictures import Strip, film_strip
 from lib.report.tables import compare, count_scored, difference_rows, perfect_rows, primary_metric
-from patrack.files import atomic_write
 
 __all__ = ["LoadSequence", "find_images", "find_losses", "overlaps", "read_speed", "write_report"]
 
@@ -229,7 +229,7 @@ def write_report(
 
     Args:
         evaluation: of at least one tracker.
-        folder: made if it is not there; files of an earlier report are replaced.
+        folder: made if it is not there. A report in it is replaced, all at once and last; other files stay.
         images: gives a sequence with its images, for the film strips; None: there are none, and `no_images` says why.
         shown: number of worst and of best sequences with film strips.
         published: published rows beside the measured ones, see `lib.report.tables.compare`.
@@ -239,7 +239,8 @@ def write_report(
 
     Raises:
         OSError: the folder cannot be written.
-        ValueError: a published row that there is not.
+        ValueError: a published row that there is not, or a folder with somebody else's `index.html` or `scores.json`.
+        FolderInUse: another process writes a report there.
     """
     table = compare(evaluation, published=published)
     folder, trackers = Path(folder), list(evaluation.trackers.values())
@@ -298,57 +299,54 @@ def write_report(
     worst = entries[: min(shown, (len(entries) + 1) // 2)]
     best = entries[len(worst) :][::-1][:shown]
 
-    # Their film strips; the pictures that an earlier report left go, anything else in the folder stays.
-    for path in (folder / "images").glob("*.jpg"):
-        if re.fullmatch(r"\d+-\d+-(rgb|x)\.jpg", path.name):
-            path.unlink()
-    if images is not None:
-        for number, entry in enumerate([*worst, *best]):
+    # Their film strips. Nothing is written before everything is made.
+    with report_folder(folder):
+        pictures: dict[str, bytes] = {}
+        for number, entry in enumerate([*worst, *best] if images is not None else []):
+            assert images is not None
             boxes = {k: tracker.boxes[entry.name] for k, tracker in enumerate(trackers) if entry.name in tracker.boxes}
             measured = {k: overlap[k, entry.name] for k in boxes}
             try:
                 truth = evaluation.truth[entry.name]
-                entry.strip = film_strip(images(entry.name), truth, boxes, measured, folder, f"{number:02d}")
+                entry.strip, its = film_strip(images(entry.name), truth, boxes, measured, f"{number:02d}")
+                pictures |= its
             except (ValueError, OSError) as error:
                 logger.warning("no film strip of %s: %s", entry.name, error)
                 entry.why = str(error)
 
-    # The page. The policy in its head names the script by its hash.
-    loader = PackageLoader("lib.report")
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["percent"] = _percent
-    script, style = (loader.get_source(environment, name)[0] for name in ("report.js", "report.css"))
-    page = environment.get_template("report.html").render(
-        script=script,
-        style=style,
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        evaluation=evaluation,
-        trackers=trackers,
-        looks=looks(len(trackers)),
-        main=main,
-        by=by,
-        by_index=metrics.index(by),
-        table=table,
-        venues=any(row.venue for row in table.rows),
-        covered=covered,
-        perfects=[([scores.name for scores in group], perfect) for group, perfect in perfect_rows(evaluation)],
-        differences=difference_rows(evaluation.differences),
-        charts=charts,
-        radars=radars,
-        attributes=common,
-        sequences=rows,
-        worst=worst,
-        best=best,
-        losses=totals,
-        speeds=[read_speed(Path(tracker.source) / tracker.folder, evaluation.truth) for tracker in trackers],
-        limits={"lost": LOST, "grace": GRACE, "again": AGAIN},
-    )
-    write_json(folder / "scores.json", evaluation)
-    with atomic_write(folder / "index.html") as file:
-        file.write(page)
-    return folder / "index.html"
+        # The page. The policy in its head names the script by its hash.
+        loader = PackageLoader("lib.report")
+        environment = Environment(
+            loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        environment.filters["percent"] = _percent
+        script, style = (loader.get_source(environment, name)[0] for name in ("report.js", "report.css"))
+        page = environment.get_template("report.html").render(
+            script=script,
+            style=style,
+            digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            evaluation=evaluation,
+            trackers=trackers,
+            looks=looks(len(trackers)),
+            main=main,
+            by=by,
+            by_index=metrics.index(by),
+            table=table,
+            venues=any(row.venue for row in table.rows),
+            covered=covered,
+            perfects=[([scores.name for scores in group], perfect) for group, perfect in perfect_rows(evaluation)],
+            differences=difference_rows(evaluation.differences),
+            charts=charts,
+            radars=radars,
+            attributes=common,
+            sequences=rows,
+            worst=worst,
+            best=best,
+            losses=totals,
+            speeds=[read_speed(Path(tracker.source) / tracker.folder, evaluation.truth) for tracker in trackers],
+            limits={"lost": LOST, "grace": GRACE, "again": AGAIN},
+        )
+        return replace_report(folder, page, to_json(evaluation), pictures)
 
 
 def _percent(value: float | None) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from lib.datasets import Sequence
 from lib.datasets.frames import read_frame
 from lib.evaluation.ground_truth import GroundTruth
-from patrack.files import atomic_write
+from lib.report.folder import picture_name
 from patrack.modality import PAIRS
 
 __all__ = ["Picture", "Strip", "film_strip", "panels"]
@@ -58,17 +57,18 @@ def film_strip(
     truth: GroundTruth,
     boxes: Mapping[int, np.ndarray],
     overlaps: Mapping[int, np.ndarray],
-    folder: Path,
     stem: str,
-) -> Strip:
-    """Write the pictures of a sequence and return what to draw over them.
+) -> tuple[Strip, dict[str, bytes]]:
+    """Make the pictures of a sequence, and what to draw over them.
 
     Args:
         sequence, truth: its images, and its annotation row by row.
         boxes: (N, 4) xywh by number of the tracker.
         overlaps: (N,) by number of the tracker, NaN where there is no target.
-        folder: of the report; pictures go to `images/` in it.
         stem: start of the picture names; nothing of the data set gets into a file name.
+
+    Returns:
+        The strip, and JPEG files by name.
 
     Raises:
         ValueError: annotation and images disagree in number, or an image cannot be read.
@@ -78,6 +78,7 @@ def film_strip(
     if step < 1 or (rows - 1) * step >= frames or frames > rows * step:
         raise ValueError(f"sequence {sequence.name}: {frames} images, but {rows} annotation rows")
     pictures, width, height = [], 1, 1
+    contents: dict[str, bytes] = {}
     for row in np.unique(np.linspace(0, rows - 1, STRIP_FRAMES).round().astype(int)).tolist():
         frame = read_frame(sequence, row * step)
         height, width = frame.shape[:2]
@@ -88,16 +89,15 @@ def film_strip(
         for kind, part in zip(("rgb", "x"), panels(frame, sequence.modality), strict=False):
             small = cv2.resize(np.ascontiguousarray(part[:, :, ::-1]), size, interpolation=cv2.INTER_AREA)
             _, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, STRIP_QUALITY])
-            files.append(f"images/{stem}-{row}-{kind}.jpg")
-            with atomic_write(folder / files[-1], mode="wb") as file:
-                file.write(data.tobytes())
+            files.append(picture_name(f"{stem}-{row}-{kind}", data.tobytes()))
+            contents[files[-1]] = data.tobytes()
         # the boxes to draw over it
         absent = truth.absent is not None and bool(truth.absent[row])
         placed = [(k, box) for k, its in boxes.items() if (box := _drawable(its[row])) is not None]
         measured = {k: float(values[row]) for k, values in overlaps.items() if not np.isnan(values[row])}
         true_box = None if absent else _drawable(truth.boxes[0][row])
         pictures.append(Picture(row * step, files, true_box, placed, measured))
-    return Strip(sequence.name, width, height, pictures)
+    return Strip(sequence.name, width, height, pictures), contents
 
 
 def _drawable(box: np.ndarray) -> list[float] | None:

@@ -6,27 +6,32 @@
 reads the weights once, and does the multi-start runs that the toolkit's versions 0.8.0 to 0.9.0 fail at. A run lies in
 `<workspace>/results/<tracker>/<experiment>/<sequence>/` as `<run>.txt` (or `<run>.bin`), `<run>_confidence.value` and
 `<run>_time.value`; `<run>` is `<sequence>_001` in a long-term experiment and `<sequence>_<anchor frame, 8 digits>` in a
-multi-start one.
+multi-start one. Whose results these are, `lib.vot.results` keeps.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
+from lib.datasets.fingerprint import fingerprint
 from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_text
-from lib.datasets.sequence import Sequence
+from lib.datasets.sequence import FileList, Frames, Sequence
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
 from lib.inference.results import TrackingError
 from lib.inference.sequence import FrameTracker, track_frames
+from lib.vot.results import claim, results_folder
 from lib.vot.workspace import COLOR, X_CHANNELS, workspace_stack
 from patrack.files import atomic_write
 
@@ -56,9 +61,7 @@ def import_trax() -> ModuleType:
     return trax
 
 
-def as_sequence(
-    name: str, files: Mapping[str, tuple[Path, ...]], boxes: np.ndarray, clip_depth: bool = True
-) -> Sequence:
+def as_sequence(name: str, files: Mapping[str, Frames], boxes: np.ndarray, clip_depth: bool = True) -> Sequence:
     """Make a sequence of N frames.
 
     Args:
@@ -87,7 +90,13 @@ def read_images(files: Mapping[str, Path], clip_depth: bool = True) -> np.ndarra
     return read_frame(as_sequence("frame", one_each, np.full((1, 4), np.nan), clip_depth), 0)
 
 
-def serve(make_tracker: Callable[[], Tracker], channels: tuple[str, ...], name: str, clip_depth: bool = True) -> int:
+def serve(
+    make_tracker: Callable[[], Tracker],
+    channels: tuple[str, ...],
+    name: str,
+    clip_depth: bool = True,
+    claim_results: Callable[[Tracker], AbstractContextManager[object]] = nullcontext,
+) -> int:
     """Answer the toolkit on stdin and stdout until it says goodbye.
 
     Each initialisation starts on a new target with the same network, so the weights are read only once: after the
@@ -98,33 +107,36 @@ def serve(make_tracker: Callable[[], Tracker], channels: tuple[str, ...], name: 
         channels: see `lib.vot.workspace.channels_of`.
         name: told to the toolkit.
         clip_depth: as in `Sequence`.
+        claim_results: entered before the first frame, so that it can refuse to add to another run's results.
 
     Returns:
         Number of frames answered.
 
     Raises:
         RuntimeError: see `import_trax`.
-        ValueError, OSError, RuntimeError: from `make_tracker`, or a frame or box that can't be used; the toolkit is
-            told first.
+        ValueError, OSError, RuntimeError: from `make_tracker` or `claim_results`, or a frame or box that can't be used;
+            the toolkit is told first.
     """
     trax = import_trax()
     answered = 0
     server = trax.server.Server([trax.region.Region.RECTANGLE], [trax.image.Image.PATH], list(channels), name)
     try:
         tracker = make_tracker()
-        while (request := server.wait()).type != trax.TraxStatus.QUIT:
-            frame = read_images({key: Path(image.path()) for key, image in request.image.items()}, clip_depth)
-            if request.type == trax.TraxStatus.INITIALIZE:
-                if len(request.objects) != 1:
-                    raise ValueError(f"one target is tracked at a time, the toolkit asks for {len(request.objects)}")
-                region = request.objects[0][0]
-                tracker.initialize(frame, np.array(region.bounds(), dtype=np.float64))
-                server.status([(region, {})])
-            else:
-                box, score = tracker.track(frame)
-                answer = trax.region.Rectangle.create(*box.tolist())
-                server.status([(answer, {"confidence": score})])
-            answered += 1
+        with claim_results(tracker):
+            while (request := server.wait()).type != trax.TraxStatus.QUIT:
+                frame = read_images({key: Path(image.path()) for key, image in request.image.items()}, clip_depth)
+                if request.type == trax.TraxStatus.INITIALIZE:
+                    if len(request.objects) != 1:
+                        many = len(request.objects)
+                        raise ValueError(f"one target is tracked at a time, the toolkit asks for {many}")
+                    region = request.objects[0][0]
+                    tracker.initialize(frame, np.array(region.bounds(), dtype=np.float64))
+                    server.status([(region, {})])
+                else:
+                    box, score = tracker.track(frame)
+                    answer = trax.region.Rectangle.create(*box.tolist())
+                    server.status([(answer, {"confidence": score})])
+                answered += 1
     except (ValueError, OSError, RuntimeError) as error:
         server.quit(str(error))
         raise
@@ -133,7 +145,13 @@ def serve(make_tracker: Callable[[], Tracker], channels: tuple[str, ...], name: 
 
 
 def run_workspace(
-    tracker: FrameTracker, folder: Path, name: str, channels: tuple[str, ...], clip_depth: bool = True
+    tracker: FrameTracker,
+    folder: Path,
+    name: str,
+    channels: tuple[str, ...],
+    identity: Mapping[str, Any],
+    clip_depth: bool = True,
+    overwrite: bool = False,
 ) -> int:
     """Track what is not yet in `results/<name>/` of a workspace.
 
@@ -142,47 +160,68 @@ def run_workspace(
         folder: the workspace.
         name: of the tracker.
         channels: see `lib.vot.workspace.channels_of`.
+        identity: everything that results depend on but the data, see `patrack.build.identity`.
         clip_depth: as in `Sequence`.
+        overwrite: delete results there that are of another identity or other data, which are refused otherwise.
 
     Returns:
         Number of runs done now; the others were there.
 
     Raises:
         TrackingError: a frame can't be read or tracked; finished runs stay.
-        ValueError: no workspace of a known stack, or annotations that are missing or malformed.
+        ValueError: no workspace of a known stack, annotations that are missing or malformed, or results of another run.
+        FolderInUse: another process writes results under this name.
         OSError: the workspace has no sequences, or results can't be written.
     """
     stack = workspace_stack(folder)
+    results = results_folder(folder, name)
     truth = read_annotations("votrgbd2022", FileTree(folder / "sequences", "sequences of the workspace"))
-    results = folder / "results" / name / stack.experiment
-    todo: list[tuple[str, str, np.ndarray]] = []  # run, sequence, and (L,) frame numbers in the order of tracking
+
+    def video(sequence: str, frames: np.ndarray) -> Sequence:
+        """Frames (L,) by their numbers, from 0; the `sequence` file has a pattern of images, which count from 1."""
+        place = folder / "sequences" / sequence
+        lines = dict(line.split("=", 1) for line in read_text(place / "sequence").splitlines() if "=" in line)
+        files = {}
+        for channel in channels:
+            pattern = lines.get(f"channels.{channel}", "").strip()
+            if not pattern:
+                raise TrackingError(f"{place / 'sequence'}: no line channels.{channel}=..., which the tracker needs")
+            path = place / pattern
+            try:
+                files[channel] = FileList(path.parent, [path.name % number for number in (frames + 1).tolist()])
+            except (TypeError, ValueError) as error:
+                raise TrackingError(
+                    f"{place / 'sequence'}: channels.{channel} must be a path with one number, such as %08d.jpg, got "
+                    f"{pattern!r} ({error})"
+                ) from error
+        return as_sequence(sequence, files, truth[sequence].boxes[0][frames], clip_depth)
+
+    runs: dict[str, tuple[str, np.ndarray]] = {}  # by name: sequence, and (L,) frame numbers in the order of tracking
+    data = {}
     for sequence, annotation in truth.items():
-        runs = {f"{sequence}_001": np.arange(annotation.frames)}
+        its = {f"{sequence}_001": np.arange(annotation.frames)}
         if stack.multi_start:
-            runs = {f"{sequence}_{anchor:08d}": frames for anchor, frames in annotation.runs().items()}
-            if not runs:
+            its = {f"{sequence}_{anchor:08d}": frames for anchor, frames in annotation.runs().items()}
+            if not its:
                 raise ValueError(f"sequence {sequence}: no anchors in anchor.value, which says where runs start")
-        for run, frames in runs.items():
-            files_of_run = [results / sequence / f"{run}{suffix}" for suffix in (".txt", ".bin")]  # ours, the toolkit's
-            if not any(file.is_file() for file in files_of_run):
-                todo.append((run, sequence, frames))
-    with tqdm(total=sum(len(frames) for _, _, frames in todo), unit="frame", disable=None) as bar:
-        for run, sequence, frames in todo:
-            # The `sequence` file names the images of each channel by a pattern of their number, from 1.
-            place = folder / "sequences" / sequence
-            lines = dict(line.split("=", 1) for line in read_text(place / "sequence").splitlines() if "=" in line)
-            files = {}
-            for channel in channels:
-                if f"channels.{channel}" not in lines:
-                    raise TrackingError(
-                        f"{place / 'sequence'}: no line channels.{channel}=..., which the tracker needs"
-                    )
-                pattern = lines[f"channels.{channel}"].strip()
-                files[channel] = tuple(place / (pattern % (number + 1)) for number in frames)
-            boxes = truth[sequence].boxes[0][frames]
-            video = as_sequence(run, files, boxes, clip_depth)
-            result = track_frames(tracker, video, boxes[0], lambda *_: bar.update())
-            write_run(results / sequence, run, result.boxes, result.scores, result.times)
+        starts = [(run, len(frames), annotation.boxes[0][frames[0]].tolist()) for run, frames in its.items()]
+        whole = fingerprint(video(sequence, np.arange(annotation.frames)))
+        data[sequence] = hashlib.sha256(f"{whole} {starts}".encode()).hexdigest()
+        runs |= {run: (sequence, frames) for run, frames in its.items()}
+
+    with claim(results, identity, data, overwrite):
+        places = {run: results / stack.experiment / sequence for run, (sequence, _) in runs.items()}
+        todo = [run for run in runs if not any((places[run] / f"{run}{end}").is_file() for end in (".txt", ".bin"))]
+        with tqdm(total=sum(len(runs[run][1]) for run in todo), unit="frame") as bar:
+            for run in todo:
+                sequence, frames = runs[run]
+                its_video = replace(video(sequence, frames), name=run)
+                result = track_frames(tracker, its_video, its_video.boxes[0], lambda *_: bar.update())
+                write_run(places[run], run, result.boxes, result.scores, result.times)
+    if todo and (folder / "cache").is_dir():
+        logger.warning(
+            "the toolkit may keep numbers of earlier results: delete %s before its analysis", folder / "cache"
+        )
     return len(todo)
 
 

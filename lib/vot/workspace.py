@@ -5,12 +5,13 @@
 <workspace>/sequences/list.txt             names; without this file the toolkit downloads its own data set
 <workspace>/sequences/<name>/sequence      where the frames of each channel are, image size
 <workspace>/sequences/<name>/groundtruth.txt, anchor.value, ...
-<workspace>/results/                       written by the toolkit; never touched here
+<workspace>/results/                       written by the toolkit; never touched here, see `lib.vot.results`
 """
 
 from __future__ import annotations
 
 import configparser
+import glob
 import os
 import re
 import shlex
@@ -28,10 +29,10 @@ from lib.datasets.loading import dataset_root, split_folders
 from lib.datasets.naming import frame_number
 from lib.datasets.parsing import read_boxes, read_text
 from lib.datasets.reader import annotation_file, list_frames
-from lib.datasets.sequence import DatasetError, FileList, select, unknown
+from lib.datasets.sequence import DatasetError, FileList, first_few, select, unknown
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config
-from patrack.files import atomic_write, user_path
+from patrack.files import atomic_write, safe_name, user_path
 
 __all__ = [
     "COLOR",
@@ -205,6 +206,8 @@ def write_workspace(
 ) -> None:
     """Write or renew a workspace; its results, analyses and other sequences stay.
 
+    A sequence that has results, of any tracker, must stay as it was: same images, first box, length and anchors.
+
     Args:
         folder: of the workspace.
         stack: the protocol.
@@ -213,8 +216,8 @@ def write_workspace(
         registry: text of `trackers.ini`, see `registry_with`; None: left as it is.
 
     Raises:
-        ValueError: it is a workspace of another stack, a path the toolkit can't read, or anchors that are missing;
-            nothing is written then.
+        ValueError: it is a workspace of another stack, a path the toolkit can't read, anchors that are missing, or
+            results that are of other data; nothing is written then.
         OSError: it can't be written.
     """
     if "%" in str(folder.resolve()):
@@ -226,10 +229,13 @@ def write_workspace(
             f"{folder} is a workspace for stack {present.get('stack')}, not {stack.name}; choose another folder"
         )
 
-    # Texts first: whatever is refused is refused before anything is written
+    # Texts and links first: whatever is refused is refused before anything is written. Patterns of image names: the
+    # toolkit counts from 1 in 8 digits, so other names get links of such names.
     files: dict[Path, str] = {}
+    links: dict[Path, Path] = {}
+    changed = []
     for sequence in sequences:
-        place = folder / "sequences" / sequence.name
+        place = folder / "sequences" / safe_name(sequence.name, "sequence")
         extras = dict(sequence.extras)
         if stack.multi_start and ANCHORS not in extras:
             if anchors is None:
@@ -238,30 +244,47 @@ def write_workspace(
                     "(--anchors 50 makes some, but numbers are then not those of the challenge)"
                 )
             extras[ANCHORS] = "".join(f"{value}\n" for value in spread_anchors(sequence.present, anchors))
-        files |= {place / name: content for name, content in extras.items()}
-        files[place / "groundtruth.txt"] = "\n".join(sequence.truth) + "\n"
-
-    # Patterns of image names: the toolkit counts from 1 in 8 digits, so other names get links of such names
-    for sequence in sequences:
-        place = folder / "sequences" / sequence.name
+        its_files = {place / name: content for name, content in extras.items()}
+        its_files[place / "groundtruth.txt"] = "\n".join(sequence.truth) + "\n"
         lines = []
+        its_links: dict[Path, Path] = {}
         for channel, images in sequence.frames.items():
             suffix = Path(images.names[0]).suffix
             wanted = [f"{number:08d}{suffix}" for number in range(1, len(images) + 1)]
             base = images.folder.resolve()
             if list(images.names) != wanted or "%" in str(base):
                 base = Path(channel)
-                for name, image in zip(wanted, images, strict=True):
-                    link, target = place / channel / name, image.resolve()
-                    if link.is_symlink():
-                        if link.readlink() == target:
-                            continue
-                        link.unlink()
-                    link.parent.mkdir(parents=True, exist_ok=True)
-                    link.symlink_to(target)
+                its_links |= {
+                    place / channel / name: image.resolve() for name, image in zip(wanted, images, strict=True)
+                }
             lines.append(f"channels.{channel}={base.as_posix()}/%08d{suffix}")
         width, height = sequence.size
-        files[place / "sequence"] = "\n".join([*lines, "fps=30", f"width={width}", f"height={height}", ""])
+        its_files[place / "sequence"] = "\n".join([*lines, "fps=30", f"width={width}", f"height={height}", ""])
+        name = glob.escape(sequence.name)
+        if any((folder / "results").glob(f"*/*/{name}/{name}_*")):
+            there = {path: read_text(path) if path.is_file() else "" for path in its_files}
+            of_runs = []  # what they depend on: of the true boxes, the first one and how many there are
+            for texts in (there, its_files):
+                truth = texts[place / "groundtruth.txt"].split("\n")
+                of_runs.append((texts[place / "sequence"], texts.get(place / ANCHORS), truth[0], len(truth)))
+            moved = any(not link.is_symlink() or link.readlink() != image for link, image in its_links.items())
+            if of_runs[0] != of_runs[1] or moved:
+                changed.append(sequence.name)
+        files |= its_files
+        links |= its_links
+    if changed:
+        raise ValueError(
+            f"{folder / 'results'} holds results of {first_few(changed)}, made with other images, first boxes, lengths "
+            "or anchors than would be written now; choose another --workspace, or move those results away"
+        )
+
+    for link, image in links.items():
+        if link.is_symlink():
+            if link.readlink() == image:
+                continue
+            link.unlink()
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(image)
     files[folder / "sequences" / "list.txt"] = "".join(f"{sequence.name}\n" for sequence in sequences)
     if present is None:
         files[config] = yaml.safe_dump({"stack": stack.name, "registry": ["./trackers.ini"]})
@@ -311,6 +334,8 @@ def tracker_command(
     clip_depth: bool = True,
     overrides: Sequence[str] = (),
     interpreter: str | None = None,
+    workspace: Path | None = None,
+    name: str | None = None,
 ) -> list[str]:
     """Make the command that the toolkit starts, from any folder: every path in it is absolute.
 
@@ -320,6 +345,9 @@ def tracker_command(
         clip_depth: as in `lib.datasets.Sequence`.
         overrides: `key=value` settings.
         interpreter: Python of the environment that has PATrack and vot-trax; None: this one.
+        workspace: where the results will be, so that the tracker refuses to add to those of other weights or settings;
+            None: it doesn't know.
+        name: of the tracker there; None: the usual one.
 
     Raises:
         ValueError: an experiment or weights that can't be used, or no such interpreter.
@@ -340,6 +368,8 @@ def tracker_command(
         place = checkpoint if checkpoint == UNTRAINED else str(user_path(checkpoint).resolve())
         command += ["--checkpoint", place]
     command += ["--device", device] if device else []
+    command += ["--toolkit", str(workspace.resolve())] if workspace else []
+    command += ["--name", name] if name else []
     return [*command, *([] if clip_depth else ["--no-clip-depth"]), *overrides]
 
 
@@ -353,7 +383,7 @@ def registry_with(workspace: Path, name: str, command: Sequence[str], timeout: i
         timeout: seconds that the toolkit waits for an answer; its own default is 30, too short for reading weights.
 
     Raises:
-        ValueError: a bad name or file, or results that another command has made under this name.
+        ValueError: a bad name or file.
     """
     if not NAME.fullmatch(name):
         raise ValueError(f"--name must be letters, digits and _, got {name!r}")
@@ -365,13 +395,6 @@ def registry_with(workspace: Path, name: str, command: Sequence[str], timeout: i
     except configparser.Error as error:
         raise ValueError(f"{path}: {error}") from error
     line = shlex.join(command)
-    before = registry.get(name, "command", fallback=line)
-    results = workspace / "results" / name
-    if before != line and results.is_dir() and any(results.rglob("*.*")):
-        raise ValueError(
-            f"{results} holds results of\n  {before}\nwhich the toolkit would mix with those of\n  {line}\n"
-            "choose another --name, or move that folder away"
-        )
     entry = {
         "label": name,
         "protocol": "trax",

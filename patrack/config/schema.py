@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from patrack.files import safe_name
 from patrack.modality import modalities
 
 __all__ = [
@@ -307,6 +308,11 @@ class Config(Section):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
     test: TestConfig = TestConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        return safe_name(name)
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

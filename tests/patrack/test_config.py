@@ -14,7 +14,7 @@ from patrack.config import (
     project_path,
     save,
 )
-from patrack.config.schema import Config, ModelConfig
+from patrack.config.schema import Config, DataConfig, ModelConfig
 
 
 @pytest.fixture
@@ -239,7 +239,7 @@ def test_saved_configuration_loads_back_equal(name, tmp_path):
 
 def test_text_that_looks_like_something_else_survives_saving(tmp_path):
     for text in ("1e-3", "yes", "null", "1:30", "0x1F", "2024-01-31", "", "ä #: '", "*a", "- x"):
-        config = Config(name=text, modality="rgbt")
+        config = Config(name="text", modality="rgbt", data=DataConfig(root=text))
         assert load(save(config, tmp_path)) == config
 
 
@@ -344,6 +344,9 @@ def test_every_way_to_write_a_number_is_understood(write, text):
         ("test.window", "yes", "must be true or false"),
         ("modality", "rgbx", "must be 'rgbt', 'rgbd', 'rgbe' or 'rgb'"),
         ("name", "3", "must be a valid string"),
+        ("name", "../x", "'../x' can't name a file or folder: it must not have '/' (run folder and result key"),
+        ("name", "/abs", "must not have '/'"),
+        ("name", "..", "must have a letter"),
         ("data.train", "[{split: train}]", "data.train.0.name: required key is missing"),
         ("model", "null", "must be a group of keys"),
     ],

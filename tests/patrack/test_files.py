@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from patrack.files import (
     folder_lock,
     named_if_full,
     remove_leftovers,
+    safe_name,
     user_path,
 )
 
@@ -160,6 +162,94 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path):
         pass
 
 
+@pytest.fixture
+def full():
+    """Let files of this process have 4 kB at most; the kernel then refuses what a full disk would."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def write_text(path):
+    with atomic_write(path) as file:
+        file.write("x" * 100_000)
+
+
+def write_at_the_end(path):
+    with atomic_write(path) as file:
+        file.write("x" * 4097)  # waits in Python's buffer
+
+
+def write_archive(path):
+    with atomic_write(path, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("member", b"x" * 100_000)
+
+
+def write_figure(path):
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from lib.report.figures import save_figure
+
+    figure = Figure()
+    figure.add_subplot().plot(range(100))
+    save_figure(figure, path.with_suffix(".png"))
+
+
+def write_checkpoint(path):
+    import torch
+
+    with atomic_write(path, "wb") as file:
+        torch.save({"x": torch.zeros(50_000)}, file)
+
+
+def write_in_other_words(path):
+    with atomic_write(path) as file:
+        try:
+            file.write("x" * 100_000)
+        except OSError:
+            raise RuntimeError("my library failed") from None
+
+
+WRITERS = [write_text, write_at_the_end, write_archive, write_figure, write_checkpoint, write_in_other_words]
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda function: function.__name__)
+def test_the_file_that_had_no_room_is_named_and_the_old_one_stays(tmp_path, full, write):
+    for path in (tmp_path / "file.txt", tmp_path / "file.png"):
+        path.write_text("old")
+    with pytest.raises(OSError, match=rf"^cannot write {tmp_path}/file\.(txt|png): File too large; make room in "):
+        write(tmp_path / "file.txt")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "old", "file.png": "old"}
+
+
+def test_a_disk_that_is_full_when_the_file_is_done_is_explained(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+
+    def write_two():
+        with atomic_write(tmp_path / "outer"), atomic_write(tmp_path / "inner"):
+            pass
+
+    with pytest.raises(OSError, match=r"^cannot write .*inner: No space left on device") as caught:
+        write_two()
+    assert caught.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_another_file_is_left_as_it_is(tmp_path):
+    def write():
+        with atomic_write(tmp_path / "file"):
+            raise OSError(errno.ENOSPC, "No space left on device", "another")
+
+    with pytest.raises(OSError, match=r"No space left on device: 'another'$"):
+        write()
+
+
 @pytest.mark.parametrize("mode", ["a", "r", "w+", ""])
 def test_other_modes_are_refused(tmp_path, mode):
     with pytest.raises(ValueError, match="mode must be 'w' or 'wb'"), atomic_write(tmp_path / "file", mode):
@@ -243,6 +333,38 @@ def test_a_folder_in_use_is_refused_until_its_process_ends(tmp_path):
     with folder_lock(tmp_path / "new"):
         assert f"process {os.getpid()} " in (tmp_path / "new" / LOCK).read_text()
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["rgbt_tiny", "walker & son", "ä.b-c+d", "..a", "<b>'`\"*?|", "日本 語", "n" * 200, "-x"]
+)
+def test_a_name_that_stays_where_it_is_put_may_name_a_file(name):
+    assert safe_name(name, "--name") == name
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "must have a letter"),
+        (".", "must have a letter"),
+        ("..", "must have a letter"),
+        (".. ", "must have a letter"),
+        (3, "must have a letter"),
+        ("a/b", r"must not have '/'"),
+        ("../x", "must not have '/'"),
+        ("/abs", "must not have '/'"),
+        ("a\\b", r"must not have '\\\\'"),
+        ("C:", "must not have ':'"),
+        ("a\nb\0", r"must not have '\\x00' or '\\n'"),
+        ("a\x1b[31m", r"must not have '\\x1b'"),
+        ("a\u2028b", "must not have"),
+        ("\udcff", "must not have"),
+        ("ä" * 101, "has 202 bytes, at most 200"),
+    ],
+)
+def test_a_name_that_leads_elsewhere_is_refused(name, reason):
+    with pytest.raises(ValueError, match=rf"^--name: .+ can't name a file or folder: it {reason}"):
+        safe_name(name, "--name")
 
 
 def test_paths_are_read_as_users_write_them(tmp_path, monkeypatch):

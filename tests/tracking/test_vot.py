@@ -44,6 +44,41 @@ def test_a_workspace_is_written_renewed_and_run_without_the_toolkit(data, tmp_pa
     assert results.read_text().splitlines() == rows
 
 
+def test_results_of_other_weights_or_settings_are_refused_by_both_commands(data, tmp_path, caplog, capsys):
+    workspace = tmp_path / "ws"
+    assert prepare(preparing(data, workspace)) == 0
+    running = [*UNTRAINED, "--workspace", str(workspace), *SMALL]
+    assert vot(running) == 0
+    results = workspace / "results" / "PATrack" / "rgbd-unsupervised" / "two" / "two_001.txt"
+    before = results.read_text()
+    for more in (["test.window=false"], ["--seed", "1"]):
+        said = failure(prepare, [*preparing(data, workspace), *more], caplog)
+        assert "test.window: True -> False" in said or "weights_sha256: " in said
+        assert failure(vot, [*running, *more], caplog) == said
+    assert results.read_text() == before
+    assert vot([*running, "--seed", "1", "--name", "Second"]) == 0
+    assert vot([*running, "--seed", "1", "--overwrite"]) == 0
+    assert capsys.readouterr().out.count("2 runs written") == 3
+    assert results.read_text() != before
+    assert prepare([*preparing(data, workspace), "--seed", "1"]) == 0
+
+
+@pytest.mark.parametrize("more", [["--name", "../.."], ["--name", "/tmp/x"], ["--name", ".."]])
+def test_a_tracker_stays_in_its_workspace(data, tmp_path, caplog, more):
+    assert prepare(preparing(data, tmp_path / "ws")) == 0
+    before = sorted(tmp_path.rglob("*"))
+    for place in ("--workspace", "--toolkit"):
+        assert "--name: " in failure(vot, [*UNTRAINED, place, str(tmp_path / "ws"), *more, *SMALL], caplog)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("more", [["--workspace", "a", "--toolkit", "a"], ["--overwrite"]])
+def test_options_that_do_not_go_together_are_refused(more, capsys):
+    with pytest.raises(SystemExit):
+        vot([*UNTRAINED, *more])
+    assert more[0] in capsys.readouterr().err
+
+
 def test_a_multi_start_workspace_is_made_on_request(data, tmp_path):
     workspace = tmp_path / "ws"
     assert prepare(preparing(data, workspace, "--stack", "vot2022/rgbd", "--anchors", "2")) == 0

@@ -180,7 +180,7 @@ def test_rgbd1k_test_list_on_disk_may_name_class_folders(tmp_path, write_sequenc
     (tmp_path / "list.txt").write_text("Ball/ball9\n")
     assert [s.name for s in load("rgbd1k", "test", tmp_path)] == ["ball9"]
     (tmp_path / "list.txt").write_text("Ball/../../ball9\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: line 1: .* name of a folder"):
+    with pytest.raises(DatasetError, match=r"list\.txt: line 1: .* can't name a file or folder"):
         load("rgbd1k", "test", tmp_path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -309,6 +311,13 @@ def test_wrong_settings_are_explained(dataset, text, message):
 def test_an_unknown_split_is_explained(dataset):
     with pytest.raises(DatasetError, match=r"split 'test': .*test\.txt .* folder test/"):
         load("folder", "test", root=dataset)
+
+
+@pytest.mark.parametrize("split", ["../outside", "a/../../outside", ".."])
+def test_a_split_does_not_lead_out_of_the_folder(dataset, split):
+    (dataset.parent / "outside.txt").write_text("a\n")
+    with pytest.raises(DatasetError, match=rf"^split: '{re.escape(split)}' can't name a file or folder"):
+        load("folder", split, root=dataset)
 
 
 # --- told by the names in their folder

@@ -140,8 +140,13 @@ def test_coco_objects_are_stills(coco):
         ),
         pytest.param(
             lambda p: p.write_text(p.read_text().replace('"000000000002', '"../000000000002')),
-            "not the name of a file",
+            r"image file: '\.\./000000000002\.jpg' can't name a file",
             id="path that leads out",
+        ),
+        pytest.param(
+            lambda p: p.write_text(p.read_text().replace('"id": 15', '"id": "../../x"')),
+            r"'2_\.\./\.\./x' can't name a file",
+            id="id that leads out",
         ),
     ],
 )

@@ -47,6 +47,13 @@ def test_lasher_layouts(tmp_path, files):
     assert truth["a"].boxes[0].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
 
 
+@pytest.mark.parametrize("name", ["..", "../b", "/etc/b", "b/../../c"])
+def test_a_listed_name_does_not_lead_out_of_the_annotations(tmp_path, name):
+    root = put(tmp_path, annos__a=BOX, testingsetList=f"a\n\n{name}\n")
+    with pytest.raises(ValueError, match=r"testingsetList\.txt: line 3: .+ can't name a file or folder"):
+        read("lasher", root)
+
+
 def test_lasher_attributes_are_flags_in_the_toolkits_order(tmp_path):
     flags = ["0"] * 19
     flags[3] = flags[18] = "1"

@@ -183,6 +183,7 @@ def test_files_that_are_there_are_not_overwritten(tmp_path, ours, output):
     [
         pytest.param("lasher", {"columns": 8}, "the toolkit of lasher reads 4 columns, got 8", id="columns"),
         pytest.param("lasher", {"tracker": "../up"}, "a tracker's name may have", id="name that leads out"),
+        pytest.param("depthtrack", {"tracker": ".."}, r"name: '\.\.' can't name a file", id="dots alone"),
         pytest.param("votrgbd2022", {}, r"runs begin at anchors: let tracking/vot\.py", id="anchors"),
         pytest.param("otb", {}, "no toolkit form for data set 'otb'", id="unknown"),
     ],

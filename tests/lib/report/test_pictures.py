@@ -15,12 +15,13 @@ def test_images_of_other_numbers_than_the_annotation_are_refused(tmp_path):
     images, _ = find_images("synthrgbt", "test", str(tmp_path))
     truth = replace(evaluation.truth["bike"], boxes=(np.ones((70, 4)),))
     with pytest.raises(ValueError, match="bike: 40 images, but 70 annotation rows"):
-        film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
+        film_strip(images("bike"), truth, {}, {}, "00")
 
 
 def test_an_annotation_of_every_tenth_frame_shows_those_frames(tmp_path):
     evaluation = make_evaluation(tmp_path)
     images, _ = find_images("synthrgbt", "test", str(tmp_path))
     truth = replace(evaluation.truth["bike"], boxes=(np.ones((4, 4)),))
-    strip = film_strip(images("bike"), truth, {}, {}, tmp_path, "00")
+    strip, files = film_strip(images("bike"), truth, {}, {}, "00")
+    assert [name for picture in strip.pictures for name in picture.files] == list(files)
     assert [picture.frame for picture in strip.pictures] == [0, 10, 20, 30]

@@ -37,6 +37,12 @@ def test_a_shipped_experiment_and_untrained_weights_keep_their_names():
     assert command[2:] == ["--config", "rgbd_tiny", "--checkpoint", "none"]
 
 
+def test_the_command_tells_the_tracker_whose_results_it_makes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = tracker_command("rgbd_tiny", "none", workspace=Path("ws"), name="Second")
+    assert command[6:] == ["--toolkit", str(tmp_path / "ws"), "--name", "Second"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,18 +83,6 @@ def test_other_trackers_and_their_comments_stay(tmp_path):
     assert parsed(text)["PATrack"]["command"] == "new"
     (tmp_path / "trackers.ini").write_text(text)
     assert registry_with(tmp_path, "PATrack", ["new"]) == text
-
-
-def test_results_of_another_command_are_not_mixed_with_new_ones(tmp_path):
-    (tmp_path / "trackers.ini").write_text(registry_with(tmp_path, "PATrack", ["python", "a"]))
-    registry_with(tmp_path, "PATrack", ["python", "b"])  # no results yet
-    results = tmp_path / "results" / "PATrack" / "baseline" / "one"
-    results.mkdir(parents=True)
-    (results / "one_001.bin").touch()
-    registry_with(tmp_path, "PATrack", ["python", "a"])
-    registry_with(tmp_path, "Second", ["python", "b"])
-    with pytest.raises(ValueError, match=r"(?s)  python a\n.*python b\n.*--name"):
-        registry_with(tmp_path, "PATrack", ["python", "b"])
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../x", "-x"])

@@ -75,7 +75,7 @@ def make_workspace(tmp_path, dataset, count, checkpoint="none", **more):
     """A workspace of two sequences with an untrained tracker in it; the data set shows it absent for some frames."""
     data = write_data(tmp_path / "data", count=count, absent=[5, 6], **more)
     workspace = tmp_path / "ws"
-    command = tracker_command("rgbd_tiny", checkpoint, "cpu", overrides=SMALL)
+    command = tracker_command("rgbd_tiny", checkpoint, "cpu", overrides=SMALL, workspace=workspace, name="PATrack")
     registry = registry_with(workspace, "PATrack", command)
     write_workspace(workspace, STACKS[dataset], find_sequences("synthrgbd", "test", data), ANCHORS, registry)
     return workspace
@@ -89,6 +89,7 @@ def test_the_toolkit_runs_our_tracker_and_our_pr_re_f_equal_its_own(tmp_path):
     assert len(confidences) == 12
     assert confidences[0] == ""
     assert all(0 < float(value) < 1 for value in confidences[1:])
+    assert "weights_sha256" in json.loads((results.parent / "run.json").read_text())["identity"]
     pr, re, f = analysed(workspace, "rgbd-unsupervised")[0]
     assert f > 0.01
     ours = evaluate("depthtrack", {"ours": results}, ground_truth=workspace / "sequences").trackers["ours"].metrics
@@ -111,7 +112,7 @@ def run_again(workspace):
 
 def test_our_eao_a_r_equal_the_toolkits(tmp_path):
     workspace = make_workspace(tmp_path, "votrgbd2022", count=FRAMES)
-    assert run_workspace(Follower(drift=0.1), workspace, "PATrack", ("color", "depth")) == 8
+    assert run_workspace(Follower(drift=0.1), workspace, "PATrack", ("color", "depth"), {"weights": "none"}) == 8
     (eao,), (curve,), (accuracy, robustness, *_) = analysed(workspace, "baseline")
     assert eao > 0
     results = workspace / "results" / "PATrack" / "baseline"
@@ -134,7 +135,7 @@ def test_a_tracker_that_cannot_start_says_why_in_the_toolkits_log(tmp_path):
 def test_the_truth_itself_reaches_the_highest_scores_there_are(tmp_path):
     """With the initialisation worth 0 and 0 for its confidence, F of N frames is near (N - 1) / N."""
     workspace = make_workspace(tmp_path, "depthtrack", count=12)
-    assert run_workspace(Exact(), workspace, "PATrack", ("color", "depth")) == 2
+    assert run_workspace(Exact(), workspace, "PATrack", ("color", "depth"), {"weights": "none"}) == 2
     pr, re, f = analysed(workspace, "rgbd-unsupervised")[0]
     results = workspace / "results" / "PATrack" / "rgbd-unsupervised"
     ours = evaluate("depthtrack", {"ours": results}, ground_truth=workspace / "sequences").trackers["ours"].metrics

@@ -13,6 +13,7 @@ from lib.evaluation.protocols import protocols_of
 from lib.evaluation.results import read_results
 from lib.inference.results import TrackingError
 from lib.vot import tracking as vot_tracking
+from lib.vot.results import claim
 from lib.vot.tracking import import_trax, read_images, run_workspace, serve, write_run
 from lib.vot.workspace import STACKS, channels_of, find_sequences, workspace_stack, write_workspace
 from patrack import config as configs
@@ -132,6 +133,22 @@ def test_each_frame_is_answered_with_box_and_confidence_and_targets_may_change(m
     assert said[4] == (pytest.approx((1.35, 2.2, 9, 9)), {"confidence": 0.5})
 
 
+def test_results_that_are_another_runs_are_told_to_the_toolkit_before_the_first_frame(monkeypatch, tmp_path, image):
+    results = tmp_path / "ws" / "results" / "ours"
+    with claim(results, IDENTITY):
+        (results / "baseline" / "one").mkdir(parents=True)
+        (results / "baseline" / "one" / "one_001.bin").touch()
+    requests = [("initialize", image, (8, 6, 14, 12))]
+    conversation = talk(monkeypatch, requests)
+    assert serve(Follower, ("color", "depth"), "ours", claim_results=lambda _: claim(results, IDENTITY)) == 1
+    conversation = talk(monkeypatch, requests)
+    other = {"weights_sha256": "1"}
+    with pytest.raises(ValueError, match="another run"):
+        serve(Follower, ("color", "depth"), "ours", claim_results=lambda _: claim(results, other))
+    assert "weights_sha256: '0' -> '1'" in conversation.reason
+    assert conversation.answers == []
+
+
 def test_a_frame_that_cannot_be_read_is_told_to_the_toolkit(monkeypatch, image):
     image["color"].file.write_bytes(b"")
     conversation = talk(monkeypatch, [("initialize", image, (8, 6, 14, 12))])
@@ -152,6 +169,7 @@ def test_weights_that_cannot_be_read_are_told_to_the_toolkit_after_the_greeting(
 
 
 CHANNELS = ("color", "depth")
+IDENTITY = {"weights_sha256": "0"}
 
 
 def workspace(tmp_path, dataset, count=6, **more):
@@ -166,7 +184,7 @@ def names(folder):
 
 def test_a_long_term_workspace_gets_one_run_per_sequence(tmp_path):
     place, tracker = workspace(tmp_path, "depthtrack"), Follower()
-    assert run_workspace(tracker, place, "ours", CHANNELS) == 2
+    assert run_workspace(tracker, place, "ours", CHANNELS, IDENTITY) == 2
     assert tracker.given == [truth_of(0, 1)[0].tolist(), truth_of(1, 1)[0].tolist()]
     results = place / "results" / "ours" / "rgbd-unsupervised"
     assert names(results / "one") == ["one_001.txt", "one_001_confidence.value", "one_001_time.value"]
@@ -174,7 +192,7 @@ def test_a_long_term_workspace_gets_one_run_per_sequence(tmp_path):
 
 def test_a_multi_start_workspace_gets_a_run_per_anchor_in_its_direction(tmp_path):
     place, tracker = workspace(tmp_path, "votrgbd2022"), Follower(drift=0)
-    assert run_workspace(tracker, place, "ours", CHANNELS) == 6  # anchors 0 (to the end), 4 and 5 (back to 0)
+    assert run_workspace(tracker, place, "ours", CHANNELS, IDENTITY) == 6  # anchors 0 (to the end), 4 and 5 (back to 0)
     results = place / "results" / "ours" / "baseline" / "one"
     runs = {path.stem: len(path.read_text().splitlines()) for path in results.glob("*.txt")}
     assert runs == {"one_00000000": 6, "one_00000004": 5, "one_00000005": 6}
@@ -184,20 +202,76 @@ def test_a_multi_start_workspace_gets_a_run_per_anchor_in_its_direction(tmp_path
 @pytest.mark.parametrize("suffix", [".txt", ".bin"], ids=["ours", "the toolkit's"])
 def test_runs_that_are_there_are_kept(tmp_path, suffix):
     place = workspace(tmp_path, "depthtrack")
-    run_workspace(Follower(), place, "ours", CHANNELS)
+    run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
     one, two = (place / "results" / "ours" / "rgbd-unsupervised" / name / f"{name}_001.txt" for name in ("one", "two"))
     one = one.rename(one.with_suffix(suffix))
     one.write_text("kept")
     two.unlink()
-    assert run_workspace(Follower(), place, "ours", CHANNELS) == 1
+    assert run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY) == 1
     assert one.read_text() == "kept"
     assert two.is_file()
+
+
+@pytest.mark.parametrize("dataset", ["depthtrack", "votrgbd2022"])
+def test_runs_of_other_weights_images_or_boxes_are_not_kept(tmp_path, dataset):
+    place = workspace(tmp_path, dataset)
+    count = run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
+
+    def refused(message, identity=IDENTITY):
+        with pytest.raises(ValueError, match=message):
+            run_workspace(Follower(), place, "ours", CHANNELS, identity)
+        assert run_workspace(Follower(), place, "ours", CHANNELS, identity, overwrite=True) == count
+        assert run_workspace(Follower(), place, "ours", CHANNELS, identity) == 0
+
+    refused("weights_sha256: '0' -> '1'", {"weights_sha256": "1"})
+    refused("weights_sha256: '1' -> '0'")
+    image = tmp_path / "data" / "two" / "color" / "00000004.jpg"
+    image.write_bytes(image.read_bytes() + b"x")
+    refused("other frames, first boxes or anchors than are there now, of two")
+    truth = place / "sequences" / "one" / "groundtruth.txt"
+    truth.write_text(truth.read_text().replace("8.0000,6.0000", "9.0000,6.0000"))
+    refused("other frames, first boxes or anchors than are there now, of one")
+
+
+def test_numbers_that_the_toolkit_keeps_of_earlier_results_are_warned_of(tmp_path, caplog):
+    place = workspace(tmp_path, "depthtrack")
+    (place / "cache").mkdir()
+    for _ in range(2):
+        run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
+    assert caplog.text.count("ws/cache before its analysis") == 1
+
+
+@pytest.mark.parametrize("name", ["../../x", "..", "/x", "a/../../x"])
+def test_a_name_in_the_list_does_not_lead_out_of_the_workspace(tmp_path, name):
+    place = workspace(tmp_path, "depthtrack")
+    before = sorted(tmp_path.rglob("*"))
+    (place / "sequences" / "list.txt").write_text(f"one\n{name}\n")
+    with pytest.raises(ValueError, match=r"list\.txt: line 2: .* can't name a file or folder"):
+        run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["../../up", ".."])
+def test_a_tracker_does_not_lead_out_of_the_workspace(tmp_path, name):
+    place = workspace(tmp_path, "depthtrack")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=r"--name: .* can't name a file or folder"):
+        run_workspace(Follower(), place, name, CHANNELS, IDENTITY)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("pattern", ["color/%08d-%d.jpg", "color/%q.jpg", "color/one.jpg"])
+def test_a_pattern_of_images_that_has_no_one_number_is_named(tmp_path, pattern):
+    place = workspace(tmp_path, "depthtrack")
+    (place / "sequences" / "two" / "sequence").write_text(f"channels.color={pattern}\nwidth=64\nheight=48\n")
+    with pytest.raises(TrackingError, match=r"two/sequence: channels\.color must be a path with one number"):
+        run_workspace(Follower(), place, "ours", ("color",), IDENTITY)
 
 
 @pytest.mark.parametrize(("dataset", "metrics"), [("depthtrack", "F"), ("votrgbd2022", "A")])
 def test_the_files_are_scored_by_our_own_evaluation(tmp_path, dataset, metrics):
     place = workspace(tmp_path, dataset, absent=[2])
-    run_workspace(Follower(), place, "ours", CHANNELS)
+    run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
     folder = place / "results" / "ours" / STACKS[dataset].experiment
     scored = evaluate(dataset, {"ours": folder}, ground_truth=place / "sequences").trackers["ours"]
     assert 0.1 < scored.metrics[metrics] < 1
@@ -207,21 +281,21 @@ def test_a_color_tracker_reads_no_depth(tmp_path):
     place = workspace(tmp_path, "depthtrack")
     for path in (tmp_path / "data").rglob("*.png"):
         path.write_bytes(b"")
-    assert run_workspace(Follower(), place, "ours", ("color",)) == 2
+    assert run_workspace(Follower(), place, "ours", ("color",), IDENTITY) == 2
     with pytest.raises(TrackingError, match=r"one_001, frame 0 .*00000001\.png: .*image"):
-        run_workspace(Follower(), place, "other", CHANNELS)
+        run_workspace(Follower(), place, "other", CHANNELS, IDENTITY)
 
 
 def test_a_channel_that_the_workspace_lacks_is_named(tmp_path):
     with pytest.raises(TrackingError, match=r"one/sequence: no line channels.ir="):
-        run_workspace(Follower(), workspace(tmp_path, "depthtrack"), "ours", ("color", "ir"))
+        run_workspace(Follower(), workspace(tmp_path, "depthtrack"), "ours", ("color", "ir"), IDENTITY)
 
 
 def test_a_multi_start_workspace_without_any_anchor_is_an_error(tmp_path):
     place = workspace(tmp_path, "votrgbd2022")
     (place / "sequences" / "two" / "anchor.value").write_text("0\n" * 6)
     with pytest.raises(ValueError, match="sequence two: no anchors"):
-        run_workspace(Follower(), place, "ours", CHANNELS)
+        run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
 
 
 def test_a_folder_that_is_no_workspace_says_what_makes_one(tmp_path):
@@ -234,7 +308,7 @@ def test_a_folder_that_is_no_workspace_says_what_makes_one(tmp_path):
 
 def test_the_written_numbers_are_the_trackers(tmp_path):
     place = workspace(tmp_path, "depthtrack", count=3)
-    run_workspace(Follower(), place, "ours", CHANNELS)
+    run_workspace(Follower(), place, "ours", CHANNELS, IDENTITY)
     rows = (place / "results" / "ours" / "rgbd-unsupervised" / "one" / "one_001.txt").read_text().splitlines()
     assert rows[0] == "1"
     np.testing.assert_allclose([float(v) for v in rows[2].split(",")], truth_of(0, 1)[0] + [0.7, 0.4, 0, 0], atol=1e-4)

@@ -96,6 +96,48 @@ def test_a_users_own_settings_in_config_yaml_stay(data, tmp_path):
     assert "more.ini" in (workspace / "config.yaml").read_text()
 
 
+def change_images(root):
+    (root / "one" / "color" / "00000001.jpg").rename(root / "one" / "color" / "00000000.jpg")
+    (root / "one" / "depth" / "00000001.png").rename(root / "one" / "depth" / "00000000.png")
+    for place in (root / "one" / "color", root / "one" / "depth"):
+        for number in range(2, 7):
+            (path,) = place.glob(f"0000000{number}.*")
+            path.rename(path.with_stem(f"0000000{number - 1}"))
+
+
+def change_first_box(root):
+    lines = (root / "one" / "groundtruth.txt").read_text().splitlines()
+    (root / "one" / "groundtruth.txt").write_text("\n".join(["9,9,9,9", *lines[1:]]))
+
+
+def change_length(root):
+    (root / "one" / "color" / "00000006.jpg").unlink()
+    (root / "one" / "depth" / "00000006.png").unlink()
+
+
+def change_a_later_box(root):
+    lines = (root / "one" / "groundtruth.txt").read_text().splitlines()
+    (root / "one" / "groundtruth.txt").write_text("\n".join([*lines[:-1], "9,9,9,9"]))
+
+
+@pytest.mark.parametrize("change", [change_images, change_first_box, change_length, change_a_later_box])
+def test_sequences_that_have_results_stay_what_the_results_were_made_of(data, tmp_path, change):
+    workspace = tmp_path / "ws"
+    write_workspace(workspace, LONG, sequences(data))
+    change(data)
+    kept = workspace / "results" / "PATrack" / "rgbd-unsupervised" / "one" / "one_001.bin"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"numbers")
+    before = contents(workspace)
+    if change is change_a_later_box:
+        return write_workspace(workspace, LONG, sequences(data))  # it matters for scores only
+    with pytest.raises(ValueError, match=r"ws/results holds results of one, made with other .*--workspace"):
+        write_workspace(workspace, LONG, sequences(data))
+    assert contents(workspace) == before
+    kept.unlink()
+    return write_workspace(workspace, LONG, sequences(data))
+
+
 def test_a_workspace_of_another_stack_is_refused_before_anything_is_written(data, tmp_path):
     write_workspace(tmp_path / "ws", LONG, sequences(data))
     before = contents(tmp_path / "ws")
