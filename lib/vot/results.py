@@ -111,7 +111,8 @@ def claim(
                 if time.monotonic() >= end:
                     raise
                 time.sleep(0.1)
-        remove_leftovers(results)
+        for folder in (results, *results.glob("*/*/")):
+            remove_leftovers(folder)
         try:
             check(results, identity, data)
         except ValueError as error:
