@@ -52,7 +52,7 @@ def check(results: Path, identity: Mapping[str, Any], data: Mapping[str, str] | 
     Args:
         results: from `results_folder`.
         identity: of that run, see `patrack.build.identity`.
-        data: fingerprint by sequence, see `lib.datasets.fingerprint`; None: not compared.
+        data: fingerprint by sequence, see `lib.vot.tracking.read_runs`; None: not compared.
 
     Raises:
         ValueError: they are another run's, or of other data, or nothing says whose; the message says what differs, and

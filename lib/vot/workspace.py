@@ -206,7 +206,7 @@ def write_workspace(
 ) -> None:
     """Write or renew a workspace; its results, analyses and other sequences stay.
 
-    A sequence that has results, of any tracker, must stay as it was: same images, first box, length and anchors.
+    A sequence that has results, of any tracker, must keep the place of its images, first box, length and anchors.
 
     Args:
         folder: of the workspace.
@@ -274,8 +274,9 @@ def write_workspace(
         links |= its_links
     if changed:
         raise ValueError(
-            f"{folder / 'results'} holds results of {first_few(changed)}, made with other images, first boxes, lengths "
-            "or anchors than would be written now; choose another --workspace, or move those results away"
+            f"{folder / 'results'} holds results of {first_few(changed)}, made with images at another place, or with "
+            "another first box, length or anchors, than would be written now; choose another --workspace, or move "
+            "those results away"
         )
 
     for link, image in links.items():

@@ -77,7 +77,7 @@ def test_results_that_nothing_vouches_for_are_refused(results, content):
         check(results, IDENTITY)
 
 
-def test_the_toolkits_runs_know_no_data_and_keep_what_is_known(results):
+def test_who_does_not_know_the_data_keeps_what_is_known_of_them(results):
     with claim(results, IDENTITY):
         pass
     assert json.loads((results / "run.json").read_text())["sequences"] == {"one": "1"}

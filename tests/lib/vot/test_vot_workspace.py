@@ -131,7 +131,7 @@ def test_sequences_that_have_results_stay_what_the_results_were_made_of(data, tm
     before = contents(workspace)
     if change is change_a_later_box:
         return write_workspace(workspace, LONG, sequences(data))  # it matters for scores only
-    with pytest.raises(ValueError, match=r"ws/results holds results of one, made with other .*--workspace"):
+    with pytest.raises(ValueError, match=r"ws/results holds results of one, made with images .*--workspace"):
         write_workspace(workspace, LONG, sequences(data))
     assert contents(workspace) == before
     kept.unlink()
