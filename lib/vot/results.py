@@ -135,7 +135,7 @@ def _read(results: Path) -> dict[str, Any] | None:
     """Read the manifest; None if there is none, or it is something else."""
     try:
         content = json.loads((results / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     whole = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("identity", "sequences"))
     return content if whole else None
