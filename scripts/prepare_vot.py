@@ -22,6 +22,7 @@ from lib.options import Parser, add_sequence_options, chosen_sequences
 from lib.vot.results import check, result_files, results_folder
 from lib.vot.workspace import (
     STACKS,
+    channels_of,
     find_sequences,
     registry_with,
     tracker_command,
@@ -89,11 +90,13 @@ def main(argv: list[str] | None = None) -> int:
         registry = registry_with(arguments.workspace, arguments.name, command, arguments.timeout)
         results = results_folder(arguments.workspace, arguments.name)
         if result_files(results):
+            from lib.vot.tracking import read_runs
             from patrack.build import build_tracker, identity  # here, because torch takes a while to start
 
             config = load(arguments.config, overrides)
             tracker = build_tracker(config, arguments.checkpoint)
-            check(results, identity(config, tracker, clip_depth=clip_depth))
+            data = read_runs(arguments.workspace, channels_of(config), clip_depth)[1]
+            check(results, identity(config, tracker, clip_depth=clip_depth), data)
         write_workspace(arguments.workspace, stack, sequences, arguments.anchors, registry)
     except (ValueError, OSError) as error:
         logger.error("%s", error)

@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     import torch  # here, so that --help answers at once
 
     from lib.vot.results import claim, results_folder
-    from lib.vot.tracking import run_workspace, serve
+    from lib.vot.tracking import read_runs, run_workspace, serve
     from lib.vot.workspace import channels_of, workspace_stack
     from patrack.build import build_tracker, identity
     from patrack.config import load
@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
 
             def claim_results(tracker: Tracker) -> AbstractContextManager[None]:
                 made_of = identity(config, tracker, clip_depth=clip)
-                return claim(results, made_of, patience=PATIENCE)
+                return claim(results, made_of, read_runs(place, channels, clip)[1], patience=PATIENCE)
 
             serve(make_tracker, channels, arguments.name, clip, claim_results)
         else:

@@ -20,7 +20,7 @@ from lib.datasets.sequence import shows_target
 from lib.evaluation.evaluate import RecordingScores, mean_scores
 from lib.report.figures import COLORS, save_figure, show_literally
 from lib.report.pictures import panels
-from patrack.files import atomic_write
+from patrack.files import atomic_write, folder_lock
 
 __all__ = ["markdown", "to_dict", "write_comparison", "write_strip"]
 
@@ -59,16 +59,18 @@ def write_comparison(
 
     Raises:
         FrameError: an image can't be read.
+        FolderInUse: another process writes to the folder.
         OSError: a file can't be written.
     """
     recordings = list(recordings)
     text = markdown(recordings, scores, origins)
-    for recording in recordings if strips else []:
-        write_strip(folder / f"{recording.name}.png", recording, scores[recording.name], origins)
-    with atomic_write(folder / "comparison.json") as file:
-        json.dump(to_dict(recordings, scores, origins), file, indent=1, allow_nan=False)
-    with atomic_write(folder / "comparison.md") as file:
-        file.write(text)
+    with folder_lock(folder):
+        for recording in recordings if strips else []:
+            write_strip(folder / f"{recording.name}.png", recording, scores[recording.name], origins)
+        with atomic_write(folder / "comparison.json") as file:
+            json.dump(to_dict(recordings, scores, origins), file, indent=1, allow_nan=False)
+        with atomic_write(folder / "comparison.md") as file:
+            file.write(text)
     return text
 
 

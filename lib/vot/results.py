@@ -52,7 +52,7 @@ def check(results: Path, identity: Mapping[str, Any], data: Mapping[str, str] | 
     Args:
         results: from `results_folder`.
         identity: of that run, see `patrack.build.identity`.
-        data: fingerprint by sequence, see `lib.datasets.fingerprint`; None: not compared.
+        data: fingerprint by sequence, see `lib.vot.tracking.read_runs`; None: not compared.
 
     Raises:
         ValueError: they are another run's, or of other data, or nothing says whose; the message says what differs, and
@@ -111,7 +111,8 @@ def claim(
                 if time.monotonic() >= end:
                     raise
                 time.sleep(0.1)
-        remove_leftovers(results)
+        for folder in (results, *results.glob("*/*/")):
+            remove_leftovers(folder)
         try:
             check(results, identity, data)
         except ValueError as error:
@@ -134,7 +135,7 @@ def _read(results: Path) -> dict[str, Any] | None:
     """Read the manifest; None if there is none, or it is something else."""
     try:
         content = json.loads((results / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     whole = isinstance(content, dict) and all(isinstance(content.get(key), dict) for key in ("identity", "sequences"))
     return content if whole else None

@@ -15,7 +15,8 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,17 @@ from patrack.files import atomic_write
 if TYPE_CHECKING:
     from patrack.tracker import Tracker
 
-__all__ = ["INSTALL", "as_sequence", "import_trax", "read_images", "run_workspace", "serve", "write_run"]
+__all__ = [
+    "INSTALL",
+    "Run",
+    "as_sequence",
+    "import_trax",
+    "read_images",
+    "read_runs",
+    "run_workspace",
+    "serve",
+    "write_run",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +155,71 @@ def serve(
     return answered
 
 
+@dataclass(frozen=True)
+class Run:
+    """One run of a workspace: its name, the folder of its results below that of the tracker, and its frames."""
+
+    name: str
+    folder: str
+    frames: int
+    video: Callable[[], Sequence]  # lists the frames in the order of tracking
+
+
+def read_runs(folder: Path, channels: tuple[str, ...], clip_depth: bool = True) -> tuple[list[Run], dict[str, str]]:
+    """List the runs of a workspace, and tell what each sequence is made of.
+
+    Args:
+        folder: the workspace.
+        channels: see `lib.vot.workspace.channels_of`.
+        clip_depth: as in `Sequence`.
+
+    Returns:
+        The runs, and by sequence SHA-256 of everything in the data that its runs depend on.
+
+    Raises:
+        TrackingError: a sequence without one of the channels.
+        ValueError: no workspace of a known stack, or annotations that are missing or malformed.
+        OSError: the workspace has no sequences.
+    """
+    stack = workspace_stack(folder)
+    truth = read_annotations("votrgbd2022", FileTree(folder / "sequences", "sequences of the workspace"))
+
+    def video(sequence: str, frames: np.ndarray) -> Sequence:
+        """Frames (L,) by their numbers, from 0; the `sequence` file has a pattern of images, which count from 1."""
+        place = folder / "sequences" / sequence
+        lines = dict(line.split("=", 1) for line in read_text(place / "sequence").splitlines() if "=" in line)
+        files = {}
+        for channel in channels:
+            pattern = lines.get(f"channels.{channel}", "").strip()
+            if not pattern:
+                raise TrackingError(f"{place / 'sequence'}: no line channels.{channel}=..., which the tracker needs")
+            path = place / pattern
+            try:
+                files[channel] = FileList(path.parent, [path.name % number for number in (frames + 1).tolist()])
+            except (TypeError, ValueError) as error:
+                raise TrackingError(
+                    f"{place / 'sequence'}: channels.{channel} must be a path with one number, such as %08d.jpg, got "
+                    f"{pattern!r} ({error})"
+                ) from error
+        return as_sequence(sequence, files, truth[sequence].boxes[0][frames], clip_depth)
+
+    runs, data = [], {}
+    for sequence, annotation in truth.items():
+        its = {f"{sequence}_001": np.arange(annotation.frames)}
+        if stack.multi_start:
+            its = {f"{sequence}_{anchor:08d}": frames for anchor, frames in annotation.runs().items()}
+            if not its:
+                raise ValueError(f"sequence {sequence}: no anchors in anchor.value, which says where runs start")
+        starts = [(run, len(frames), annotation.boxes[0][frames[0]].tolist()) for run, frames in its.items()]
+        whole = fingerprint(video(sequence, np.arange(annotation.frames)))
+        data[sequence] = hashlib.sha256(f"{whole} {starts}".encode()).hexdigest()
+        runs += [
+            Run(run, f"{stack.experiment}/{sequence}", len(frames), partial(video, sequence, frames))
+            for run, frames in its.items()
+        ]
+    return runs, data
+
+
 def run_workspace(
     tracker: FrameTracker,
     folder: Path,
@@ -173,51 +249,16 @@ def run_workspace(
         FolderInUse: another process writes results under this name.
         OSError: the workspace has no sequences, or results can't be written.
     """
-    stack = workspace_stack(folder)
     results = results_folder(folder, name)
-    truth = read_annotations("votrgbd2022", FileTree(folder / "sequences", "sequences of the workspace"))
-
-    def video(sequence: str, frames: np.ndarray) -> Sequence:
-        """Frames (L,) by their numbers, from 0; the `sequence` file has a pattern of images, which count from 1."""
-        place = folder / "sequences" / sequence
-        lines = dict(line.split("=", 1) for line in read_text(place / "sequence").splitlines() if "=" in line)
-        files = {}
-        for channel in channels:
-            pattern = lines.get(f"channels.{channel}", "").strip()
-            if not pattern:
-                raise TrackingError(f"{place / 'sequence'}: no line channels.{channel}=..., which the tracker needs")
-            path = place / pattern
-            try:
-                files[channel] = FileList(path.parent, [path.name % number for number in (frames + 1).tolist()])
-            except (TypeError, ValueError) as error:
-                raise TrackingError(
-                    f"{place / 'sequence'}: channels.{channel} must be a path with one number, such as %08d.jpg, got "
-                    f"{pattern!r} ({error})"
-                ) from error
-        return as_sequence(sequence, files, truth[sequence].boxes[0][frames], clip_depth)
-
-    runs: dict[str, tuple[str, np.ndarray]] = {}  # by name: sequence, and (L,) frame numbers in the order of tracking
-    data = {}
-    for sequence, annotation in truth.items():
-        its = {f"{sequence}_001": np.arange(annotation.frames)}
-        if stack.multi_start:
-            its = {f"{sequence}_{anchor:08d}": frames for anchor, frames in annotation.runs().items()}
-            if not its:
-                raise ValueError(f"sequence {sequence}: no anchors in anchor.value, which says where runs start")
-        starts = [(run, len(frames), annotation.boxes[0][frames[0]].tolist()) for run, frames in its.items()]
-        whole = fingerprint(video(sequence, np.arange(annotation.frames)))
-        data[sequence] = hashlib.sha256(f"{whole} {starts}".encode()).hexdigest()
-        runs |= {run: (sequence, frames) for run, frames in its.items()}
-
+    runs, data = read_runs(folder, channels, clip_depth)
     with claim(results, identity, data, overwrite):
-        places = {run: results / stack.experiment / sequence for run, (sequence, _) in runs.items()}
-        todo = [run for run in runs if not any((places[run] / f"{run}{end}").is_file() for end in (".txt", ".bin"))]
-        with tqdm(total=sum(len(runs[run][1]) for run in todo), unit="frame") as bar:
+        ends = (".txt", ".bin")  # ours, the toolkit's
+        todo = [run for run in runs if not any((results / run.folder / f"{run.name}{end}").is_file() for end in ends)]
+        with tqdm(total=sum(run.frames for run in todo), unit="frame") as bar:
             for run in todo:
-                sequence, frames = runs[run]
-                its_video = replace(video(sequence, frames), name=run)
-                result = track_frames(tracker, its_video, its_video.boxes[0], lambda *_: bar.update())
-                write_run(places[run], run, result.boxes, result.scores, result.times)
+                video = replace(run.video(), name=run.name)
+                result = track_frames(tracker, video, video.boxes[0], lambda *_: bar.update())
+                write_run(results / run.folder, run.name, result.boxes, result.scores, result.times)
     if todo and (folder / "cache").is_dir():
         logger.warning(
             "the toolkit may keep numbers of earlier results: delete %s before its analysis", folder / "cache"

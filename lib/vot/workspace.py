@@ -206,7 +206,7 @@ def write_workspace(
 ) -> None:
     """Write or renew a workspace; its results, analyses and other sequences stay.
 
-    A sequence that has results, of any tracker, must stay as it was: same images, first box, length and anchors.
+    A sequence that has results, of any tracker, must keep the place of its images, first box, length and anchors.
 
     Args:
         folder: of the workspace.
@@ -223,7 +223,7 @@ def write_workspace(
     if "%" in str(folder.resolve()):
         raise ValueError(f"the toolkit can't read a workspace with % in its path: {folder.resolve()}")
     config = folder / "config.yaml"
-    present = yaml.safe_load(read_text(config)) if config.is_file() else None
+    present = _read_config(config)
     if isinstance(present, dict) and present.get("stack") != stack.name:
         raise ValueError(
             f"{folder} is a workspace for stack {present.get('stack')}, not {stack.name}; choose another folder"
@@ -274,8 +274,9 @@ def write_workspace(
         links |= its_links
     if changed:
         raise ValueError(
-            f"{folder / 'results'} holds results of {first_few(changed)}, made with other images, first boxes, lengths "
-            "or anchors than would be written now; choose another --workspace, or move those results away"
+            f"{folder / 'results'} holds results of {first_few(changed)}, made with images at another place, or with "
+            "another first box, length or anchors, than would be written now; choose another --workspace, or move "
+            "those results away"
         )
 
     for link, image in links.items():
@@ -302,13 +303,21 @@ def workspace_stack(folder: Path) -> Stack:
         ValueError: no workspace, or one of a stack that is not for RGB-D.
     """
     config = folder / "config.yaml"
-    content = yaml.safe_load(read_text(config)) if config.is_file() else None
+    content = _read_config(config)
     name = content.get("stack") if isinstance(content, dict) else None
     known = {stack.name: stack for stack in STACKS.values()}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         what = f"stack {name!r}" if config.is_file() else "no config.yaml"
         raise ValueError(f"{folder}: {what}; expected a workspace for {' or '.join(known)} (scripts/prepare_vot.py)")
     return known[name]
+
+
+def _read_config(path: Path) -> object:
+    """Content of a workspace's `config.yaml`, None without one."""
+    try:
+        return yaml.safe_load(read_text(path)) if path.is_file() else None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
 def channels_of(config: Config) -> tuple[str, ...]:

@@ -63,6 +63,19 @@ def test_results_of_other_weights_or_settings_are_refused_by_both_commands(data,
     assert prepare([*preparing(data, workspace), "--seed", "1"]) == 0
 
 
+def test_results_of_images_that_have_changed_since_are_refused_by_both_commands(data, tmp_path, caplog):
+    workspace = tmp_path / "ws"
+    assert prepare(preparing(data, workspace)) == 0
+    assert vot([*UNTRAINED, "--workspace", str(workspace), *SMALL]) == 0
+    image = data / "two" / "color" / "00000003.jpg"
+    image.write_bytes(image.read_bytes() + b" ")
+    for main, command in (
+        (prepare, preparing(data, workspace)),
+        (vot, [*UNTRAINED, "--workspace", str(workspace), *SMALL]),
+    ):
+        assert "other frames, first boxes or anchors than are there now, of two" in failure(main, command, caplog)
+
+
 @pytest.mark.parametrize("more", [["--name", "../.."], ["--name", "/tmp/x"], ["--name", ".."]])
 def test_a_tracker_stays_in_its_workspace(data, tmp_path, caplog, more):
     assert prepare(preparing(data, tmp_path / "ws")) == 0

@@ -105,9 +105,11 @@ def test_a_kill_anywhere_leaves_the_old_report_or_the_new_one(folder, monkeypatc
     for number in range(100):
         child = os.fork()
         if child == 0:
-            stop_at(monkeypatch, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
-            write(folder, NEW)
-            os._exit(0)
+            try:
+                stop_at(monkeypatch, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+                write(folder, NEW)
+            finally:
+                os._exit(0)
         _, status = os.waitpid(child, 0)
         seen.append(whole(folder))
         scores = folder / "scores.json"
@@ -145,9 +147,12 @@ def test_a_second_process_is_refused_with_the_first_one_named(folder):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        with report_folder(folder):
-            os.write(writer, b"x")
-            signal.pause()
+        try:
+            with report_folder(folder):
+                os.write(writer, b"x")
+                signal.pause()
+        finally:
+            os._exit(0)
     os.read(reader, 1)
     with pytest.raises(FolderInUse, match=f"out is in use by process {child} "):
         write(folder, NEW)

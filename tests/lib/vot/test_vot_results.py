@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import time
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_results_that_nothing_vouches_for_are_refused(results, content):
         check(results, IDENTITY)
 
 
-def test_the_toolkits_runs_know_no_data_and_keep_what_is_known(results):
+def test_who_does_not_know_the_data_keeps_what_is_known_of_them(results):
     with claim(results, IDENTITY):
         pass
     assert json.loads((results / "run.json").read_text())["sequences"] == {"one": "1"}
@@ -87,12 +88,12 @@ def test_a_second_process_is_refused_or_waits(results):
     reader, writer = os.pipe()
     process = os.fork()
     if process == 0:
-        with claim(results, IDENTITY):
-            os.write(writer, b"x")
-            import time
-
-            time.sleep(0.5)
-        os._exit(0)
+        try:
+            with claim(results, IDENTITY):
+                os.write(writer, b"x")
+                time.sleep(0.5)
+        finally:
+            os._exit(0)
     os.read(reader, 1)
     with pytest.raises(FolderInUse, match=f"in use by process {process} .*another --name"), claim(results, IDENTITY):
         pass

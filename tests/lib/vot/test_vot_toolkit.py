@@ -89,7 +89,9 @@ def test_the_toolkit_runs_our_tracker_and_our_pr_re_f_equal_its_own(tmp_path):
     assert len(confidences) == 12
     assert confidences[0] == ""
     assert all(0 < float(value) < 1 for value in confidences[1:])
-    assert "weights_sha256" in json.loads((results.parent / "run.json").read_text())["identity"]
+    made_of = json.loads((results.parent / "run.json").read_text())
+    assert "weights_sha256" in made_of["identity"]
+    assert made_of["sequences"].keys() == {"one", "two"}
     pr, re, f = analysed(workspace, "rgbd-unsupervised")[0]
     assert f > 0.01
     ours = evaluate("depthtrack", {"ours": results}, ground_truth=workspace / "sequences").trackers["ours"].metrics

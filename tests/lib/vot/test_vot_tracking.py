@@ -1,5 +1,7 @@
 """Our tracker in a VOT workspace: the TraX side, and runs without the toolkit."""
 
+import os
+import signal
 import sys
 
 import numpy as np
@@ -231,6 +233,40 @@ def test_runs_of_other_weights_images_or_boxes_are_not_kept(tmp_path, dataset):
     truth = place / "sequences" / "one" / "groundtruth.txt"
     truth.write_text(truth.read_text().replace("8.0000,6.0000", "9.0000,6.0000"))
     refused("other frames, first boxes or anchors than are there now, of one")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills")
+def test_a_run_that_is_killed_anywhere_goes_on_to_the_same_files(tmp_path, monkeypatch):
+    place = workspace(tmp_path, "votrgbd2022", count=5)
+
+    def files(name):
+        paths = (place / "results" / name).rglob("*")
+        return {str(path.relative_to(place / "results" / name)): path for path in paths if path.is_file()}
+
+    def track(name):
+        return run_workspace(Follower(), place, name, CHANNELS, IDENTITY)
+
+    runs = track("whole")
+    for number in range(0, 3 * runs + 1, 2):  # three files per run, and the manifest
+        child = os.fork()
+        if child == 0:
+            calls = [None] * number
+
+            def replace_or_die(*arguments, calls=calls, real=os.replace):
+                calls.pop() if calls else os.kill(os.getpid(), signal.SIGKILL)
+                real(*arguments)
+
+            monkeypatch.setattr(os, "replace", replace_or_die)
+            try:
+                track(f"killed{number}")
+            finally:
+                os._exit(0)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        assert track(f"killed{number}") > 0
+        found, expected = files(f"killed{number}"), files("whole")
+        assert found.keys() == expected.keys()
+        for name in found:
+            assert name.endswith("_time.value") or found[name].read_bytes() == expected[name].read_bytes()
 
 
 def test_numbers_that_the_toolkit_keeps_of_earlier_results_are_warned_of(tmp_path, caplog):

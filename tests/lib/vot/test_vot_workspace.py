@@ -7,7 +7,7 @@ import yaml
 from lib.datasets import DatasetError
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
-from lib.vot.workspace import STACKS, find_sequences, spread_anchors, write_workspace
+from lib.vot.workspace import STACKS, find_sequences, spread_anchors, workspace_stack, write_workspace
 from vot_data import SIZE, truth_of, write_data
 
 LONG, MULTI = STACKS["depthtrack"], STACKS["votrgbd2022"]
@@ -131,7 +131,7 @@ def test_sequences_that_have_results_stay_what_the_results_were_made_of(data, tm
     before = contents(workspace)
     if change is change_a_later_box:
         return write_workspace(workspace, LONG, sequences(data))  # it matters for scores only
-    with pytest.raises(ValueError, match=r"ws/results holds results of one, made with other .*--workspace"):
+    with pytest.raises(ValueError, match=r"ws/results holds results of one, made with images .*--workspace"):
         write_workspace(workspace, LONG, sequences(data))
     assert contents(workspace) == before
     kept.unlink()
@@ -144,6 +144,14 @@ def test_a_workspace_of_another_stack_is_refused_before_anything_is_written(data
     with pytest.raises(ValueError, match="stack vot2021/rgbd, not vot2022/rgbd"):
         write_workspace(tmp_path / "ws", MULTI, sequences(data), anchors=3)
     assert contents(tmp_path / "ws") == before
+
+
+@pytest.mark.parametrize("text", ["stack: [", "stack: [vot2021/rgbd]", "- a", "stack: !!python/name:os.system x"])
+def test_a_damaged_workspace_is_named(data, tmp_path, text):
+    write_workspace(tmp_path / "ws", LONG, sequences(data))
+    (tmp_path / "ws" / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"ws(/config\.yaml)?: (not YAML|stack)"):
+        workspace_stack(tmp_path / "ws")
 
 
 def test_anchors_of_the_data_set_are_taken_over(data, tmp_path):
