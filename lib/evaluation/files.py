@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from lib.datasets.parsing import SEPARATORS, load_rows
+from lib.datasets.parsing import SEPARATORS, load_rows, parse_number
 from patrack.files import user_path
 
 __all__ = [
@@ -353,7 +353,7 @@ def _parse_named(text: str, where: str) -> ResultTable:
         values = np.empty(len(table))
         for row, fields in enumerate(table):
             try:
-                values[row] = float(fields[at] or "nan")
+                values[row] = parse_number(fields[at] or "nan")
             except ValueError:
                 raise ValueError(f"{where}:{row + 2}: {names[at]} is {fields[at][:40]!r}, expected a number") from None
         if np.isinf(values).any():
@@ -391,7 +391,7 @@ def parse_column(text: str, where: str) -> np.ndarray:
     """
     lines = text.removesuffix("\n").split("\n")
     try:
-        return np.array([line.strip() or "0" for line in lines], dtype=np.float64)
+        return np.array([parse_number(line.strip() or "0") for line in lines])
     except ValueError:
         raise ValueError(f"{where}:{_first_bad_line([line or '0' for line in lines], (1,))}") from None
 
@@ -408,7 +408,7 @@ def parse_regions(text: str, where: str) -> np.ndarray:
     regions = []
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
         values = _numbers(line)
-        if values is None or len(values) not in (1, 4):
+        if values is None or len(values) not in (1, 4) or np.isinf(values).any():
             raise ValueError(f"{where}:{number}: expected 4 numbers or one special code, got {line[:80]!r}")
         regions.append(values if len(values) == 4 else [np.nan] * 4)
     return np.array(regions)
@@ -452,7 +452,7 @@ def decode_trajectory(data: bytes, where: str) -> str:
 
 def _numbers(line: str) -> list[float] | None:
     try:
-        return [float(token) for token in line.translate(SEPARATORS_OF_RESULTS).split()]
+        return [parse_number(token) for token in line.translate(SEPARATORS_OF_RESULTS).split()]
     except ValueError:
         return None
 
