@@ -23,8 +23,6 @@ import importlib
 import itertools
 import logging
 import re
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +47,7 @@ EVENT_SUFFIXES = (*ARRAY_SUFFIXES, *TEXT_SUFFIXES, *CAMERA_SUFFIXES)
 
 INSTALL = 'pip install "patrack[events]" (or pip install "faery>=0.7")'
 
+MAX_UNPACKED, LARGEST_RATIO = 1 << 28, 100  # bytes of an .npz that are held in any case; more: times those of the file
 CHUNK = 1 << 18  # events in memory at a time, more or less
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
 FROM_NANOSECONDS = 1e17  # nanoseconds since 1970 are more, microseconds are not until the year 5138
@@ -485,8 +484,11 @@ class ArrayReader:
                 arrays = {"array": data}
             else:
                 with data:
+                    size = sum(entry.file_size for entry in data.zip.infolist())
+                    if size > max(MAX_UNPACKED, LARGEST_RATIO * path.stat().st_size):
+                        raise ValueError(f"compressed {size / path.stat().st_size:.0f} times, to {size} bytes")
                     arrays = {name: data[name] for name in data.files}
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
             raise DatasetError(
                 f"{path}: not readable as NumPy's {path.suffix}, damaged, or holding Python objects, which are not "
                 f"loaded because they can run code: {error}"

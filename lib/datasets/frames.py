@@ -358,7 +358,10 @@ def read_image(
         raise FrameError(f"{source}: cannot be read: {error.strerror}") from error
     if data[:2] == b"\xff\xd8" and not (data.endswith(b"\xff\xd9") or jpeg_is_complete(data)):
         raise FrameError(f"{source}: the JPEG file is truncated ({len(data)} bytes)")
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    except cv2.error as error:  # more pixels than OpenCV allows, for one
+        raise FrameError(f"{source}: not a readable image ({len(data)} bytes): {error.err}") from error
     if image is None:
         raise FrameError(f"{source}: not a readable image ({len(data)} bytes)")
     if image.dtype != np.uint8 and flags == RGB_FLAGS:
@@ -370,7 +373,8 @@ def _read_array(path: Path) -> np.ndarray:
     """Read (H, W) or (H, W, 3) values from a file of numpy's, or little-endian 16-bit values without any header."""
     try:
         if path.suffix.lower() == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)  # takes no memory for what a header only states
+            array = np.array(array) if isinstance(array, np.ndarray) else np.zeros(())  # an archive
         else:
             values = np.fromfile(path, "<u2")
             size = {width * height: (height, width) for width, height in RAW_SIZES}.get(len(values))
@@ -381,7 +385,7 @@ def _read_array(path: Path) -> np.ndarray:
                     "save it as PNG, TIFF or .npy"
                 )
             array = values.reshape(size)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
         raise FrameError(f"{path}: cannot be read: {error}") from error
     if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "uif":
         raise FrameError(f"{path}: must hold an image of numbers, (H, W), got {array.dtype} of shape {array.shape}")

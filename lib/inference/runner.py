@@ -43,6 +43,7 @@ from lib.inference.results import (
     claim,
     is_complete,
     partial_result,
+    refuse_shared_files,
     write_numbers,
 )
 from lib.inference.sequence import run_batched, run_sequence, track_frames
@@ -106,6 +107,7 @@ def track_dataset(
     folder = datasets.resolve_data_root(data_root, config.data.root)
     names = None if sequences is None else list(dict.fromkeys(sequences))
     chosen = datasets.load(dataset, split, root, folder, names, for_frames=True)
+    refuse_shared_files(sequence.name for sequence in chosen)
     # Two streams need the X they were trained on; the base model alone takes any.
     others = {sequence.modality for sequence in chosen} - {config.modality}
     if config.model.streams != "rgb" and others:

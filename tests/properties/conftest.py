@@ -19,7 +19,11 @@ _always = {
     "deadline": None,
     "database": None,
     "print_blob": True,
-    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.large_base_example],
+    "suppress_health_check": [
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.large_base_example,
+    ],
 }
 settings.register_profile("short", max_examples=100, derandomize=True, **_always)
 settings.register_profile("long", max_examples=2000, **_always)
