@@ -6,6 +6,7 @@ Colors are converted in the crops that are looked at, not over the whole image.
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 from collections.abc import Sequence as Numbers
@@ -28,6 +29,7 @@ __all__ = [
     "Video",
     "decode_frame",
     "jpeg_is_complete",
+    "jpeg_warning",
     "read_frame",
     "read_image",
     "with_value_range",
@@ -400,6 +402,27 @@ def jpeg_is_complete(data: bytes) -> bool:
             return data.rfind(b"\xff\xd9", position) != -1
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return False
+
+
+def jpeg_warning(path: Path) -> str | None:
+    """Decode a JPEG file strictly: what the decoder warns of, which `read_image` cannot see; None: nothing.
+
+    A destroyed block in the middle of a file leaves an image of the right size whose rest is gray, shifted or of other
+    colors. Other files than JPEG give None.
+
+    Raises:
+        ImportError: simplejpeg isn't installed.
+        OSError: the file can't be read.
+    """
+    simplejpeg = importlib.import_module("simplejpeg")  # which nothing else needs
+    data = path.read_bytes()
+    if data[:2] != b"\xff\xd8":
+        return None
+    try:
+        simplejpeg.decode_jpeg(data, strict=True)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 class Video:

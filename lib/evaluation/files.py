@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 
@@ -208,7 +208,7 @@ def _tar_members(path: Path) -> Members | None:
     opened: Any = next((read for mark, read in COMPRESSED.items() if start.startswith(mark)), open)
     with opened(path, "rb") as file:
         try:
-            archive = tarfile.open(fileobj=_Measured(file), mode="r:")  # type: ignore[arg-type]
+            archive = tarfile.open(fileobj=cast(IO[bytes], _Measured(file)), mode="r:")
         except tarfile.ReadError:
             return None
         for member in archive:

@@ -76,6 +76,7 @@ def test_any_damaged_text_is_drawn_or_refused(data, suffix, folder):
     drawn(path)
 
 
+@pytest.mark.native_reader
 @pytest.mark.parametrize("kind", ["aedat4", "dat", "raw", "evt3.raw"])
 @settings(max_examples=settings.default.max_examples // 2)
 @given(data=st.data())
