@@ -81,7 +81,10 @@ class Kind(Enum):
     FILES = ("a file of the annotation is missing", "copy the annotations again; scores that need it can't be had")
     TARGET = ("no target, or none in the first frame", "correct the annotation, or leave these sequences out")
     DECODING = ("images that can't be decoded", "copy these images again")
-    WARNING = ("JPEG files that are decoded with warnings", "copy these images again, or look at them: parts may be wrong")
+    WARNING = (
+        "JPEG files that are decoded with warnings",
+        "copy these images again, or look at them: parts may be wrong",
+    )
     SIZES = ("images of different sizes", "copy these images again, or resize them with their boxes")
     OUTSIDE = ("boxes outside the image", "look whether the boxes belong to these images")
     READING = ("can't be read as a sequence", "see what is said")
