@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from lib.datasets.parsing import parse_number
 from lib.datasets.sequence import Sequence
 from lib.evaluation.results import write_boxes
 from lib.training.manifest import differences
@@ -242,7 +243,7 @@ def is_complete(folder: Path, name: str, first_box: np.ndarray, frames: int) -> 
             return False
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
-            rows = np.array([line.split(",") for line in lines], np.float64)
+            rows = np.array([[parse_number(field) for field in line.split(",")] for line in lines])
         except ValueError:  # damaged: no numbers, or not as many in every row
             return False
         if rows.shape != (frames, columns) or not np.isfinite(rows).all() or (path == boxes and lines[0] != start):

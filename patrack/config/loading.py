@@ -127,7 +127,10 @@ def experiment_path(name_or_path: str | os.PathLike[str]) -> Path:
         ConfigError: there is no such experiment, file or run folder; lists the known names.
     """
     text = os.fspath(name_or_path)
-    path = user_path(text)
+    try:
+        path = user_path(text)
+    except ValueError as error:
+        raise ConfigError([Mistake(repr(text), str(error))]) from None
     if text and path.name == text and not path.suffix:
         named = experiments_dir() / f"{text}.yaml"
         if _is_file(named):

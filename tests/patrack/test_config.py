@@ -551,6 +551,8 @@ def test_yaml_that_python_cannot_hold_is_a_mistake(write, text, message):
 def test_a_name_that_no_file_can_have_is_no_experiment():
     with pytest.raises(ConfigError, match="no such experiment"):
         load("x" * 300)
+    with pytest.raises(ConfigError, match="no such home folder"):
+        load("~no_such_user/a")
 
 
 def test_text_with_unusual_line_ends_is_saved_as_it_is(tmp_path):

@@ -32,7 +32,9 @@ def test_damaged_results_are_not_taken_for_complete_ones(end, data, folder):
         assert np.isfinite(rows).all()
 
 
-@pytest.mark.parametrize("rows", ["garbage\n" * 3, "1,2,3\n" * 3, "nan,nan,nan,nan\n" * 3, "inf,1,1,1\n" * 3, "\n" * 3])
+@pytest.mark.parametrize(
+    "rows", ["garbage\n" * 3, "1,2,3\n" * 3, "nan,nan,nan,nan\n" * 3, "inf,1,1,1\n" * 3, "1_0,1,1,1\n" * 3, "\n" * 3]
+)
 def test_rows_that_are_no_boxes_are_tracked_again(rows, folder):
     write_result(folder, "a", RESULT)
     path = folder / "a.txt"
