@@ -14,7 +14,6 @@ import pickle
 import re
 import types
 import zipfile
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -24,7 +23,6 @@ import safetensors
 import safetensors.torch
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from patrack.files import atomic_write
@@ -93,7 +91,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     held = contents
     if isinstance(contents, Mapping):
         held = next((contents[key] for key in _WRAPPERS if isinstance(contents.get(key), Mapping | Inert)), contents)
-    entries = held if isinstance(held, Mapping) else _tensors_of_module(held)
+    try:
+        entries = held if isinstance(held, Mapping) else _tensors_of_module(held)
+        config = contents.get("config") if isinstance(contents, Mapping) else None
+        stated = json.dumps(config, default=str, skipkeys=True) if isinstance(config, Mapping) else None
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is damaged: nested in itself, or too deeply ({error})") from error
     tensors = {name: value for name, value in entries.items() if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors, neither at the top nor under {', '.join(_WRAPPERS)}")
@@ -101,8 +104,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     contents = contents if isinstance(contents, Mapping) else {}
     metadata = {key: value for key, value in contents.items() if isinstance(key, str) and isinstance(value, str)}
-    if isinstance(contents.get("config"), Mapping):
-        metadata["config"] = json.dumps(contents["config"], default=str, skipkeys=True)
+    if stated is not None:
+        metadata["config"] = stated
     return tensors, metadata
 
 
@@ -261,19 +264,6 @@ def _message(title: str, found: list[str]) -> str:
     return "\n  ".join([f"{title}:", *found])
 
 
-_FAILURES = (
-    RuntimeError,
-    OSError,
-    EOFError,
-    ImportError,
-    AttributeError,
-    LookupError,
-    TypeError,
-    ValueError,
-    SafetensorError,  # torch.load reads files named .safetensors too
-)
-
-
 class Inert:
     """Stands for anything a file names that isn't part of a tensor: takes every argument and does nothing with it."""
 
@@ -330,22 +320,27 @@ def load_torch_file(path: Path) -> Any:
     Raises:
         ValueError: the file is damaged, isn't a PyTorch file, or is a TorchScript program. Names the path.
     """
-    if zipfile.is_zipfile(path):
-        try:
+    script = False
+    # The file is a program for the unpickler, and may run it into anything
+    try:
+        if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+                if size > path.stat().st_size:
+                    raise ValueError(f"it is compressed, to {size} bytes; unpack it, and pack it without compression")
                 script = any(name.endswith("/constants.pkl") for name in archive.namelist())
                 damaged = archive.testzip()  # torch does not compare the checksums that lie in the file
-        except (zipfile.BadZipFile, EOFError, zlib.error, UnicodeDecodeError, NotImplementedError) as error:
-            raise _unreadable(path, error) from error  # a damaged header may hold a name that is no text
-        if damaged:
-            raise _unreadable(path, ValueError(f"the checksum of {damaged} is wrong"))
-        if script:
-            raise ValueError(f"{path} is a TorchScript program, not a weights file; save its state_dict instead")
+            if damaged:
+                raise ValueError(f"the checksum of {damaged} is wrong")
+    except Exception as error:
+        raise _unreadable(path, error) from error
+    if script:
+        raise ValueError(f"{path} is a TorchScript program, not a weights file; save its state_dict instead")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         pass  # foreign classes, or not a pickle at all
-    except _FAILURES as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
     restricted = types.ModuleType("restricted_pickle")
     vars(restricted).update(
@@ -353,7 +348,7 @@ def load_torch_file(path: Path) -> Any:
     )
     try:
         return torch.load(path, map_location="cpu", weights_only=False, pickle_module=restricted)
-    except (pickle.UnpicklingError, *_FAILURES) as error:
+    except Exception as error:
         raise _unreadable(path, error) from error
 
 

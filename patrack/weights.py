@@ -101,9 +101,20 @@ TIMM = "timm:"
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read tensors and header as `read_tensors` does; earlier names in the header become today's."""
+    """Read tensors and header as `read_tensors` does; earlier names in the header become today's.
+
+    Raises:
+        WeightsError: as `read_tensors`; an entry of the header that must be a JSON object is none.
+    """
     tensors, metadata = read_tensors(Path(path))
     metadata = with_new_names(metadata)
+    for key in ("config", "reading"):
+        try:
+            readable = isinstance(json.loads(metadata.get(key, "{}")), dict)
+        except (ValueError, RecursionError):
+            readable = False
+        if not readable:
+            raise WeightsError(f"{path}: {key!r} in its header must be a JSON object, got {metadata[key][:80]!r}")
     if "format" in metadata:
         metadata["format"] = RENAMED_FORMATS.get(metadata["format"], metadata["format"])
     return tensors, metadata
@@ -340,7 +351,7 @@ def _load_adapters(model: Network, tensors: Mapping[str, Tensor], metadata: Mapp
     if is_training(metadata):  # holds what trains, not what a method adds and leaves as it is
         frozen = {name for name, _ in model.named_parameters()} - adapter_parameters(model).keys()
         names = {name: name for name in names if name not in frozen}
-        wanted = metadata["base_model"]
+        wanted = metadata.get("base_model", "")
     if wanted != present and not problems(model, names, tensors):
         raise WeightsError(
             f"{source} was trained on another base model: it needs SHA-256 {wanted[:16]}..., the model's is "

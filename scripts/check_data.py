@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib.util
 import logging
 import sys
 from collections.abc import Callable, Iterable
@@ -26,7 +27,7 @@ from tqdm import tqdm
 
 from lib.datasets import DATA_SETS, DatasetError, data_set_names, resolve_data_root
 from lib.datasets.catalog import SYNTHETIC, DataSet, FlagFile
-from lib.datasets.frames import FrameError, read_frame, with_value_range
+from lib.datasets.frames import FrameError, jpeg_warning, read_frame, with_value_range
 from lib.datasets.loading import COCO_SPLITS, dataset_root, load, parent_folders, split_folders, to_use_a_part
 from lib.datasets.naming import frame_number
 from lib.datasets.parsing import first_number, parse_boxes, parse_flags, read_text
@@ -37,6 +38,7 @@ from lib.options import Parser
 from patrack.files import atomic_write
 
 IMAGE_CHOICES = ("none", "sample", "all")
+STRICT = importlib.util.find_spec("simplejpeg") is not None  # which tells of destroyed blocks in JPEG files
 SHOWN = 5  # examples in one message
 SEQUENCES_SHOWN = 3  # of those with errors of one kind
 
@@ -79,6 +81,10 @@ class Kind(Enum):
     FILES = ("a file of the annotation is missing", "copy the annotations again; scores that need it can't be had")
     TARGET = ("no target, or none in the first frame", "correct the annotation, or leave these sequences out")
     DECODING = ("images that can't be decoded", "copy these images again")
+    WARNING = (
+        "JPEG files that are decoded with warnings",
+        "copy these images again, or look at them: parts may be wrong",
+    )
     SIZES = ("images of different sizes", "copy these images again, or resize them with their boxes")
     OUTSIDE = ("boxes outside the image", "look whether the boxes belong to these images")
     READING = ("can't be read as a sequence", "see what is said")
@@ -289,6 +295,11 @@ def check_images(folder: Path, data_set: DataSet, root: Path | None, images: str
         except FrameError as error:
             report.add(Kind.DECODING, str(error))
             continue
+        for frames in (sequence.rgb_files, sequence.x_files):
+            if frames is not None and isinstance(path := frames[i], Path) and STRICT and path.is_file():
+                warning = jpeg_warning(path)
+                if warning is not None:
+                    report.add(Kind.WARNING, f"{path}: {warning}")
         if size is not None and frame.shape[:2] != size:
             was = f"{size[1]}x{size[0]} before"
             report.add(Kind.SIZES, f"{sequence.rgb_files[i]}: {frame.shape[1]}x{frame.shape[0]}, {was}")
@@ -448,6 +459,8 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     print(f"\n{'':<24}{'sequences':>10}{'frames':>10}{'with errors':>12}{'with notes':>11}")
     print("\n".join(rows))
+    if args.images != "none" and not STRICT:
+        print('blocks destroyed within JPEG files were not looked for: that needs pip install "patrack[check]"')
     if args.output:
         with atomic_write(args.output) as file:
             writer = csv.writer(file, lineterminator="\n")

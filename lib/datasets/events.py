@@ -23,8 +23,6 @@ import importlib
 import itertools
 import logging
 import re
-import zipfile
-import zlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -49,10 +47,12 @@ EVENT_SUFFIXES = (*ARRAY_SUFFIXES, *TEXT_SUFFIXES, *CAMERA_SUFFIXES)
 
 INSTALL = 'pip install "patrack[events]" (or pip install "faery>=0.7")'
 
+MAX_UNPACKED, LARGEST_RATIO = 1 << 28, 100  # bytes of an .npz that are held in any case; more: times those of the file
 CHUNK = 1 << 18  # events in memory at a time, more or less
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
 FROM_NANOSECONDS = 1e17  # nanoseconds since 1970 are more, microseconds are not until the year 5138
 HIGHEST_PLACE = (1 << 16) - 1  # x and y
+LARGEST_SIDE = 1 << 14  # of an image, pixels
 SHORTEST, DAY = 0.1, 86400.0  # seconds that a recording lasts
 LOWEST_RATE, HIGHEST_RATE = 1e3, 1e8  # events per second: hardly more than noise; what the fastest sensors send
 
@@ -134,6 +134,8 @@ class EventFile:
         self._survey = _survey(path, self._reader)
         reach = self._survey.reach
         self.size = self._reader.size or size or reach
+        if max(self.size) > LARGEST_SIDE:
+            raise DatasetError(f"{path}: images of {self.size[0]}x{self.size[1]} pixels; at most {LARGEST_SIDE} a side")
         if reach[0] > self.size[0] or reach[1] > self.size[1]:
             raise DatasetError(
                 f"{path}: events reach to x = {reach[0] - 1}, y = {reach[1] - 1}, outside of an image of "
@@ -485,8 +487,11 @@ class ArrayReader:
                 arrays = {"array": data}
             else:
                 with data:
+                    size = sum(entry.file_size for entry in data.zip.infolist())
+                    if size > max(MAX_UNPACKED, LARGEST_RATIO * path.stat().st_size):
+                        raise ValueError(f"compressed {size / path.stat().st_size:.0f} times, to {size} bytes")
                     arrays = {name: data[name] for name in data.files}
-        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
             raise DatasetError(
                 f"{path}: not readable as NumPy's {path.suffix}, damaged, or holding Python objects, which are not "
                 f"loaded because they can run code: {error}"
@@ -544,7 +549,7 @@ class TextReader:
                 words = self._split(text.lstrip("#% ") if comment else text)
                 geometry = GEOMETRY.search(text) if comment else None
                 if geometry:
-                    self.size = (int(geometry[1]), int(geometry[2]))
+                    self.size = self._stated_size([geometry[1], geometry[2]])
                 elif named := _named(words):
                     names, self.unit = named
                     self.order = [words.index(name) for name in names]
@@ -552,7 +557,7 @@ class TextReader:
                     if self.order is not None:
                         break  # the numbers are checked when they are read
                     if all(map(_is_number, words)) and len(words) == 2 and not self.size:
-                        self.size = (int(float(words[0])), int(float(words[1])))  # as E2VID's files begin
+                        self.size = self._stated_size(words)  # as E2VID's files begin
                     elif all(map(_is_number, words)):
                         break
                     else:
@@ -581,6 +586,15 @@ class TextReader:
                 done += len(text)
                 if len(rows):
                     yield Columns(*rows.T)
+
+    def _stated_size(self, words: list[str]) -> tuple[int, int]:
+        width, height = map(float, words)
+        if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
+            raise DatasetError(
+                f"{self.path}:{self.skip + 1}: a sensor of {words[0][:20]} x {words[1][:20]} pixels; expected 1 to "
+                f"{LARGEST_SIDE} a side"
+            )
+        return int(width), int(height)
 
     @contextlib.contextmanager
     def _lines(self) -> Iterator[Iterator[str]]:
@@ -623,7 +637,7 @@ def _is_number(word: str) -> bool:
     return True
 
 
-ANY_SIZE = (1 << 14, 1 << 14)  # pixels; DAT files have 14 bits for a coordinate, EVT files 11
+ANY_SIZE = (LARGEST_SIDE, LARGEST_SIDE)  # pixels; DAT files have 14 bits for a coordinate, EVT files 11
 WORD_BYTES = {"evt2": 4, "evt2.1": 8, "evt3": 2, "dat1": 8, "dat2": 8}
 
 

@@ -6,6 +6,7 @@ Colors are converted in the crops that are looked at, not over the whole image.
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 from collections.abc import Sequence as Numbers
@@ -28,6 +29,7 @@ __all__ = [
     "Video",
     "decode_frame",
     "jpeg_is_complete",
+    "jpeg_warning",
     "read_frame",
     "read_image",
     "with_value_range",
@@ -358,7 +360,10 @@ def read_image(
         raise FrameError(f"{source}: cannot be read: {error.strerror}") from error
     if data[:2] == b"\xff\xd8" and not (data.endswith(b"\xff\xd9") or jpeg_is_complete(data)):
         raise FrameError(f"{source}: the JPEG file is truncated ({len(data)} bytes)")
-    image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    except cv2.error as error:  # more pixels than OpenCV allows, for one
+        raise FrameError(f"{source}: not a readable image ({len(data)} bytes): {error.err}") from error
     if image is None:
         raise FrameError(f"{source}: not a readable image ({len(data)} bytes)")
     if image.dtype != np.uint8 and flags == RGB_FLAGS:
@@ -370,7 +375,8 @@ def _read_array(path: Path) -> np.ndarray:
     """Read (H, W) or (H, W, 3) values from a file of numpy's, or little-endian 16-bit values without any header."""
     try:
         if path.suffix.lower() == ".npy":
-            array = np.load(path, allow_pickle=False)
+            array = np.load(path, mmap_mode="r", allow_pickle=False)  # takes no memory for what a header only states
+            array = np.array(array) if isinstance(array, np.ndarray) else np.zeros(())  # an archive
         else:
             values = np.fromfile(path, "<u2")
             size = {width * height: (height, width) for width, height in RAW_SIZES}.get(len(values))
@@ -381,7 +387,7 @@ def _read_array(path: Path) -> np.ndarray:
                     "save it as PNG, TIFF or .npy"
                 )
             array = values.reshape(size)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
         raise FrameError(f"{path}: cannot be read: {error}") from error
     if array.ndim not in (2, 3) or array.size == 0 or array.dtype.kind not in "uif":
         raise FrameError(f"{path}: must hold an image of numbers, (H, W), got {array.dtype} of shape {array.shape}")
@@ -396,6 +402,27 @@ def jpeg_is_complete(data: bytes) -> bool:
             return data.rfind(b"\xff\xd9", position) != -1
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return False
+
+
+def jpeg_warning(path: Path) -> str | None:
+    """Decode a JPEG file strictly: what the decoder warns of, which `read_image` cannot see; None: nothing.
+
+    A destroyed block in the middle of a file leaves an image of the right size whose rest is gray, shifted or of other
+    colors. Other files than JPEG give None.
+
+    Raises:
+        ImportError: simplejpeg isn't installed.
+        OSError: the file can't be read.
+    """
+    simplejpeg = importlib.import_module("simplejpeg")  # which nothing else needs
+    data = path.read_bytes()
+    if data[:2] != b"\xff\xd8":
+        return None
+    try:
+        simplejpeg.decode_jpeg(data, strict=True)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 class Video:

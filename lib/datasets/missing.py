@@ -44,9 +44,10 @@ def read_masks(path: Path) -> dict[str, np.ndarray]:
     Raises:
         DatasetError: the file can't be read or is of another form; names the sequence and the row.
     """
+    text = read_text(path)
     try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
+        content = json.loads(text)
+    except ValueError as error:  # or a number of thousands of digits
         raise DatasetError(f"{path}: not JSON: {error}") from error
     except RecursionError as error:
         raise DatasetError(f"{path}: not a file of masks: nested too deeply") from error

@@ -25,6 +25,7 @@ __all__ = [
     "parse_boxes",
     "parse_flags",
     "parse_names",
+    "parse_number",
     "read_attributes",
     "read_boxes",
     "read_flags",
@@ -66,6 +67,13 @@ def _lines(text: str) -> list[str]:
     """Lines of a text, without the blank ones at its end."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
     return text.split("\n") if text else []
+
+
+def parse_number(text: str) -> float:
+    """Read a number; not `1_0`, a damaged `1.0`, which Python takes for 10. Raises ValueError."""
+    if "_" in text:
+        raise ValueError(f"not a number: {text!r}")
+    return float(text)
 
 
 def load_rows(lines: list[str]) -> np.ndarray | None:
@@ -124,7 +132,7 @@ def _parse_line_by_line(lines: list[str], polygons: bool, complete: bool) -> tup
                 problems.append((i + 1, "blank line between rows; expected one row per frame"))
             continue
         try:
-            values = np.array([float(field) for field in fields])
+            values = np.array([parse_number(field) for field in fields])
         except ValueError:
             values = None
         if values is not None and polygons and len(values) == 8:
@@ -220,7 +228,7 @@ def read_numbers(path: TextPath) -> dict[str, int]:
     numbers = {}
     for number, line in enumerate(_lines(read_text(path))[1:], start=2):
         name, _, value = line.rpartition(",")
-        if not name or not value.strip().isdecimal():
+        if not name or not value.strip().isdecimal() or len(value) > 18:
             _refuse(path, [(number, f"expected a name and a number, got {line[:80]!r}")])
         numbers[name] = int(value)
     return numbers

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
@@ -49,6 +48,7 @@ from lib.datasets.reader import (
     sub_folders,
 )
 from lib.datasets.sequence import DatasetError, Frames, Sequence, XTransform, shows_target
+from patrack.config.loading import read_yaml
 from patrack.config.schema import Modality
 from patrack.files import safe_name
 from patrack.modality import PAIRS, ClipDepth, ValueRange, modalities
@@ -182,10 +182,10 @@ def read_transform(text: str, folder: Path | None = None) -> XTransform:
     path = Path(text).expanduser() if folder is None else folder / text
     try:
         if path.suffix.lower() == ".npy":
-            matrix = np.load(path, allow_pickle=False)
+            matrix = np.array(np.load(path, mmap_mode="r", allow_pickle=False), float)
         else:
             matrix = np.array([line.replace(",", " ").split() for line in read_text(path).strip().splitlines()], float)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
         raise ValueError(
             f"x transform {text!r}: neither the word resize nor a file of 3 x 3 numbers: {error}"
         ) from error
@@ -235,10 +235,11 @@ def folder_data_set(root: Path, split: str) -> DataSet:
     path = root / SETTINGS_FILE
     if not path.is_file():
         raise DatasetError(f"{path}: not found; write a line such as 'modality: rgbt' (one of {modalities()}) into it")
+    file = read_yaml(path)
+    if file.mistakes:
+        raise DatasetError("; ".join(map(str, file.mistakes)))
     try:
-        settings = FolderSettings.model_validate(yaml.safe_load(read_text(path)))
-    except yaml.YAMLError as error:
-        raise DatasetError(f"{path}: not YAML: {error}") from error
+        settings = FolderSettings.model_validate(file.data)
     except ValidationError as error:
         wrong = [
             (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "), e["input"]) for e in error.errors()

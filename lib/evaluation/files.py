@@ -5,6 +5,8 @@ Nothing is ever unpacked to disk. Errors name the file, and the line where there
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import os
 import struct
@@ -15,15 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 import numpy as np
 
-from lib.datasets.parsing import SEPARATORS, load_rows
+from lib.datasets.parsing import SEPARATORS, load_rows, parse_number
 from patrack.files import user_path
 
 __all__ = [
     "MAX_ARCHIVE",
     "MAX_BYTES",
+    "MAX_LINE",
     "FileTree",
     "ResultTable",
     "TreePath",
@@ -36,10 +40,14 @@ __all__ = [
 ]
 
 MAX_BYTES = 64 * 2**20  # of one text file; the longest real one has under 1 MB
+MAX_LINE = 2**18  # characters; all flags of a long sequence in one line have under 2**16
 MAX_ARCHIVE = 2**30  # of all files in a tar archive, which is read as a whole
+COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}  # tar files, by their first bytes
 TRAJECTORY_VERSION = 1  # of binary trajectories
 UNREADABLE = (
-    KeyError,
+    LookupError,
+    UnicodeDecodeError,
+    struct.error,
     OSError,
     EOFError,
     RuntimeError,
@@ -74,11 +82,8 @@ class FileTree:
         if archive is None:
             raise FileNotFoundError(f"{flag}: there is no {self.path}; give a folder or a zip or tar archive")
         try:
-            if zipfile.is_zipfile(archive):
-                members = _zip_members(archive)
-            elif tarfile.is_tarfile(archive):
-                members = _tar_members(archive)
-            else:
+            members = _zip_members(archive) if zipfile.is_zipfile(archive) else _tar_members(archive)
+            if members is None:
                 said = "give the folder of the files, or unpack another kind of archive first"
                 raise ValueError(f"{flag}: {archive} is neither a folder nor a zip or tar archive; {said}")
         except UNREADABLE as error:
@@ -144,7 +149,8 @@ class FileTree:
         """Read a text file, line ends as `\\n`, without a byte-order mark; a VOT `.bin` file in its text form.
 
         Raises:
-            ValueError: if it is larger than `MAX_BYTES`, not UTF-8 text, or cannot be read; the message names it.
+            ValueError: if it is larger than `MAX_BYTES`, has a line longer than `MAX_LINE`, is not UTF-8 text, or
+                cannot be read; the message names it.
         """
         try:
             if self._archived is not None:
@@ -161,7 +167,11 @@ class FileTree:
             ) from error
         except UNREADABLE as error:
             raise ValueError(f"{self.describe(name)}: cannot be read ({error})") from error
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+        longest = max(map(len, text.split("\n")))
+        if longest > MAX_LINE:
+            raise ValueError(f"{self.describe(name)}: a line of {longest} characters, expected at most {MAX_LINE}")
+        return text
 
 
 def _is_litter(parts: tuple[str, ...]) -> bool:
@@ -174,21 +184,40 @@ Members = list[tuple[str, int, Callable[[], bytes]]]  # name, size and reader of
 
 def _zip_members(path: Path) -> Members:
     archive = zipfile.ZipFile(path)  # stays open: files are read when they are asked for
-    return [(i.filename, i.file_size, partial(archive.read, i)) for i in archive.infolist() if not i.is_dir()]
+    return [(i.filename, i.file_size, partial(archive.read, i)) for i in archive.infolist() if i.filename[-1:] != "/"]
 
 
-def _tar_members(path: Path) -> Members:
-    """Read a tar file in one pass, because going back in a compressed one means to begin again."""
+class _Measured:
+    """A file that a tar archive is read from: what a header states is never more than memory holds."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_BYTES:
+            raise OSError(f"an entry states {size} bytes, allowed are {MAX_BYTES}")
+        return self.file.read(size)
+
+
+def _tar_members(path: Path) -> Members | None:
+    """Read a tar file in one pass, because going back in a compressed one means to begin again; None: it is no tar."""
     members: Members = []
     total = 0
-    with tarfile.open(path, "r:*") as archive:
+    with path.open("rb") as raw:
+        start = raw.read(6)
+    opened: Any = next((read for mark, read in COMPRESSED.items() if start.startswith(mark)), open)
+    with opened(path, "rb") as file:
+        try:
+            archive = tarfile.open(fileobj=cast(IO[bytes], _Measured(file)), mode="r:")
+        except tarfile.ReadError:
+            return None
         for member in archive:
             total += member.size
             if total > MAX_ARCHIVE:
                 raise ValueError(f"{path}: more than {MAX_ARCHIVE} bytes in all; unpack it and give the folder")
-            file = archive.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
-            if file is not None:
-                members.append((member.name, member.size, partial(bytes, file.read())))
+            content = archive.extractfile(member) if member.isfile() and member.size <= MAX_BYTES else None
+            if content is not None:
+                members.append((member.name, member.size, partial(bytes, content.read())))
             elif not member.isdir():
                 members.append((member.name, member.size, partial(_refuse_member, member.name)))
     return members
@@ -353,7 +382,7 @@ def _parse_named(text: str, where: str) -> ResultTable:
         values = np.empty(len(table))
         for row, fields in enumerate(table):
             try:
-                values[row] = float(fields[at] or "nan")
+                values[row] = parse_number(fields[at] or "nan")
             except ValueError:
                 raise ValueError(f"{where}:{row + 2}: {names[at]} is {fields[at][:40]!r}, expected a number") from None
         if np.isinf(values).any():
@@ -391,7 +420,7 @@ def parse_column(text: str, where: str) -> np.ndarray:
     """
     lines = text.removesuffix("\n").split("\n")
     try:
-        return np.array([line.strip() or "0" for line in lines], dtype=np.float64)
+        return np.array([parse_number(line.strip() or "0") for line in lines])
     except ValueError:
         raise ValueError(f"{where}:{_first_bad_line([line or '0' for line in lines], (1,))}") from None
 
@@ -408,7 +437,7 @@ def parse_regions(text: str, where: str) -> np.ndarray:
     regions = []
     for number, line in enumerate(text.rstrip().split("\n"), start=1):
         values = _numbers(line)
-        if values is None or len(values) not in (1, 4):
+        if values is None or len(values) not in (1, 4) or np.isinf(values).any():
             raise ValueError(f"{where}:{number}: expected 4 numbers or one special code, got {line[:80]!r}")
         regions.append(values if len(values) == 4 else [np.nan] * 4)
     return np.array(regions)
@@ -452,7 +481,7 @@ def decode_trajectory(data: bytes, where: str) -> str:
 
 def _numbers(line: str) -> list[float] | None:
     try:
-        return [float(token) for token in line.translate(SEPARATORS_OF_RESULTS).split()]
+        return [parse_number(token) for token in line.translate(SEPARATORS_OF_RESULTS).split()]
     except ValueError:
         return None
 

@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from lib.datasets.parsing import parse_number
 from lib.datasets.sequence import Sequence, first_few
 from lib.evaluation.results import write_boxes
 from lib.training.manifest import differences
@@ -44,6 +45,7 @@ __all__ = [
     "failure",
     "is_complete",
     "partial_result",
+    "refuse_shared_files",
     "write_numbers",
     "write_result",
     "write_track",
@@ -349,10 +351,34 @@ def write_track(path: Path, result: SequenceResult, times: np.ndarray) -> None:
 
 
 def is_complete(folder: Path, name: str, first_box: np.ndarray, frames: int) -> bool:
-    """Check that the sequence's files are there, start with its first box and have one line per frame."""
-    paths = _paths(folder, name)
-    if not all(path.is_file() for path in paths):
-        return False
-    lines = [path.read_text(encoding="utf-8").splitlines() for path in paths]
+    """Check that the sequence's files are there, start with its first box and have finite numbers for every frame."""
+    boxes, times, scores = _paths(folder, name)
     start = ",".join(f"{value:.4f}" for value in np.asarray(first_box, np.float64).tolist())
-    return all(len(content) == frames for content in lines) and lines[0][0] == start
+    for path, columns in ((boxes, 4), (times, 1), (scores, 1)):
+        if not path.is_file():
+            return False
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            rows = np.array([[parse_number(field) for field in line.split(",")] for line in lines])
+        except ValueError:  # damaged: no numbers, or not as many in every row
+            return False
+        if rows.shape != (frames, columns) or not np.isfinite(rows).all() or (path == boxes and lines[0] != start):
+            return False
+    return True
+
+
+def refuse_shared_files(names: Iterable[str]) -> None:
+    """Refuse sequences of one run of which one's file is another's: `a_scores` beside `a`.
+
+    Raises:
+        ValueError: names both and the file.
+    """
+    owners: dict[str, str] = {}
+    for name in names:
+        for path in _paths(Path(), name):
+            owner = owners.setdefault(path.name, name)
+            if owner != name:
+                raise ValueError(
+                    f"sequences {owner!r} and {name!r} would both write {path.name}: rename one of them, or track them "
+                    "in two runs with --sequences and another --output"
+                )

@@ -47,6 +47,7 @@ from lib.inference.results import (
     claimed,
     is_complete,
     partial_result,
+    refuse_shared_files,
     write_numbers,
     write_track,
 )
@@ -122,6 +123,7 @@ def track_dataset(
     folder = datasets.resolve_data_root(data_root, config.data.root)
     names = None if sequences is None else list(dict.fromkeys(sequences))
     chosen = datasets.load(dataset, split, root, folder, names, for_frames=True)
+    refuse_shared_files(sequence.name for sequence in chosen)
     # Two streams need the X they were trained on; the base model alone takes any.
     others = {sequence.modality for sequence in chosen} - {config.modality}
     if config.model.streams != "rgb" and others:

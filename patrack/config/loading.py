@@ -127,14 +127,17 @@ def experiment_path(name_or_path: str | os.PathLike[str]) -> Path:
         ConfigError: there is no such experiment, file or run folder; lists the known names.
     """
     text = os.fspath(name_or_path)
-    path = user_path(text)
+    try:
+        path = user_path(text)
+    except ValueError as error:
+        raise ConfigError([Mistake(repr(text), str(error))]) from None
     if text and path.name == text and not path.suffix:
         named = experiments_dir() / f"{text}.yaml"
-        if named.is_file():
+        if _is_file(named):
             return named
-    if text and path.is_file():
+    if text and _is_file(path):
         return path
-    if text and path.is_dir():
+    if text and os.path.isdir(path):  # noqa: PTH112 (as in `_is_file`)
         if (path / SAVED_NAME).is_file():
             return path / SAVED_NAME
         raise ConfigError([Mistake(str(path), f"is a folder without {SAVED_NAME}, so not the folder of a run")])
@@ -142,6 +145,10 @@ def experiment_path(name_or_path: str | os.PathLike[str]) -> Path:
     near = difflib.get_close_matches(path.stem, names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError([Mistake(repr(text), f"no such experiment, file or run folder; {hint}known: {', '.join(names)}")])
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 (pathlib raises for a name that is too long for any file)
 
 
 # --- one YAML file, with the place of every key, so that a mistake can be shown where it was made
@@ -172,8 +179,15 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """A SafeDumper that also quotes text which the loader above would read as a number."""
+    """A SafeDumper that also quotes text which the loader above would read as a number, or as a line end."""
 
+
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar(
+        "tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"'
+    ),
+)
 
 for _tag, (_pattern, _first) in _CORE.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
@@ -198,6 +212,8 @@ def read_yaml(path: Path) -> YamlFile:
         file.mistakes.append(Mistake(str(path), f"is not UTF-8 text (byte {error.start})"))
     except yaml.YAMLError as error:
         file.mistakes.append(_syntax_mistake(path, error))
+    except RecursionError:
+        file.mistakes.append(Mistake(str(path), "is nested too deeply"))
     return file
 
 
@@ -212,7 +228,10 @@ def _construct(loader: _Loader, node: yaml.Node, key: KeyPath, path: Path, file:
             items.append(_construct(loader, child, (*key, index), path, file))
         return items
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except ValueError as error:  # a number of thousands of digits
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from error
     data: dict[str, Any] = {}
     for key_node, child in node.value:
         place = f"{path}:{key_node.start_mark.line + 1}"
@@ -250,6 +269,8 @@ def parse_value(text: str) -> Any:
         value = None if node is None else _construct(loader, node, (), Path("value"), file)
     except yaml.YAMLError as error:
         raise ValueError(_syntax_mistake(Path("value"), error).problem) from error
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
     if file.mistakes:
         raise ValueError("; ".join(mistake.problem for mistake in file.mistakes))
     return value
@@ -335,7 +356,7 @@ def _read_with_bases(path: Path, chain: tuple[Path, ...]) -> YamlFile:
             continue
         # beside the file, or one of the project's experiments by file or name
         places = [path.parent / base_file, experiments_dir() / base_file, experiments_dir() / f"{base_file}.yaml"]
-        base_path = next((place for place in places if place.is_file()), None)
+        base_path = next((place for place in places if _is_file(place)), None)
         if base_path is None:
             problem = f"base = {base!r}: no such file; looked for {', '.join(map(str, dict.fromkeys(places)))}"
             layers.append(YamlFile(mistakes=[Mistake(place, problem)]))

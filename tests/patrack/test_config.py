@@ -536,3 +536,28 @@ def test_base_and_file_may_begin_with_home_or_a_variable(write, tmp_path, monkey
     (mistake,) = mistakes_of(write(top="base: $UNSET_PLACE/base.yaml\nmodality: rgbt"))
     assert "base = '$UNSET_PLACE/base.yaml': path" in mistake
     assert "UNSET_PLACE is not set" in mistake
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: " + "9" * 5000, "4300 digits"),
+        ("data: " + "[" * 1000, "nested too deeply"),
+        ("base: " + "b" * 300, "no such file"),
+    ],
+)
+def test_yaml_that_python_cannot_hold_is_a_mistake(write, text, message):
+    (mistake,) = mistakes_of(write(top=f"modality: rgbt\n{text}\n"))
+    assert message in mistake
+
+
+def test_a_name_that_no_file_can_have_is_no_experiment():
+    with pytest.raises(ConfigError, match="no such experiment"):
+        load("x" * 300)
+    with pytest.raises(ConfigError, match="no such home folder"):
+        load("~no_such_user/a")
+
+
+def test_text_with_unusual_line_ends_is_saved_as_it_is(tmp_path):
+    config = Config.model_validate({"name": "a\x85b\u2028c", "modality": "rgbt"})
+    assert load(save(config, tmp_path / "a.yaml")).name == config.name

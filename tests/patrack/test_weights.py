@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from patrack import weights as w
+from patrack.tensorfiles import write_tensors
 from patrack.weights import WeightsError
 from small_models import ADAPTERS
 from weights_files import base_model_names, make, published, same, state
@@ -247,3 +248,20 @@ def test_folder_that_can_not_be_written_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         w.save_base_model(make(1), tmp_path / "file" / "f.safetensors")
+
+
+@pytest.mark.parametrize("key", ["config", "reading"])
+@pytest.mark.parametrize("text", ["{", "[]", "null", "[" * 9999])
+def test_entry_of_a_header_that_is_no_json_object_is_named(tmp_path, key, text):
+    path = tmp_path / "m.safetensors"
+    write_tensors({"head.score.0.conv.weight": torch.ones(1)}, path, {"format": "patrack-model", key: text})
+    with pytest.raises(WeightsError, match=rf"m\.safetensors: '{key}' in its header must be a JSON object"):
+        w.checkpoint_kind(path)
+
+
+def test_configuration_that_holds_itself_is_an_error(tmp_path):
+    config = {}
+    config["again"] = config
+    torch.save({"net": {"a": torch.ones(1)}, "config": config}, tmp_path / "m.pt")
+    with pytest.raises(WeightsError, match=r"m\.pt is damaged: nested in itself"):
+        w.checkpoint_kind(tmp_path / "m.pt")

@@ -259,3 +259,23 @@ def test_help_is_shown(capsys):
         check_data(["--help"])
     assert exit_.value.code == 0
     assert "--images" in capsys.readouterr().out
+
+
+def test_a_block_destroyed_within_a_jpeg_file_is_an_error(tmp_path, write_sequence, box_lines, capsys):
+    pytest.importorskip("simplejpeg", reason='needs simplejpeg: pip install "patrack[check]"')
+    names = [f"{k:03d}.jpg" for k in range(3)]
+    (tmp_path / "dataset.yaml").write_text("modality: rgb\n")
+    folder = tmp_path / "test" / "a"
+    write_sequence(folder, ("rgb", names), ("x", names), {"groundtruth.txt": box_lines(3)})
+    picture = cv2.resize(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8), (320, 240))
+    for name in names:
+        cv2.imwrite(str(folder / "rgb" / name), picture)
+    arguments = ["--dataset", "folder", "--root", str(tmp_path), "--split", "test", "--images", "all"]
+    assert check_data(arguments) == 0, capsys.readouterr().out
+    data = bytearray((folder / "rgb/001.jpg").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 256] = np.random.default_rng(1).bytes(256)
+    (folder / "rgb/001.jpg").write_bytes(data)
+    assert check_data(arguments) == 1
+    out = capsys.readouterr().out
+    assert "decoded with warnings" in out
+    assert "001.jpg: Corrupt JPEG data" in out

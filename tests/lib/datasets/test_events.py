@@ -463,3 +463,25 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path) -> None:
     assert event_span(path) == (1000, 121_000)
     write_npz(path, t_us=np.array(T, np.int32) + 1)
     assert event_span(path) == (1001, 121_001)
+
+
+@pytest.mark.parametrize(
+    "head", ["1e999 9\n", "0 9\n", "nan 9\n", f"# geometry: 20000x{'9' * 5000}\n"], ids=lambda head: head[:8]
+)
+def test_a_size_that_no_sensor_has_is_refused(tmp_path, head) -> None:
+    path = write_text(tmp_path / "a.txt", header=head, mark=" ")
+    with pytest.raises(DatasetError, match=r"a\.txt:1: a sensor of .* expected 1 to 16384 a side"):
+        EventFile(path)
+
+
+def test_events_that_reach_further_than_any_sensor_are_refused(tmp_path) -> None:
+    path = write_npz(tmp_path / "a.npz", x=np.array([*X[:-1], 60_000]))
+    with pytest.raises(DatasetError, match=r"a\.npz: images of 60001x3 pixels; at most 16384 a side"):
+        EventFile(path)
+
+
+def test_a_damaged_header_of_an_array_is_refused(tmp_path) -> None:
+    np.save(tmp_path / "a.npy", np.array([T, X, Y, P]).T)
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes().replace(b"}", b")"))
+    with pytest.raises(DatasetError, match=r"a\.npy: not readable as NumPy's \.npy"):
+        event_span(tmp_path / "a.npy")

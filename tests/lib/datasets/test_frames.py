@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,15 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.frames import DecodedFrame, FrameError, decode_frame, jpeg_is_complete, read_frame
+from lib.datasets.frames import (
+    X_FLAGS,
+    DecodedFrame,
+    FrameError,
+    decode_frame,
+    jpeg_is_complete,
+    read_frame,
+    read_image,
+)
 from lib.datasets.recordings import load_pair
 from patrack.crop import crop_window, sample_crop
 from patrack.modality import DEPTH, x_to_three_channels
@@ -414,3 +423,16 @@ def test_without_x_its_file_is_not_opened(make_recording) -> None:
 def test_frame_of_another_shape_or_type_is_an_error(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"a frame must be \(H, W, 3 or 6\) uint8, got "):
         DecodedFrame.from_image(image)
+
+
+def test_images_and_arrays_that_only_state_a_size_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((4, 5), np.uint16))
+    data = (tmp_path / "a.npy").read_bytes()
+    head = data.replace(b"(4, 5), }", b"(99999999999, 5), }")[: len(data)]
+    picture = bytearray(cv2.imencode(".png", np.zeros((4, 5), np.uint8))[1].tobytes())
+    picture[16:24] = struct.pack(">II", 60_000, 60_000)
+    picture[29:33] = struct.pack(">I", zlib.crc32(picture[12:29]))
+    for name, content in {"a.npy": head, "b.npy": data.replace(b"}", b")"), "c.png": bytes(picture)}.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(FrameError, match=name):
+            read_image(tmp_path / name, X_FLAGS)

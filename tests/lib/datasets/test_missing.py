@@ -47,6 +47,7 @@ def test_masks_are_read_as_published(tmp_path: Path, ones: tuple) -> None:
     ("content", "message"),
     [
         pytest.param("{", "not JSON", id="cut off"),
+        pytest.param("9" * 5000, "not JSON: Exceeds the limit", id="long number"),
         pytest.param("[" * 100000, "not", id="nested without end"),
         pytest.param([1], "must hold", id="a list"),
         pytest.param({}, "must hold", id="empty"),

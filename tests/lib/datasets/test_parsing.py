@@ -150,3 +150,9 @@ def test_a_file_in_an_archive_is_read_as_one_in_a_folder(tmp_path):
     assert read_attributes(root, "t", DATA_SETS["lasher"]) == ()
     with pytest.raises(DatasetError, match=r"a\.zip/top/s/bad\.txt: line 2: .*got 2"):
         read_boxes(root / "s" / "bad.txt")
+
+
+def test_a_damaged_decimal_point_is_no_thousands_separator(tmp_path):
+    (tmp_path / "a.txt").write_text("1,2,3,4\n1_0,2,3,4\n")
+    with pytest.raises(DatasetError, match=r"a\.txt: line 2: .*got '1_0,2,3,4'"):
+        read_boxes(tmp_path / "a.txt")

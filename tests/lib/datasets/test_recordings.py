@@ -294,17 +294,17 @@ def test_x_is_never_optional_in_a_data_set(dataset):
     ("text", "message"),
     [
         pytest.param(None, "write a line such as 'modality: rgbt'", id="no file"),
-        pytest.param("", "valid dictionary", id="empty"),
+        pytest.param("", "modality: Field required", id="empty"),
         pytest.param("modality: sonar", "modality: .*got 'sonar'", id="unknown modality"),
         pytest.param("modality: rgbt\nboxstep: 3", "boxstep: .*box_step", id="unknown key"),
         pytest.param("modality: rgbt\nbox_step: 0", "box_step: ", id="out of range"),
-        pytest.param("modality: [", "not YAML", id="no YAML"),
+        pytest.param("modality: [", "not valid YAML", id="no YAML"),
     ],
 )
 def test_wrong_settings_are_explained(dataset, text, message):
     path = dataset / "dataset.yaml"
     path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(DatasetError, match=rf"dataset\.yaml: .*{message}"):
+    with pytest.raises(DatasetError, match=rf"dataset\.yaml(:1)?: .*{message}"):
         load("folder", "train", root=dataset)
 
 
@@ -498,3 +498,12 @@ def test_a_recording_with_a_file_of_events_is_told_by_its_name(with_events):
     recording = read_recording(rgb.parent)
     assert recording.modality == "rgbe"
     assert _columns(recording, 1) == list(range(5, 15))
+
+
+@pytest.mark.parametrize(
+    "text", ["modality: &a rgbt\nx_transform: *a\n", "modality: rgbt\nfps: !!int 3\nfps: 4\n", "modality: " + "[" * 999]
+)
+def test_settings_of_a_folder_are_plain_data(tmp_path, text):
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(DatasetError, match=r"dataset\.yaml(:\d)?: "):
+        load("folder", "train", root=tmp_path)

@@ -1,9 +1,11 @@
 """Parsing numbers: what trackers write, and what must be refused with file and line."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
-from lib.evaluation.files import parse_column, parse_regions, parse_rows, parse_table
+from lib.evaluation.files import FileTree, parse_column, parse_regions, parse_rows, parse_table
 
 
 @pytest.mark.parametrize(
@@ -160,3 +162,19 @@ def test_an_empty_field_below_a_name_is_nothing_reported():
 def test_bad_tables_name_file_line_and_expectation(text, message):
     with pytest.raises(ValueError, match=message):
         parse_table(text, "f.csv")
+
+
+@pytest.mark.parametrize("row", ["inf,2,3,4", "1,1e999,3,4", "1_0,2,3,4"])
+def test_trajectories_hold_finite_numbers_only(row):
+    with pytest.raises(ValueError, match=rf"f\.txt:2: expected 4 numbers or one special code, got '{row}'"):
+        parse_regions(f"1\n{row}\n", "f.txt")
+    with pytest.raises(ValueError, match=r"f\.txt:2:"):
+        parse_column("0.5\n1_0\n", "f.txt")
+
+
+def test_an_archive_with_a_name_of_no_letter_is_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "1,2,3,4\n")
+    data = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(data.replace(b"a.txt", b"\0.txt"))  # ends the name for zipfile
+    assert FileTree(tmp_path / "a.zip").walk(1) == []
