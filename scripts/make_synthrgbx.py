@@ -23,6 +23,7 @@ from lib.options import Parser
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames
 from lib.synthetic.scene import MODALITIES
+from patrack.files import atomic_write
 from patrack.modality import DEPTH, x_to_three_channels
 
 _PRESENT, _ABSENT = (0, 255, 0), (0, 0, 255)  # colors of the target's box on a contact sheet, B,G,R
@@ -110,9 +111,9 @@ def draw_sheet(args: argparse.Namespace, modality: str) -> None:
             x = x if modality == "rgbd" else x[:, :, ::-1]  # depth has its colors already
             tiles.append(_tile(rgb[:, :, ::-1], x, recording.boxes[number], False))
         rows.append(_row(f"recording {recording.name}, frames {', '.join(map(str, numbers))}", tiles))
-    args.sheet.mkdir(parents=True, exist_ok=True)
     path = args.sheet / f"synthrgbx_{modality}.jpg"
-    path.write_bytes(cv2.imencode(".jpg", np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
+    with atomic_write(path, "wb") as file:
+        file.write(cv2.imencode(".jpg", np.vstack(rows), [cv2.IMWRITE_JPEG_QUALITY, 80])[1].tobytes())
     print(f"{modality}: contact sheet {path}")
 
 
