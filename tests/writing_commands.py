@@ -42,6 +42,7 @@ class Case:
         replaces: files of an earlier run are replaced, whatever they hold.
         locks: two at once in one output folder are not possible.
         grows: pattern of files that grow while it runs.
+        once: what it has made is not made again.
     """
 
     command: str
@@ -52,6 +53,7 @@ class Case:
     replaces: bool = False
     locks: bool = False
     grows: str = "(?!)"
+    once: bool = False
 
     def fresh(self, inputs: Path, folder: Path, whole: Undisturbed | None = None) -> Path:
         """Makes an output folder as it is before a run, the first one or, with `whole`, the second one; returns it."""
@@ -144,6 +146,7 @@ CASES = {
             *("--output", str(output / "export")),
         ],
         beside=("notes.txt",),
+        once=True,
     ),
     "export_results zip": Case(
         "tracking/export_results.py",
@@ -152,6 +155,7 @@ CASES = {
             *("--output", str(output / "export.zip")),
         ],
         beside=("notes.txt",),
+        once=True,
     ),
     "export_weights": Case(
         "scripts/export_weights.py",
@@ -210,6 +214,8 @@ def check_files(case: Case, output: Path, whole: Undisturbed, what: str) -> None
 
 def check_again(case: Case, inputs: Path, output: Path, whole: Undisturbed, what: str) -> None:
     """Repeats a command that something has happened to."""
+    if case.once and contents(output) == whole.files:
+        return
     code, said = case.start(inputs, output).end()
     assert code == 0, f"{what}, then: {said}"
     assert contents(output) == whole.files, what

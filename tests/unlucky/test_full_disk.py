@@ -1,11 +1,12 @@
 """Commands that run out of room: one clear error that names the file, earlier results stay, and with room it works.
 
-Once by a limit on the size of files, once on a file system that is full, which only the administrator can mount. One
-limit for each command, drawn by a fixed seed; with --long all of them, and twenty full disks.
+By a limit on the size of files, or on a file system that is full, which only the administrator can mount. One of both
+for each command, drawn by a fixed seed; with --long all limits, and twenty full disks.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -24,6 +25,7 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 PAGE = 4096
+TURNS = dict(zip(CASES, itertools.cycle(("limit", "disk")), strict=False))
 
 
 def check_failure(case: Case, output: Path, whole: Undisturbed, code: int, said: str) -> None:
@@ -40,11 +42,14 @@ def check_failure(case: Case, output: Path, whole: Undisturbed, code: int, said:
 
 @pytest.mark.parametrize("name", CASES)
 def test_files_that_may_not_be_large_enough(name, inputs, undisturbed, tmp_path, request):
+    long = request.config.getoption("--long", False)
+    if TURNS[name] != "limit" and not long:
+        pytest.skip("only with --long")
     case, whole = CASES[name], undisturbed(name)
     sizes = sorted({size for file, size in whole.sizes.items() if file not in case.there(inputs)})
     limits = [0, *(size - 1 for size in sizes)]
     draw = random.Random(name)
-    for limit in limits if request.config.getoption("--long", False) else draw.sample(limits[1:], 1):
+    for limit in limits if long else draw.sample(limits[1:], 1):
         output = case.fresh(inputs, tmp_path, whole)
         code, said = case.start(inputs, output, Disturbance(size=limit)).end()
         check_failure(case, output, whole, code, f"limit {limit}: {said}")
@@ -65,9 +70,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_disk_that_is_full(name, inputs, undisturbed, disk, request):
+    long = request.config.getoption("--long", False)
+    if TURNS[name] != "disk" and not long:
+        pytest.skip("only with --long")
     case, whole, draw = CASES[name], undisturbed(name), random.Random(name)
     needed = sum(-(-size // PAGE) for file, size in whole.sizes.items() if file not in case.there(inputs))
-    for _ in range(20 if request.config.getoption("--long", False) else 1):
+    for _ in range(20 if long else 1):
         output = case.fresh(inputs, disk)
         room = draw.randrange(needed)
         filler = disk / "filler"
