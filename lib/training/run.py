@@ -338,8 +338,8 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 def _not_writable(folder: Path, error: OSError) -> ValueError:
     return ValueError(
-        f"cannot write to the run folder {folder} (from --output): {error.strerror}; give another --output, or make it "
-        "writable"
+        f"cannot write to the run folder {folder} (from --output): {error.strerror or error}; give another --output, "
+        "or make it writable"
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -370,6 +371,15 @@ def test_run_that_was_killed_at_once_does_not_block_its_folder(tmp_path: Path) -
     (tmp_path / "checkpoints" / "mine.pt").touch()
     with pytest.raises(ValueError, match="already holds a run"):
         prepare_folder(tmp_path, resume=False, overwrite=False)
+
+
+def test_folder_without_room_for_its_lock_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(ValueError, match=r"cannot write to the run folder .*\.lock: No space left"), locked(tmp_path):
+        pass
 
 
 def test_files_that_are_no_failed_start_are_not_deleted(train: Callable, tmp_path: Path) -> None:
