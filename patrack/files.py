@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import logging
 import os
@@ -123,7 +124,8 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     """Open a temporary file that takes the place of `path` when the block ends without an exception.
 
     The temporary file lies in the folder of `path`, is synchronized to disk before the exchange and is removed when
-    the block fails (Ctrl-C included); a file already at `path` is then left as it was. Parent folders are made.
+    the block fails (Ctrl-C included); a file already at `path` is then left as it was. One that a killed process has
+    left is deleted. Parent folders are made.
 
     Args:
         path: the file to write; a link is followed, so that its target is replaced and the link stays.
@@ -146,6 +148,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         raise OSError(f"cannot write {path}: it is a device or a pipe, not a file; give a file name")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(target.parent, target.name)
         prefix, suffix = f".tmp-{os.getpid()}-", f"-{target.name[-40:]}"
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)
     except OSError as error:
@@ -212,10 +215,11 @@ def folder_lock(folder: str | os.PathLike[str], option: str = "--output") -> Ite
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 break
             file.close()  # whoever held it has just deleted it
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:200]})\n")
-        file.flush()
         try:
+            with named_if_full(path):
+                file.truncate(0)
+                note = f"process {os.getpid()} on {platform.node()} ({' '.join(sys.argv)[:200]})\n"
+                os.write(file.fileno(), note.encode())
             yield
         finally:
             if os.name == "posix":
@@ -235,23 +239,27 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
+def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> list[Path]:
     """Delete what killed processes left in a folder: temporary files and folders, named `.tmp-<process>-...`.
 
     To be called where a run starts, before it writes. A file whose process still runs on this machine is kept (this
     very process excepted, which writes nothing yet), so that runs may share a folder; after a day it goes as well.
 
+    Args:
+        folder: need not be there.
+        name: of a file; only what was to become this one is deleted, and nothing of this process.
+
     Returns:
         What was deleted.
     """
     deleted = []
-    for path in sorted(Path(folder).glob(".tmp-*")):
+    for path in sorted(Path(folder).glob(".tmp-*" if name is None else f".tmp-*-{glob.escape(name[-40:])}")):
         match = _TEMPORARY.fullmatch(path.name)
         if not match:
             continue
         process = int(match[1])
         try:
-            in_use = process != os.getpid() and _is_running(process)
+            in_use = _is_running(process) and (name is not None or process != os.getpid())
             if in_use and time.time() - path.stat().st_mtime <= LEFT_ALONE:
                 continue
         except FileNotFoundError:
@@ -259,7 +267,10 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except PermissionError:
+                continue  # somebody else's, in a folder of many
         deleted.append(path)
     if deleted:
         logger.info("deleted %d temporary files that a killed process left in %s", len(deleted), folder)
@@ -269,6 +280,8 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
 def _is_running(process: int) -> bool:
     try:
         os.kill(process, 0)  # sends nothing
+        if sys.platform == "linux":  # one that has ended, but whose parent does not ask, is there all the same
+            return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):

@@ -12,10 +12,13 @@ run starts at every anchor and goes to the end of the sequence, or back to its b
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +32,7 @@ from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, protocols_of
 from lib.evaluation.result_sets import SIDE_FILES, ResultSet, choose_set, find_sets, merge_anchors
 from lib.evaluation.scores import EvaluationError
-from patrack.files import atomic_write, safe_name, user_path
+from patrack.files import atomic_write, remove_leftovers, safe_name, user_path
 
 __all__ = [
     "SEPARATORS",
@@ -626,12 +629,43 @@ def export_results(
     if output.suffix.lower() == ".zip":
         with atomic_write(output, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, text in files.items():
-                archive.writestr(name, text)
+                entry = zipfile.ZipInfo(name)  # with one date for all: the same results give the same archive
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+                archive.writestr(entry, text)
     else:
-        for name, text in files.items():
-            with atomic_write(output / name) as file:
-                file.write(text)
+        with _new_folder(output) as folder:
+            for name, text in files.items():
+                with atomic_write(folder / name) as file:
+                    file.write(text)
     return len(results.rows), (*results.notes, *(f"left out: {text}" for text in results.problems.values()))
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder that appears with all of its files or not at all; an empty one may be there.
+
+    Yields:
+        Where to put them: the folder gets its name after the block.
+    """
+    folder = folder.resolve()
+    temporary = folder.parent / f".tmp-{os.getpid()}-{folder.name[-40:]}"
+    try:
+        remove_leftovers(folder.parent, folder.name)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    except OSError as error:
+        reason = f"{error.strerror} (folder {folder.parent})"
+        raise type(error)(
+            f"cannot write {folder}: {reason}; choose another output folder or make it writable"
+        ) from error
+    try:
+        yield temporary
+        if folder.exists():
+            folder.rmdir()
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
 
 
 def _lines(rows: np.ndarray, separator: str, nothing: str | None = None) -> str:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator
 from collections.abc import Sequence as Items
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,6 +310,11 @@ def _run_in_workers(
         for future in as_completed(futures):
             bar.update(len(futures[future]))
             yield future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker was killed, perhaps for want of memory; finished sequences are kept, the same command goes on "
+            "with the rest (try fewer --workers)"
+        ) from error
     finally:
         stop.set()
         pool.shutdown(cancel_futures=True)

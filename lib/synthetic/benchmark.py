@@ -12,6 +12,7 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +26,7 @@ from lib.synthetic.compose_photos import make_photo_scene
 from lib.synthetic.pictures import Pictures, SyntheticError
 from lib.synthetic.scene import MODALITIES, Scene, View, render
 from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
-from patrack.files import FolderInUse, atomic_write, folder_lock
+from patrack.files import FolderInUse, atomic_write, folder_lock, named_if_full
 
 VERSION = 2  # of what is drawn: another version does not continue a data set, and its scores do not compare
 META_NAME = "synthrgbx.json"
@@ -232,7 +233,8 @@ def write_frame(folder: Path, modality: str, k: int, rgb: np.ndarray, x: np.ndar
         path = folder / pattern.format(k=k, n=k + 1)
         if k == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(path.suffix, image, _ENCODING[path.suffix])[1].tobytes())
+        with named_if_full(path):
+            path.write_bytes(cv2.imencode(path.suffix, image, _ENCODING[path.suffix])[1].tobytes())
 
 
 def write_annotations(folder: Path, modality: str, boxes: np.ndarray, absent: np.ndarray) -> None:
@@ -245,21 +247,23 @@ def write_annotations(folder: Path, modality: str, boxes: np.ndarray, absent: np
     lines = [",".join("nan" if np.isnan(v) else pattern % v for v in row) for row in shown]
     text = "\n".join(lines) + "\n"
     for name in ("visible.txt", "infrared.txt", "init.txt") if modality == "rgbt" else ("groundtruth.txt",):
-        (folder / name).write_text(text)
+        with atomic_write(folder / name) as file:
+            file.write(text)
     if modality == "rgbe":
-        (folder / "absent_label.txt").write_text("".join(f"{int(not a)}\n" for a in absent))
+        with atomic_write(folder / "absent_label.txt") as file:
+            file.write("".join(f"{int(not a)}\n" for a in absent))
 
 
 def write_attributes(root: Path, modality: str, name: str, attributes: set[str]) -> None:
     """Write a sequence's attribute names (one line, commas), and the data set's own 0/1 flags where it has some."""
-    (root / "attributes").mkdir(exist_ok=True)
-    (root / "attributes" / f"{name}.txt").write_text(",".join(sorted(attributes)) + "\n")
+    files = {f"attributes/{name}.txt": ",".join(sorted(attributes))}
     if modality in _FLAG_FILES:
         folder, flags = _FLAG_FILES[modality]
-        (root / folder).mkdir(exist_ok=True)
         row = ",".join(str(int(any(a in attributes for a in sources))) for sources in flags.values())
-        (root / folder / f"{name}.txt").write_text(row + "\n")
-        (root / folder / "attributes.txt").write_text("\n".join(flags) + "\n")
+        files |= {f"{folder}/{name}.txt": row, f"{folder}/attributes.txt": "\n".join(flags)}
+    for path, text in files.items():
+        with atomic_write(root / path) as file:
+            file.write(text + "\n")
 
 
 def _make(root: Path, job: Job) -> str:
@@ -409,6 +413,11 @@ def _complete(
                     progress(name, True)
         with atomic_write(root / layout.lists[split]) as file:
             file.write("".join(f"{name}\n" for name in names))
+    except BrokenProcessPool as error:
+        raise SyntheticError(
+            "a worker was killed, perhaps for want of memory; what is complete is kept, repeat the command to go on "
+            "(with fewer --workers)"
+        ) from error
     except OSError as error:
         raise SyntheticError(
             f"cannot write below {root} (--output): {error}; what is complete is kept, repeat the command to go on"

@@ -338,8 +338,8 @@ def prepare_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
 
 def _not_writable(folder: Path, error: OSError) -> ValueError:
     return ValueError(
-        f"cannot write to the run folder {folder} (from --output): {error.strerror}; give another --output, or make it "
-        "writable"
+        f"cannot write to the run folder {folder} (from --output): {error.strerror or error}; give another --output, "
+        "or make it writable"
     )
 
 
@@ -357,7 +357,10 @@ def check_free(folder: Path) -> None:
     present = files_of_run(folder)
     if not present:
         return
-    # nothing can be lost of a run that failed at its start, over a wrong --device or --data-root say
+    # nothing can be lost of a run that was killed at once
+    if present == ["checkpoints"] and not any((folder / "checkpoints").glob("[!.]*")):
+        return
+    # or that failed at its start, over a wrong --device or --data-root say
     if {"checkpoints", "train.log", MANIFEST}.issuperset(present) and not any(folder.glob("checkpoints/*.pt")):
         manifest = read_manifest(folder)
         if "config" not in manifest and manifest.get("status") in ("failed", "interrupted", "running"):

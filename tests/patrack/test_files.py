@@ -294,6 +294,38 @@ def test_only_temporary_files_and_folders_of_ended_processes_are_deleted(tmp_pat
     assert remove_leftovers(tmp_path) == [running]
 
 
+def test_a_writer_deletes_what_a_killed_one_has_left_of_the_same_file(tmp_path, dead_process):
+    left = tmp_path / f".tmp-{dead_process}-abcd-file.json"
+    kept = [
+        tmp_path / name
+        for name in (f".tmp-{dead_process}-abcd-other.json", f".tmp-{os.getpid()}-abcd-file.json", ".tmp-x-file.json")
+    ]
+    for path in (left, *kept):
+        path.write_text("x")
+    with atomic_write(tmp_path / "file.json"):
+        pass
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "file.json"])
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_a_process_that_has_ended_unnoticed_holds_nothing(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and goes on having a number
+        left = tmp_path / f".tmp-{process.pid}-file"
+        left.write_text("x")
+        assert remove_leftovers(tmp_path) == [left]
+
+
+def test_a_lock_without_room_names_its_file_and_is_not_left(tmp_path, monkeypatch):
+    def write(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match=r"cannot write .*\.lock: No space left"), folder_lock(tmp_path):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folder_that_is_not_there_has_no_leftovers(tmp_path):
     assert remove_leftovers(tmp_path / "nowhere") == []
 

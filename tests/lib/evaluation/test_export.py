@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 from lib.evaluation import EvaluationError, evaluate
 from lib.evaluation.results import TOOLKITS, export_results
+from patrack.files import atomic_write
 
 FRAMES = 12
 NAMES = ("bike", "car")
@@ -168,6 +171,37 @@ def test_incomplete_results_are_not_exported_unless_asked(tmp_path, ours):
     count, notes = export_results("lasher", "T", ours, tmp_path / "out", ground_truth=truth, allow_missing=True)
     assert count == 1
     assert "left out: " in notes[-1]
+
+
+def test_a_folder_appears_with_all_of_its_files_or_not_at_all(tmp_path, ours, monkeypatch):
+    truth = write_truth(tmp_path / "truth", "lasher")
+    calls = []
+
+    @contextmanager
+    def write(path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError("no room")
+        with atomic_write(path) as file:
+            yield file
+
+    monkeypatch.setattr("lib.evaluation.results.atomic_write", write)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(OSError, match="no room"):
+        export_results("lasher", "T", ours, tmp_path / "out", ground_truth=truth)
+    assert set(tmp_path.iterdir()) == before
+    (tmp_path / "out").mkdir()
+    export_results("lasher", "T", ours, tmp_path / "out", ground_truth=truth)
+    assert len([path for path in (tmp_path / "out").rglob("*") if path.is_file()]) == 2
+
+
+def test_the_same_results_give_the_same_archive(tmp_path, ours, monkeypatch):
+    truth = write_truth(tmp_path / "truth", "lasher")
+    for name in ("a.zip", "b.zip"):
+        export_results("lasher", "T", ours, tmp_path / name, ground_truth=truth)
+        monkeypatch.setattr(time, "time", lambda: 2e9)
+        monkeypatch.setattr(time, "localtime", time.gmtime)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
 @pytest.mark.parametrize("output", ["full", "full.zip"])

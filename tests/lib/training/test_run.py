@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -17,7 +18,7 @@ from lib.training import run
 from lib.training.checkpoint import load_state, save_state
 from lib.training.loader import SampleError
 from lib.training.manifest import read_manifest
-from lib.training.run import locked, run_training
+from lib.training.run import locked, prepare_folder, run_training
 from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack.config.schema import Config
@@ -362,6 +363,23 @@ def test_run_that_failed_before_it_began_does_not_block_its_folder(train: Callab
     assert "toaster" not in (folder / "train.log").read_text()
     with pytest.raises(ValueError, match="already holds a run"):
         train("train.epochs=1")
+
+
+def test_run_that_was_killed_at_once_does_not_block_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    prepare_folder(tmp_path, resume=False, overwrite=False)
+    (tmp_path / "checkpoints" / "mine.pt").touch()
+    with pytest.raises(ValueError, match="already holds a run"):
+        prepare_folder(tmp_path, resume=False, overwrite=False)
+
+
+def test_folder_without_room_for_its_lock_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(ValueError, match=r"cannot write to the run folder .*\.lock: No space left"), locked(tmp_path):
+        pass
 
 
 def test_files_that_are_no_failed_start_are_not_deleted(train: Callable, tmp_path: Path) -> None:
