@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -162,14 +163,19 @@ def test_folder_in_place_of_a_file_is_refused(tmp_path):
         pass
 
 
-@pytest.fixture
+@contextmanager
 def full():
-    """Let files of this process have 4 kB at most; the kernel then refuses what a full disk would."""
+    """Let files of this process have 4 kB at most; the kernel then refuses what a full disk would.
+
+    Not a fixture, which would hold while pytest writes its own log.
+    """
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_text(path):
@@ -217,10 +223,11 @@ WRITERS = [write_text, write_at_the_end, write_archive, write_figure, write_chec
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda function: function.__name__)
-def test_the_file_that_had_no_room_is_named_and_the_old_one_stays(tmp_path, full, write):
+def test_the_file_that_had_no_room_is_named_and_the_old_one_stays(tmp_path, write):
     for path in (tmp_path / "file.txt", tmp_path / "file.png"):
         path.write_text("old")
-    with pytest.raises(OSError, match=rf"^cannot write {tmp_path}/file\.(txt|png): File too large; make room in "):
+    message = rf"^cannot write {tmp_path}/file\.(txt|png): File too large; make room in "
+    with full(), pytest.raises(OSError, match=message):
         write(tmp_path / "file.txt")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"file.txt": "old", "file.png": "old"}
 
