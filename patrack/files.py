@@ -107,9 +107,9 @@ def named_if_full(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except Exception as error:
         cause: BaseException | None = error  # a library may have put its own words over it
-        while cause is not None and not (isinstance(cause, OSError) and cause.errno in NO_ROOM):
+        while cause is not None and not isinstance(cause, OSError):
             cause = cause.__cause__ or cause.__context__
-        if not isinstance(cause, OSError) or cause.strerror is None or cause.filename is not None:
+        if cause is None or cause.errno not in NO_ROOM or cause.strerror is None or cause.filename is not None:
             raise  # something else, named already, or of another file
         named = OSError(
             f"cannot write {path}: {cause.strerror}; make room in {Path(path).resolve().parent} or choose another "

@@ -559,5 +559,6 @@ def test_a_name_that_no_file_can_have_is_no_experiment():
 
 
 def test_text_with_unusual_line_ends_is_saved_as_it_is(tmp_path):
-    config = Config.model_validate({"name": "a\x85b\u2028c", "modality": "rgbt"})
-    assert load(save(config, tmp_path / "a.yaml")).name == config.name
+    data = {"root": "a\x85b\u2028c"}
+    config = Config.model_validate({"name": "a", "modality": "rgbt", "data": data})
+    assert load(save(config, tmp_path / "a.yaml")).data.root == config.data.root == data["root"]

@@ -63,6 +63,7 @@ MEANINGS = {
     "--clips": "folder of video clips",
     "--name": "of the tracker in a VOT workspace",
     "--workspace": "folder of a VOT workspace",
+    "--toolkit": "folder of a VOT workspace that the toolkit runs",
     # of one command
     "--from": "run that is repeated",
     "--resume": "go on with a run",
@@ -222,6 +223,7 @@ EXTERNAL = {
     *("--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),
     *("--porcelain", "--untracked-files"),  # git
     "--dereference",  # tar
+    "--long",  # our own of pytest
     *("--no-deps", "--only-binary", "--no-cache-dir"),  # pip
     "--kill-after",  # timeout
 }
