@@ -122,7 +122,7 @@ def start(command: str, words: list[str], output: Path, disturbance: Disturbance
 def _run(
     command: str, words: list[str], output: str, disturbance: Disturbance, fork: bool, moments: object, out: Connection
 ) -> None:
-    os.setsid()  # its workers are known by the session
+    os.setsid()  # its workers are known by it
     for number in (1, 2):
         os.dup2(out.fileno(), number)
     out.close()

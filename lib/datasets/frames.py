@@ -258,7 +258,8 @@ def decode_frame(
     except ValueError as error:
         raise FrameError(f"{x_file}: {error}") from error
     flat = pair.kind == DEPTH and raw.ndim == 2 and x[0, 0].tolist() == list(pair.nothing)
-    flat = flat and bool((x == x[0, 0]).all()) and bool(raw.any())
+    # the first row tells nearly every other frame apart
+    flat = flat and bool((x[0] == x[0, 0]).all()) and bool((x == x[0, 0]).all()) and bool(raw.any())
     if sequence.x_transform is not None:
         x = _onto_rgb(x, sequence.x_transform, rgb.shape[:2], pair)
     return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)), flat)
