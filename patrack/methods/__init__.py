@@ -3,6 +3,7 @@
 from patrack.methods.bat import BAT
 from patrack.methods.lora import LoRA
 from patrack.methods.patrack import PATrack
+from patrack.methods.seatrack import SEATrack
 from patrack.network import Network
 
 __all__ = ["METHODS"]
@@ -11,4 +12,5 @@ METHODS: dict[str, type[Network]] = {
     "patrack": PATrack,
     "bat": BAT,
     "lora": LoRA,
+    "seatrack": SEATrack,
 }
