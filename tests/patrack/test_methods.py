@@ -169,12 +169,14 @@ def test_weights_that_changed_after_folding_are_found_on_the_first_frame() -> No
         (("model.method=lora",), 294_912),
         (("model.method=lora", "model.adapters.targets=[q, k, v, proj]"), 589_824),
         (
-            ("model.method=lora", "model.adapters.targets=[q, k, v, proj, fc1, fc2]", "model.adapters.rank=64"),
+            ("model.method=lora", f"model.adapters.targets={ALL}", "model.adapters.rank=64"),
             10_616_832,
         ),
+        (("model.method=lora", f"model.adapters.targets={ALL}"), 1_327_104),
+        (("model.method=lora", f"model.adapters.targets={ALL}", "model.adapters.rank=16"), 2_654_208),
         (("model.method=lora", "model.adapters.layers=[1, 3, 5, 7, 9, 11]"), 147_456),
     ],
-    ids=["BAT", "LoRA on K and V", "LoRA on attention", "LoRA on all", "LoRA on every second block"],
+    ids=["BAT", "K and V", "attention", "all, rank 64", "all, rank 8", "all, rank 16", "every second block"],
 )
 def test_as_many_weights_train_as_published(overrides: tuple[str, ...], count: int) -> None:
     assert sum(p.numel() for p in adapter_parameters(at_vit_b(*overrides)).values()) == count
@@ -194,6 +196,18 @@ def test_lora_starts_at_zero_and_merges_exactly() -> None:
     assert changed[0] > 0 < changed[2]
 
 
+def test_lora_as_in_lorat() -> None:
+    torch.manual_seed(0)
+    model = small(method="lora", adapters={"alpha": 6.0, "rank": 4, "rslora": True, "init": "bert"})
+    assert model.backbone.blocks[0].attn.qkv.scale == 3.0
+    assert model.reading()["model.adapters.alpha / rank"] == "3.0"
+    assert small(method="lora", adapters={"alpha": 6.0, "rank": 4}).reading()["model.adapters.alpha / rank"] == "1.5"
+    layer = LoRALinear(768, 768, 64, init="bert")
+    tokens = torch.randn(1, 64, 768)
+    update = layer(tokens) - nn.functional.linear(tokens, layer.weight, layer.bias)
+    assert update.square().mean().sqrt().item() == pytest.approx(0.09, rel=0.1), "not neutral, as counted on LoRAT's"
+
+
 def test_swapping_the_streams_of_bat_changes_nothing() -> None:
     model = small(method="bat", elimination={"layers": [], "keep_ratio": 1.0}).double()
     images = torch.randn(2, 6, 16, 16).double(), torch.randn(2, 6, 32, 32).double()
@@ -201,7 +215,7 @@ def test_swapping_the_streams_of_bat_changes_nothing() -> None:
     torch.testing.assert_close(model(*images)["score_map"], model(*swapped)["score_map"], atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["bat", "lora", "patrack", "vipt", "sdstrack"])
+@pytest.mark.parametrize("name", ["bat", "lora", "patrack", "vipt", "sdstrack", "seatrack"])
 def test_only_the_method_trains_and_its_file_comes_back(name: str, tmp_path: Path) -> None:
     changes = {"method": name, "elimination": {"layers": [], "keep_ratio": 1.0}}
     if name == "sdstrack":
@@ -236,6 +250,7 @@ def test_another_method_starts_from_its_own_settings() -> None:
         (["model.method=bat", "model.adapters.hiden_dim=4"], r"did you mean model\.adapters\.hidden_dim"),
         (["model.method=bat", "model.adapters.layers=[7]"], r"model.adapters.layers = \[7\]: .* from 0 to 5"),
         (["model.method=lora", "model.adapters.targets=[k, k]"], "must name each part once"),
+        (["model.method=lora", "model.adapters.rslora=true"], "needs adapters.alpha"),
     ],
 )
 def test_wrong_settings_of_a_method_are_named(overrides: list[str], said: str) -> None:
