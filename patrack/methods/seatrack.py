@@ -157,9 +157,9 @@ class LowRank(nn.Module):
 class Experts(nn.Module):
     """A soft mixture of low-rank experts that all tokens of both streams share (HMoE).
 
-    Every token is cut into S parts. Each of an expert's S slots reads a mean of all parts, weighed by a softmax over the
-    parts; every token gets a mean of what the experts return, weighed by a softmax over the experts. Template and search
-    are handled apart with the same weights.
+    Every token is cut into S parts. Each of an expert's S slots reads a mean of all parts, weighed by a softmax over
+    the parts; every token gets a mean of what the experts return, weighed by a softmax over the experts. Template and
+    search are handled apart with the same weights.
 
     Args:
         dim: token channels C, a multiple of `slots`.
@@ -271,6 +271,7 @@ class SEATrack(Network):
         (r"_moe\.dispatch_temperature$", "_moe.D_temp"),
         (r"_moe\.combine_temperature$", "_moe.C_temp"),
     )
+    PUBLISHED_MARK = ".attn_moe."
     """Regular expressions and replacements that turn our tensors' names into the release's, one after the other."""
 
     def make_block(self, index: int, drop_path: float) -> Block:

@@ -30,7 +30,7 @@ from rivals_impl import Impl
 from small_networks import at_vit_b, images, small
 
 REFERENCE = Path(os.environ.get("PATRACK_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
-GOLDEN = {"bat": "bat_keep1", "vipt": "vipt_keep1.0", "sds": "sds_keep1.0"}
+GOLDEN = {"bat": "bat_keep1", "vipt": "vipt_keep1.0", "sds": "sds_keep1.0", "sea": "sea_keep1"}
 KEEPS_ALL = {"elimination": {"layers": [], "keep_ratio": 1.0}}
 UNUSED_OF_SDS = 4_733_952
 
@@ -218,7 +218,7 @@ def test_sdstrack_starts_from_the_base_models_embedding_and_norm(tmp_path: Path)
 # ---- Files
 
 
-@pytest.mark.parametrize("name", ["bat", "vipt", "sdstrack", "patrack"])
+@pytest.mark.parametrize("name", ["bat", "vipt", "sdstrack", "seatrack", "patrack"])
 def test_a_file_of_a_release_is_known_and_only_its_method_takes_it(name: str, tmp_path: Path) -> None:
     settings = {"fusion": "sum", "method": name, **KEEPS_ALL}
     if name == "sdstrack":
