@@ -184,7 +184,11 @@ class FusedBlock(nn.Module):
             layout = TokenLayout(0, layout.search_grid, layout.streams, layout.kept)
             tokens, normed, q = tokens[:, first:], normed[:, first:], q[:, :, first:]
             row = None if row is None else row[:, first:]
-        attended = attend(q, k, v) if self.guidance is None else guided_maps(q, k, self.guidance) @ v
+        if self.guidance is None:
+            attended = attend(q, k, v)
+        else:
+            maps = guided_maps(q, k, self.guidance)
+            attended = torch.cat([each @ own for each, own in zip(maps, v.chunk(2), strict=True)])
         tokens = self.half1.finish(attended.transpose(1, 2).flatten(2), tokens, normed, layout, around)
         if self.experts1 is not None:
             tokens = tokens + self.experts1(tokens, layout)
@@ -199,7 +203,7 @@ class FusedBlock(nn.Module):
         if self.guidance is None:
             return attention_row(q, k, layout)
         center = q[:, :, layout.center].unsqueeze(2)
-        return guided_maps(center, k, self.guidance).squeeze(2).float().mean(dim=1)
+        return torch.cat(guided_maps(center, k, self.guidance)).squeeze(2).float().mean(dim=1)
 
 
 class FusedPatches(nn.Module):

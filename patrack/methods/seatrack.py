@@ -107,11 +107,12 @@ class GuidedAttention(Attention):
         """Tokens of both streams (2B, N, C) -> (2B, N, C), and the row of the guided maps; see `Attention.forward`."""
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (2B, heads, N, d)
         maps = guided_maps(q, k, torch.cat((self.guidance_rgb, self.guidance_x)))
-        out = (maps.to(v.dtype) @ v).transpose(1, 2).flatten(2)  # (2B, N, C)
-        return self.proj(out), None if layout is None else maps[:, :, layout.center].float().mean(dim=1)
+        out = torch.cat([each.to(v.dtype) @ own for each, own in zip(maps, v.chunk(2), strict=True)])
+        row = None if layout is None else torch.cat([each[:, :, layout.center].float().mean(dim=1) for each in maps])
+        return self.proj(out.transpose(1, 2).flatten(2)), row
 
 
-def guided_maps(q: Tensor, k: Tensor, guidance: Tensor) -> Tensor:
+def guided_maps(q: Tensor, k: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
     """Compute the attention maps of two streams that guide each other (AMG).
 
     Plain products: no fused kernel mixes two maps. (To ask one for the product of [(1 - w) q, w q'] and [k, k'] gives
@@ -123,12 +124,12 @@ def guided_maps(q: Tensor, k: Tensor, guidance: Tensor) -> Tensor:
         guidance: (2,) w of RGB and of X.
 
     Returns:
-        (2B, heads, N, M), sums of 1.
+        Those of RGB and of X, (B, heads, N, M) each, sums of 1.
     """
     rgb, x = ((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)).chunk(2)  # logits (B, heads, N, M) each
     difference, (to_rgb, to_x) = x - rgb, guidance.to(x.dtype)
-    guided = torch.addcmul(rgb, to_rgb, difference), torch.addcmul(x, to_x, difference, value=-1)
-    return torch.cat(guided).softmax(dim=3)
+    guided_rgb, guided_x = torch.addcmul(rgb, to_rgb, difference), torch.addcmul(x, to_x, difference, value=-1)
+    return guided_rgb.softmax(dim=3), guided_x.softmax(dim=3)
 
 
 class LowRank(nn.Module):
