@@ -57,6 +57,7 @@ class Gap:
         p: two-sided.
         sequences: number of them; 0: their choice is not in the interval.
         seeds_count: pairs of trainings whose spread is in the interval; less than 2: chance in training is not in it.
+        from_seeds: share of the variance that comes from chance in training.
     """
 
     value: float
@@ -69,6 +70,7 @@ class Gap:
     p: float | None
     sequences: int
     seeds_count: int
+    from_seeds: float
 
     def needed(self, comparisons: int = 1) -> float | None:
         """The smallest difference whose interval would leave 0 out, with this uncertainty, among so many of them."""
@@ -148,6 +150,7 @@ def compare(
             parts.append((spread**2 / len(single), len(single) - 1))
         value = statistics.fmean(single.values())
         error = math.sqrt(sum(variance for variance, _ in parts))
+        from_seeds = 0.0 if spread is None or not error else spread**2 / len(single) / error**2
         rest = sum(variance**2 / freedom for variance, freedom in parts)
         freedom = error**4 / rest if rest else float(max((freedom for _, freedom in parts), default=0))
         low = high = p = None
@@ -155,7 +158,9 @@ def compare(
             half = t_quantile(1 - (1 - LEVEL) / 2, freedom) * error
             low, high = value - half, value + half
             p = (0.0 if value else 1.0) if not error else 2 * t_tail(abs(value) / error, freedom)
-        gaps[name] = Gap(value, spread, single, error, freedom, low, high, p, count if count > 1 else 0, len(single))
+        gaps[name] = Gap(
+            value, spread, single, error, freedom, low, high, p, count if count > 1 else 0, len(single), from_seeds
+        )
     return gaps
 
 

@@ -17,7 +17,7 @@ from lib.training.log import read_rows
 __all__ = ["plot_curves", "plot_scores", "write_figures"]
 
 FORMATS = ("png", "svg")
-GROUPS = 60
+GROUPS = 40
 """Points on the curve of a training's loss; each is the mean of the steps between."""
 
 
@@ -58,12 +58,13 @@ def plot_scores(tables: Sequence[Table]) -> Figure:
             if len(single) > 1:
                 axes.plot(single, [row] * len(single), "o", color=color, markersize=4, fillstyle="none", alpha=0.7)
             spread = 100 * (entry.sd or 0.0)
-            bar = {"xerr": spread, "elinewidth": 2, "capsize": 3} if spread else {}
-            axes.errorbar(100 * entry.mean, row, fmt="D", color=color, markersize=6, zorder=4, **bar)
+            axes.errorbar(
+                100 * entry.mean, row, xerr=spread or None, fmt="D", color=color, markersize=6, elinewidth=2, capsize=3
+            )
         axes.set(title=table.title, xlabel=f"{table.main}, percent")
         style_axes(axes)
     panels[0].set_yticks(range(len(names)), names)
-    panels[0].invert_yaxis()
+    panels[0].set_ylim(len(names) - 0.5, -0.5)
     show_literally(figure)
     return figure
 
@@ -86,7 +87,7 @@ def plot_curves(logs: dict[str, list[Run]], variants: list[str]) -> Figure:
             for row, (file, value, groups) in enumerate((("validation.csv", "iou", 0), ("train.csv", "loss", GROUPS))):
                 curves = [curve for run in mine if (curve := _curve(run, file, value, groups)) is not None]
                 for x, y in curves:
-                    panels[row, column].plot(x, y, linewidth=0.7, alpha=0.45, **look)
+                    panels[row, column].plot(x, y, linewidth=0.7, alpha=0.35, **look)
                 if curves:
                     length = min(len(x) for x, _ in curves)  # as far as all of them are
                     x, y = curves[0][0][:length], np.mean([curve[1][:length] for curve in curves], axis=0)
@@ -98,7 +99,7 @@ def plot_curves(logs: dict[str, list[Run]], variants: list[str]) -> Figure:
             style_axes(axes)
     panels[0, 0].set(ylabel="validation IoU")
     panels[1, 0].set(ylabel="training loss")
-    figure.legend(handles.values(), handles, loc="outside right center", fontsize="small", frameon=False)
+    figure.legend(handles.values(), handles, loc="outside right upper", fontsize="small", frameon=False)
     show_literally(figure)
     return figure
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from lib.experiments.runs import IDENTITY, Plan, Run, read_identity
 from lib.experiments.suite import UNTRAINED
 from patrack import config as configs
-from patrack.files import atomic_write
+from patrack.files import LOCK, FolderInUse, atomic_write, folder_lock
 
 __all__ = ["JOURNAL", "Commands", "Journal", "Place", "carry_out", "places_of"]
 
@@ -76,7 +76,8 @@ def places_of(
     several = len(devices) * workers > 1 or workers > 1
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
     places = []
-    for name in devices or [device]:
+    names: list[str | None] = [*devices] or [device]
+    for name in names:
         environment: dict[str, str] = {}
         share, told = threads, name
         if name is not None and name.startswith("cuda:") and devices:
@@ -308,6 +309,7 @@ def train_and_track(plan: Plan, run: Run, place: Place, journal: Journal, comman
             raise Failed(reason_of(run.log, code, begin))
 
     if not run.is_trained:
+        wait_for_others(run.folder)
         journal.note(run, "training")
         resume = ["--resume"] if run.manifest else []
         words = [*common, "--output", str(run.folder.parent), *resume, *run.overrides]
@@ -327,6 +329,17 @@ def train_and_track(plan: Plan, run: Run, place: Place, journal: Journal, comman
         else:
             words += run.overrides
         call("test.py", words)
+
+
+def wait_for_others(folder: Path, seconds: float = 120.0) -> None:
+    """Wait for a training that a killed suite has left behind, which writes its checkpoint before it ends."""
+    end = time.monotonic() + seconds
+    while (folder / LOCK).exists() and time.monotonic() < end:
+        try:
+            with folder_lock(folder):
+                return
+        except FolderInUse:
+            time.sleep(0.5)  # if it goes on, the training that begins here says who has the folder
 
 
 def reason_of(log: Path, code: int, begin: int = 0) -> str:

@@ -110,7 +110,7 @@ def plan_runs(suite: Suite, output: Path, **more: Any) -> Plan:
     Raises:
         ValueError: settings that can't be used, by variant.
     """
-    runs, problems = [], {}
+    runs, problems = [], dict[str, tuple[str, ConfigError]]()
     for number, seed in enumerate(suite.seeds):
         for experiment, scored in suite.experiments.items():
             for name, variant in suite.variants.items():

@@ -237,10 +237,15 @@ def explain(table: Table) -> list[str]:
             ]
         )
         span = f" ({needed[0]:.4f} to {needed[-1]:.4f}, by variant)" if len(needed) > 1 else ""
+        share = statistics.median(gap.from_seeds for gap in known.values())
+        advice = ""
+        if sequences and max(seeds) > 1:
+            source, more = ("chance in training", "seeds") if share > 0.5 else ("the choice of sequences", "sequences")
+            advice = f" Most of the uncertainty is {source}: more {more} would narrow it."
         paragraphs.append(
             f"**What a difference must be to mean anything.** With {of}, a difference in {table.main} to "
             f"{table.reference} below {statistics.median(needed):.4f}{span} can't be told from none. A true difference "
-            f"of {found:.4f} would be found in four such experiments of five."
+            f"of {found:.4f} would be found in four such experiments of five.{advice}"
         )
         if len(known) > 1:
             paragraphs.append(

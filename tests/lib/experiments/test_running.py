@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from lib.experiments import running
-from lib.experiments.runs import Plan, Run, check_output, missing_parts, plan_runs
 from lib.experiments.running import Commands, Journal, Place, carry_out, places_of, reason_of
+from lib.experiments.runs import Plan, Run, check_output, missing_parts, plan_runs
 from lib.experiments.suite import Suite, Variant
 from patrack import config as configs
 
