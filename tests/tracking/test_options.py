@@ -101,6 +101,12 @@ MEANINGS = {
     "--ours": "another column of a comparison",
     "--set": "settings of all columns",
     "--no-strips": "tables only",
+    "--suite": "what is compared, by the name of its file",
+    "--data": "benchmarks that a suite is trained for and scored on",
+    "--model-size": "of a suite's experiments",
+    "--devices": "GPUs that take runs side by side",
+    "--dry-run": "say what would be done",
+    "--no-costs": "don't measure what variants cost",
     "--variants": "file of variants",
     "--variant": "one more variant",
     "--summarize-only": "tables of runs that are there",
@@ -231,7 +237,7 @@ EXTERNAL = {
 DOCUMENTS = [
     *(project_path(name) for name in ("README.md", "CONTRIBUTING.md", "weights/README.md")),
     *sorted(project_path("docs").glob("*.md")),
-    *sorted(project_path("scripts/variants").glob("*.yaml")),
+    *sorted(project_path("experiments/suites").glob("*.yaml")),
     *sorted(project_path("scripts").glob("benchmark_*.sh")),
     project_path("scripts/quickstart.sh"),
 ]
