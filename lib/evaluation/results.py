@@ -35,6 +35,8 @@ from lib.evaluation.scores import EvaluationError
 from patrack.files import atomic_write, remove_leftovers, safe_name, user_path
 
 __all__ = [
+    "MANIFEST",
+    "MASKS",
     "SEPARATORS",
     "TOOLKITS",
     "BoxFormat",
@@ -50,6 +52,9 @@ __all__ = [
 
 BoxFormat = Literal["auto", "xywh", "corners"]
 Longer = Literal["error", "cut"]
+MANIFEST, MASKS = "run.json", "missing.json"
+"""What `tracking/test.py` writes beside results: what made them; which frames lacked a stream, in the form of
+`lib.datasets.missing`, of runs that were told so."""
 CONFIDENCES = ("_scores.txt", "_confidence.txt", "_confidence.value")
 """Files with a number per frame beside that of the boxes, by what they have in place of its ending."""
 IMPOSSIBLE = 0.01  # share of rows, read as corners, that may have none on the right and below

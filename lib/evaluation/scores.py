@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +79,8 @@ class TrackerScores:
         name: as given by the user; this and what follows is filled in by `evaluate`.
         source: folder or archive of the result files.
         folder: below it, that they were found in; ends with `/`, or is empty.
+        missing: what tells which frames the tracker saw without RGB or X (`lib.datasets.missing`): what masks were
+            drawn by, or their digest; empty if it saw all that there is, as far as its `run.json` says.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
         perfect: what a tracker without any error would score on the same sequences, which is rarely 1; empty for the
@@ -97,11 +99,17 @@ class TrackerScores:
     name: str = ""
     source: str = ""
     folder: str = ""
+    missing: str = ""
     file_format: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
     perfect: dict[str, float] = field(default_factory=dict)
     boxes: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     resampled: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The name, with what was missing, e.g. "ours [missing x:0.5]"."""
+        return f"{self.name} [missing {self.missing.split(',')[0]}]" if self.missing else self.name
 
 
 @dataclass(frozen=True)
@@ -171,6 +179,14 @@ class Evaluation:
             object.__setattr__(self, "benchmark_size", len(self.frames))
 
     @property
+    def labeled_differences(self) -> tuple[Difference, ...]:
+        """The differences with labels instead of names, which say what was missing."""
+        labels = {name: scores.label for name, scores in self.trackers.items()}
+        return tuple(
+            replace(each, tracker=labels[each.tracker], reference=labels[each.reference]) for each in self.differences
+        )
+
+    @property
     def covered(self) -> str:
         """How much of the benchmark could be scored, e.g. "245 of 245 sequences"."""
         return f"{len(self.frames)} of {self.benchmark_size} sequences"
@@ -193,6 +209,7 @@ class Evaluation:
             "trackers": {
                 name: {
                     "source": scores.source,
+                    **({"missing": scores.missing} if scores.missing else {}),
                     "format": scores.file_format,
                     "metrics": scores.metrics,
                     "sequences": scores.sequences,
