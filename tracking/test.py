@@ -177,8 +177,9 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     weights = Weights(checkpoint, device, arguments.overwrite)
 
     if arguments.dataset:
-        name = missing.stem if isinstance(missing, Path) else missing and missing.name.replace(":", "-")
-        lacking = f"-{name}" if name else ""
+        lacking = ""
+        if missing is not None:
+            lacking = f"-{missing.stem if isinstance(missing, Path) else missing.name.replace(':', '-')}"
         output = arguments.output or Path("results", config.name, f"{arguments.dataset}-{arguments.split}{lacking}")
         summary = track_dataset(
             config,

@@ -122,12 +122,12 @@ def evaluate(
             scores = score_long_term(rules, truth, files.rows)
         else:
             scores = score_multi_start(rules, truth, files.rows)
-        missing, remark = _missing(tree, files.folder, list(files.rows))
+        lacked, remark = _missing(tree, files.folder, list(files.rows))
         scored[name] = replace(
             scores,
             notes=(*files.notes, *scores.notes, *remark),
             name=name,
-            missing=missing,
+            missing=lacked,
             source=str(path),
             folder=files.folder,
             file_format=files.file_format,

@@ -107,9 +107,14 @@ class TrackerScores:
     resampled: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     @property
+    def suffix(self) -> str:
+        """What is said behind the name about what was missing, e.g. " [missing x:0.5]"; empty if nothing was."""
+        return f" [missing {self.missing.split(',')[0]}]" if self.missing else ""
+
+    @property
     def label(self) -> str:
-        """The name, with what was missing, e.g. "ours [missing x:0.5]"."""
-        return f"{self.name} [missing {self.missing.split(',')[0]}]" if self.missing else self.name
+        """The name, with what was missing."""
+        return self.name + self.suffix
 
 
 @dataclass(frozen=True)
@@ -181,9 +186,12 @@ class Evaluation:
     @property
     def labeled_differences(self) -> tuple[Difference, ...]:
         """The differences with labels instead of names, which say what was missing."""
-        labels = {name: scores.label for name, scores in self.trackers.items()}
+
+        def label(name: str) -> str:
+            return name + (self.trackers[name].suffix if name in self.trackers else "")
+
         return tuple(
-            replace(each, tracker=labels[each.tracker], reference=labels[each.reference]) for each in self.differences
+            replace(each, tracker=label(each.tracker), reference=label(each.reference)) for each in self.differences
         )
 
     @property

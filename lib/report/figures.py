@@ -134,7 +134,8 @@ def write_plots(evaluation: Evaluation, folder: str | Path, formats: Sequence[st
         ranked = sorted(trackers, key=lambda name: (trackers[name].missing, name in parts, -score[name]))
         part = {tracker: f", {count} of {size} sequences" for tracker, count in parts.items()}
         labels = {
-            tracker: f"{trackers[tracker].label} [{score[tracker]:.3f}{part.get(tracker, '')}]" for tracker in ranked
+            tracker: f"{tracker}{trackers[tracker].suffix} [{score[tracker]:.3f}{part.get(tracker, '')}]"
+            for tracker in ranked
         }
         figure = plot_curves(
             {labels[tracker]: trackers[tracker].curves[name] for tracker in ranked},
@@ -175,7 +176,11 @@ def plot_curves(
 
 
 def curve_chart(
-    title: str, metric: str, curves: Sequence[Curve], scores: Sequence[float], complete: Sequence[bool] | None = None
+    title: str,
+    metric: str,
+    curves: Sequence[Curve],
+    scores: Sequence[float],
+    groups: Sequence[tuple[str, bool]] | None = None,
 ) -> Chart:
     """Draw curves for a page, the best tracker on top.
 
@@ -183,10 +188,10 @@ def curve_chart(
         title, metric: of the chart, and that the scores are of.
         curves: one per tracker; rates from 0 to 1 over the same kind of threshold.
         scores: by which the trackers are ranked, one per tracker, fractions.
-        complete: whether each was scored on the whole benchmark; one that was not stands behind those that were.
-            None: all were.
+        groups: trackers are ranked within them, the least first, such as (streams that were missing, scored on a part
+            only). None: there is one.
     """
-    order = sorted(range(len(curves)), key=lambda k: (complete is not None and not complete[k], -scores[k]))
+    order = sorted(range(len(curves)), key=lambda k: (groups[k] if groups else ("", False), -scores[k]))
     with mpl.rc_context(PAGE):
         figure = plot_curves({str(k): curves[k] for k in order}, numbers=order)
         svg = _inline_svg(figure)

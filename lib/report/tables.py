@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Words
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -139,8 +139,8 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
         scored, complete, remark = count_scored(evaluation, scores)
         note = "; ".join([*scores.notes, *([f"not ranked, {remark}"] if remark else [])])
         paper = papers.get(scores.name.casefold())
-        about = {"scored": scored, "complete": complete, "missing": scores.missing, "note": note}
-        rows.append(Row(scores.label, MEASURED, values, paper, **about))
+        row = Row(scores.label, MEASURED, values, paper, scored=scored, complete=complete, note=note)
+        rows.append(replace(row, missing=scores.missing))
     partial = not all(row.complete for row in rows)
     masked = [row for row in rows if row.missing]
     for name, problems in evaluation.left_out.items():
