@@ -247,7 +247,7 @@ def plot_missing(scores: MissingScores) -> Figure:
     figure = Figure(figsize=(1.2 + 4.4 * len(streams), 4.6), layout="constrained")
     every = figure.subplots(1, len(streams), sharey=True, squeeze=False)[0].tolist()
     for axes, stream in zip(every, streams, strict=True):
-        _draw_missing(axes, scores, stream, range(len(names)))
+        _draw_missing(axes, scores, stream, range(len(names)), marker="o")
         axes.set_title(f"without {without(stream)}")
     handles = dict(zip(*reversed(every[0].get_legend_handles_labels()), strict=True))
     for axes in every[1:]:
@@ -272,11 +272,11 @@ def missing_chart(scores: MissingScores, stream: str, numbers: Sequence[int]) ->
         return _inline_svg(figure)
 
 
-def _draw_missing(axes: Axes, scores: MissingScores, stream: str, numbers: Sequence[int]) -> None:
+def _draw_missing(axes: Axes, scores: MissingScores, stream: str, numbers: Sequence[int], marker: str = "") -> None:
     look = dict(zip(scores.trackers, numbers, strict=True))
     for curve in reversed([curve for curve in scores.curves if curve.stream == stream]):
         axes.plot(
-            scores.shares, curve.scores, label=curve.tracker, marker="o", markersize=4, **_style(look[curve.tracker])
+            scores.shares, curve.scores, label=curve.tracker, marker=marker, markersize=4, **_style(look[curve.tracker])
         )
     for (alone, value), dash in zip(scores.alone.items(), ("--", ":"), strict=False):
         if alone != stream:
@@ -285,6 +285,7 @@ def _draw_missing(axes: Axes, scores: MissingScores, stream: str, numbers: Seque
     room = max(0.02, 0.05 * (max(every) - min(every)))
     axes.set_ylim(max(0.0, min(every) - room), min(1.02, max(every) + room))
     axes.set_xlabel("share of the frames in which it is missing")
+    axes.set_xticks(scores.shares, [f"{share:g}" for share in scores.shares])
     style_axes(axes)
 
 

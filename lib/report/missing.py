@@ -153,9 +153,10 @@ class MissingScores:
         if len(self.trackers) > 1:
             notes.append(f"gain: the mean minus that of {first}, the first tracker")
         if 1 in self.shares:
-            notes.append(
-                "at share 1 the first frame lacks the stream as well (of either: never), otherwise it is complete"
-            )
+            notes.append("at share 1 the first frame lacks a single stream as well; otherwise it is complete")
+        if self.alone:
+            names = " and ".join(ALONE[stream] for stream in self.alone)
+            notes.append(f"{names}: the base model of {first} on that stream alone, with no frame missing")
         if any(curve.gone for curve in self.curves):
             notes.append(
                 "gone: score at share 1, minus the base model's on the other stream alone, which is what there is "
@@ -288,10 +289,9 @@ def missing_rows(scores: MissingScores, stream: str) -> list[list[str]]:
     def written(estimate: Estimate | None) -> str:
         if estimate is None:
             return "-"
-        text = f"{100 * estimate.value:+.1f}"
-        if estimate.low is None or estimate.high is None:
-            return text
-        return f"{text} [{100 * estimate.low:+.1f}, {100 * estimate.high:+.1f}]"
+        ends = [estimate.low, estimate.high] if estimate.low is not None and estimate.high is not None else []
+        text, *interval = (f"{round(100 * number, 1) + 0.0:+.1f}" for number in [estimate.value, *ends])  # no -0.0
+        return f"{text} [{', '.join(interval)}]" if interval else text
 
     curves = [curve for curve in scores.curves if curve.stream == stream]
     columns = {
@@ -309,7 +309,7 @@ def missing_rows(scores: MissingScores, stream: str) -> list[list[str]]:
     for alone, score in scores.alone.items():
         if alone != stream:
             cells = [f"{100 * score:.1f}"] * len(scores.shares)
-            rows.append([f"{ALONE[alone]} (base model, no frame missing)", *cells, *("-" for _ in columns)])
+            rows.append([f"{ALONE[alone]} (base model)", *cells, *("-" for _ in columns)])
     return rows
 
 

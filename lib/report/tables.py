@@ -139,8 +139,8 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
         scored, complete, remark = count_scored(evaluation, scores)
         note = "; ".join([*scores.notes, *([f"not ranked, {remark}"] if remark else [])])
         paper = papers.get(scores.name.casefold())
-        row = Row(scores.label, MEASURED, values, paper, scored=scored, complete=complete, note=note)
-        rows.append(replace(row, missing=scores.missing))
+        measured = Row(scores.label, MEASURED, values, paper, scored=scored, complete=complete, note=note)
+        rows.append(replace(measured, missing=scores.missing))
     partial = not all(row.complete for row in rows)
     masked = [row for row in rows if row.missing]
     for name, problems in evaluation.left_out.items():

@@ -111,7 +111,7 @@ def test_several_trackers_are_compared_with_the_first_one_beside_the_base_model(
     assert ours.gone is not None
     assert ours.gone.value == pytest.approx(ours.scores[1] - scores.alone["rgb"])
     table = capsys.readouterr().out
-    assert "| RGB only (base model, no frame missing) |" in table
+    assert "| RGB only (base model) |" in table
     assert (out / "results" / "RGB only" / "one.txt").exists()
 
 

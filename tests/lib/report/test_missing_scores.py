@@ -92,7 +92,7 @@ def test_tables_have_a_row_per_tracker_and_one_of_the_base_model() -> None:
     assert ours[:5] == ["ours", "70.0", "60.0", "30.0", "55.0"]
     assert ours[6] == "-"
     assert other[6].startswith("+7.5 [")
-    assert alone == ["RGB only (base model, no frame missing)", "40.0", "40.0", "40.0", "-", "-", "-", "-"]
+    assert alone == ["RGB only (base model)", "40.0", "40.0", "40.0", "-", "-", "-", "-"]
     text = to_markdown(scores())
     assert "2 of 3 sequences" in text
     assert "too narrow" in text
@@ -135,7 +135,7 @@ def test_the_report_has_a_section_and_refuses_scores_of_another_data_set(tmp_pat
     assert '<h2 id="missing">Missing sensors</h2>' in page
     assert '<a href="#missing">' in page
     assert "SR without X" in page
-    assert "RGB only (base model, no frame missing)" in page
+    assert "RGB only (base model)" in page
     other = summarize(evaluation(split="val"), {"ours": ""}, ["x"], SHARES, gap=1, seed=0)
     with pytest.raises(ValueError, match="are of split val, and the report of test"):
         write_report(about, tmp_path / "other", missing=other)
