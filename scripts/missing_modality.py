@@ -1,11 +1,11 @@
 """Score trackers where RGB, or X, is missing or tells nothing.
 
     python scripts/missing_modality.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output runs/missing
-    python scripts/missing_modality.py --config PATrack=runs/rgbt_base BAT=runs/rgbt_bat LoRA=rgbt_lora@lora.pt \
+    python scripts/missing_modality.py --config PATrack=runs/rgbt_base BAT=runs/rgbt_bat LoRA=rgbt_lora@lora.pt \\
         --dataset lasher --streams x --shares 0 .5 1 --batch 32 --output runs/missing
-    python scripts/missing_modality.py --fusion --config rgbt_tiny --dataset synthrgbt --data-root DATA \
+    python scripts/missing_modality.py --fusion --config rgbt_tiny --dataset synthrgbt --data-root DATA \\
         --output runs/fusion
-    python scripts/missing_modality.py --fusion --config runs/mine --rgb-config rgb_small --dataset lasher \
+    python scripts/missing_modality.py --fusion --config runs/mine --rgb-config rgb_small --dataset lasher \\
         --output runs/fusion
 
 Plots a curve per tracker, the main metric against the share of frames that lack RGB, X or (either) one of both, beside

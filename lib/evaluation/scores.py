@@ -109,7 +109,7 @@ class TrackerScores:
     @property
     def suffix(self) -> str:
         """What is said behind the name about what was missing, e.g. " [missing x:0.5]"; empty if nothing was."""
-        return f" [missing {self.missing.split(',')[0]}]" if self.missing else ""
+        return f" [missing {self.missing.split(',')[0][:40]}]" if self.missing else ""
 
     @property
     def label(self) -> str:

@@ -274,7 +274,8 @@ def read_missing(path: Path) -> MissingScores:
         if not curves or strange or any(len(curve.scores) != len(scores.shares) for curve in curves):
             raise ValueError("curves that don't fit the shares")
     except OSError as error:
-        raise ValueError(f"{file}: cannot be read: {error.strerror or error}") from error
+        why = error.strerror or error
+        raise ValueError(f"{file}: cannot be read: {why}; give the --output of scripts/missing_modality.py") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file}: not the scores that scripts/missing_modality.py writes as missing.json ({error}); give its "
