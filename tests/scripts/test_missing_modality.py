@@ -114,6 +114,11 @@ def test_several_trackers_are_compared_with_the_first_one_beside_the_base_model(
     assert "| RGB only (base model) |" in table
     assert (out / "results" / "RGB only" / "one.txt").exists()
 
+    assert main(["--config", trackers[0], *rest, "--shares", "0", "0.5", "--streams", "either"]) == 0
+    scores = read_missing(out)
+    assert (scores.trackers, scores.streams, list(scores.alone)) == (["ours"], ["either"], ["rgb", "x"])
+    assert "| without RGB or X |" in (out / "missing.md").read_text()
+
 
 @pytest.mark.parametrize(
     ("words", "message"),
