@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Names
@@ -13,14 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.catalog import sequence_count
-from lib.datasets.missing import missing_shares, parse_masks
 from lib.datasets.sequence import Sequence, shows_target
 from lib.evaluation.bootstrap import compare_trackers
 from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, OnePass, Protocol, get_protocol
-from lib.evaluation.results import MANIFEST, MASKS, BoxFormat, Longer, read_results
+from lib.evaluation.results import BoxFormat, Longer, missing_streams, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
 from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
 from patrack.files import user_path
@@ -122,7 +120,7 @@ def evaluate(
             scores = score_long_term(rules, truth, files.rows)
         else:
             scores = score_multi_start(rules, truth, files.rows)
-        lacked, remark = _missing(tree, files.folder, list(files.rows))
+        lacked, remark = missing_streams(tree, files.folder, list(files.rows))
         scored[name] = replace(
             scores,
             notes=(*files.notes, *scores.notes, *remark),
@@ -155,25 +153,6 @@ def evaluate(
         differences=compare_trackers(scored, reference) if scored and reference not in problems else (),
         notes=(rules.note,) if isinstance(rules, OnePass) and rules.note else (),
     )
-
-
-def _missing(tree: FileTree, folder: str, names: Names[str]) -> tuple[str, list[str]]:
-    """Tell which frames a tracker saw without RGB or X, as the `run.json` of our results has it, and remark on it."""
-    try:
-        missing = str(json.loads(tree.read(f"{folder}{MANIFEST}"))["identity"].get("missing", ""))
-    except (ValueError, KeyError, TypeError, AttributeError, OSError):  # none, or a file of somebody else's
-        return "", []
-    if not missing:
-        return "", []
-    shares = ""
-    if tree.has(f"{folder}{MASKS}"):
-        try:
-            masks = parse_masks(tree.read(f"{folder}{MASKS}"), tree.describe(f"{folder}{MASKS}"))
-            rgb, x = missing_shares({name: mask for name, mask in masks.items() if name in names})
-            shares = f" (RGB in {rgb:.1%} of the frames, X in {x:.1%})"
-        except ValueError as error:  # said, but no reason not to score the boxes
-            shares = f" (in how many frames can't be told: {error})"
-    return missing, [f"tracked with streams missing{shares}, {missing}: compared with scores of the same masks only"]
 
 
 def _score_true_boxes(rules: Protocol, truth: Mapping[str, GroundTruth]) -> dict[str, float]:
