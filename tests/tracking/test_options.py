@@ -120,6 +120,7 @@ MEANINGS = {
     "--streams": "that frames lack",
     "--shares": "of the frames that lack a stream",
     "--gap": "frames that lack a stream in a row",
+    "--missing-sensors": "scores over the share of frames that lack a stream",
     "--fusion": "check whether X hurts",
     "--opencv-doc": "folder of Debian's package",
     "--boxes": "file of first boxes",
