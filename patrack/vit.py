@@ -23,6 +23,7 @@ __all__ = [
     "TokenLayout",
     "attend",
     "attention_row",
+    "cast_once",
     "eliminate_candidates",
 ]
 
@@ -57,6 +58,11 @@ class TokenLayout:
         return self.template_grid**2
 
     @property
+    def full_counts(self) -> tuple[int, int]:
+        """Numbers of tokens on the full grids, Nz and Nx."""
+        return self.num_template, self.search_grid**2
+
+    @property
     def num_search(self) -> int:
         """Number n of search tokens that are still there."""
         return self.search_grid**2 if self.kept is None else self.kept.shape[1]
@@ -76,6 +82,20 @@ class TokenLayout:
             return search
         full = search.new_zeros(search.shape[0], self.search_grid**2, search.shape[2])
         return full.scatter(1, self._index(self.kept, search), search)
+
+    def to_full(self, tokens: Tensor) -> Tensor:
+        """Put tokens (R, Nz+n, C) on the full grids (R, Nz+Nx, C); see `to_full_search`."""
+        if self.kept is None:
+            return tokens
+        template, search = self.split(tokens)
+        return torch.cat((template, self.to_full_search(search)), dim=1)
+
+    def to_kept(self, tokens: Tensor) -> Tensor:
+        """Take the tokens that are still there (R, Nz+n, C) from the full grids (R, Nz+Nx, C)."""
+        if self.kept is None:
+            return tokens
+        template, search = self.split(tokens)
+        return torch.cat((template, self.to_kept_search(search)), dim=1)
 
     def to_kept_search(self, full: Tensor) -> Tensor:
         """Take the kept search tokens (R, n, C) from the full grid (R, Nx, C)."""

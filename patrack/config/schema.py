@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal, cast
 
 from pydantic import (
@@ -122,7 +123,8 @@ class ModelConfig(Section):
         from patrack.methods import METHODS  # only here, since they need PyTorch
 
         if method not in METHODS:
-            raise ValueError(f"must be one of {', '.join(METHODS)}")
+            near = difflib.get_close_matches(method, METHODS, 1)
+            raise ValueError(f"must be one of {', '.join(METHODS)}" + (f"; did you mean {near[0]}?" if near else ""))
         return method
 
     @field_validator("adapters", mode="before")

@@ -340,6 +340,25 @@ class PATrack(Network):
     """
 
     Config = PATrackConfig
+    PUBLISHED_NAMES = (
+        (r"\.mda1\.", ".adap_t."),
+        (r"\.mda2\.", ".adap2_t."),
+        (r"(\.adap2?_t)\.reduce\.", r"\1.D_fc1."),
+        (r"(\.adap2?_t)\.high_expand\.", r"\1.high_mixer.conv1."),
+        (r"(\.adap2?_t)\.high_depthwise\.", r"\1.high_mixer.proj1."),
+        (r"(\.adap2?_t)\.high_pool\.", r"\1.high_mixer.proj2."),
+        (r"(\.adap2?_t)\.fuse_depthwise\.", r"\1.conv_fuse."),
+        (r"(\.adap2?_t)\.expand\.", r"\1.proj."),
+        (r"\.cea([12])\.", r".highfuseadapter\1."),
+        (r"(\.highfuseadapter[12])\.shared\.", r"\1.obj_fuse.linearcat."),
+        (r"(\.highfuseadapter[12])\.rgb_match\.", r"\1.obj_fuse.linear1."),
+        (r"(\.highfuseadapter[12])\.rgb_value\.", r"\1.obj_fuse.linear2."),
+        (r"(\.highfuseadapter[12])\.x_match\.", r"\1.obj_fuse.linear3."),
+        (r"(\.highfuseadapter[12])\.x_value\.", r"\1.obj_fuse.linear4."),
+        (r"\.cea_norm([12])\.", r".norml\1."),
+        (r"^task_adapter\.", "adapter_head.adapter_"),
+    )
+    PUBLISHED_MARK = ".adap_t.D_fc1."
 
     def make_block(self, index: int, drop_path: float) -> Block:
         """Give a block the adapters that the settings want there."""
@@ -390,6 +409,22 @@ class PATrack(Network):
         if TaskAdapter in kinds:
             found["model.adapters.init"] = adapters.init
         return found
+
+    def published_reading(self) -> dict[str, str]:
+        """Name what the released weights mean; see `Network.published_reading`."""
+        adapters = {"mda.form": "published", "cea.form": "published", "init": "published"}
+        return {"model.fusion": "sum"} | {f"model.adapters.{key}": value for key, value in adapters.items()}
+
+    def unused_published(self) -> list[str]:
+        """Name what the release builds but doesn't use: factors, and adapters of both kinds in every block."""
+        unused = [r"backbone\.blocks\.\d+\.highfuseadapter[12]\.obj_fuse\.gamma[12]"]
+        for number, block in enumerate(self.backbone.blocks):
+            assert isinstance(block, PATrackBlock)
+            if block.cea1 is not None and block.mda1 is None:
+                unused.append(rf"backbone\.blocks\.{number}\.adap2?_t\..*")
+            if block.mda1 is not None and block.cea1 is None:
+                unused.append(rf"backbone\.blocks\.{number}\.(highfuseadapter|norml)[12]\..*")
+        return unused
 
     @property
     def settings(self) -> PATrackConfig:
