@@ -71,6 +71,11 @@ class TokenLayout:
         """Return the layout with fewer search tokens; `kept` (B, n') as in the constructor."""
         return TokenLayout(self.template_grid, self.search_grid, self.streams, kept, self.modality)
 
+    def of_samples(self, samples: Tensor) -> TokenLayout:
+        """Return the layout of some of the samples; their numbers (b,) int64."""
+        kept, modality = (None if item is None else item[samples] for item in (self.kept, self.modality))
+        return TokenLayout(self.template_grid, self.search_grid, self.streams, kept, modality)
+
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Split tokens (R, N, C) into template (R, Nz, C) and search (R, n, C)."""
         template, search = tokens.split((self.num_template, tokens.shape[1] - self.num_template), dim=1)
