@@ -256,6 +256,8 @@ def run(args: argparse.Namespace) -> str:
     places = datasets.resolve_data_root(args.data_root, config.data.root)
     args.sequences = chosen_sequences(args)
     sequences = datasets.load(args.dataset, args.split, args.root, places, args.sequences)
+    if sequences:
+        config = config.of_modality(sequences[0].modality)
     args.shares = sorted(set(args.shares))
     results = (track_variants if args.fusion else track_masks)(args, config, sequences)
     names = [sequence.name for sequence in sequences]

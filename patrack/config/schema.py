@@ -38,16 +38,18 @@ __all__ = [
 ]
 
 
-def _known_modality(value: object) -> object:
+def _known_modality(value: object, *more: str) -> object:
     """Check against the table of `patrack.modality` as it is now: a `Literal` would be the table of import time."""
-    known = (*modalities(), JOINT)
+    known = (*modalities(), *more)
     *others, last = map(repr, known)
     if value not in known:
         raise ValueError(f"must be {', '.join(others)} or {last}")
     return value
 
 
-Modality = Annotated[str, BeforeValidator(_known_modality)]
+Modality = Annotated[str, BeforeValidator(lambda value: _known_modality(value))]
+"""Of a recording."""
+ExperimentModality = Annotated[str, BeforeValidator(lambda value: _known_modality(value, JOINT))]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -315,7 +317,7 @@ class Config(Section):
     """A whole experiment."""
 
     name: str = Field(description="run folder and result key; the file's name unless given")
-    modality: Modality
+    modality: ExperimentModality
     seed: int = Field(0, ge=0, lt=2**32)
     model: ModelConfig = Field(default_factory=ModelConfig)
     crop: CropConfig = CropConfig()

@@ -240,8 +240,12 @@ class TaskAdapter(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Fused search tokens (B, Nx, C) -> (B, Nx, C)."""
-        adapted = self.up(self.dropout(self.mid(self.down(tokens))))
+        adapted = self.up(self.dropout(self.reduced(tokens)))
         return tokens + adapted if self.skip else adapted
+
+    def reduced(self, tokens: Tensor) -> Tensor:
+        """(B, Nx, C) -> the bottleneck's features (B, Nx, D), before dropout."""
+        return self.mid(self.down(tokens))
 
 
 class PerModality(nn.ModuleDict):
@@ -269,7 +273,12 @@ class PerModality(nn.ModuleDict):
 
     def forward(self, tokens: Tensor, modality: Tensor | None) -> Tensor:
         """Fused search tokens (B, Nx, C) and places of their modalities (B,) -> (B, Nx, C); see `TaskAdapter`."""
-        return self._each(modality, 1, lambda one, samples, rows: one(tokens[rows]))
+        reduced = self._each(modality, 1, lambda one, samples, rows: one.reduced(tokens[rows]))
+        first = next(iter(self.values()))
+        assert isinstance(first, TaskAdapter)
+        dropped = first.dropout(reduced)  # one mask for all samples, which the parts of a split batch share
+        adapted = self._each(modality, 1, lambda one, samples, rows: one.up(dropped[rows]))
+        return tokens + adapted if first.skip else adapted
 
     @torch.compiler.disable  # numbers of samples differ from batch to batch
     def _each(self, modality: Tensor | None, streams: int, compute: Callable[..., Tensor]) -> Tensor:
@@ -591,6 +600,7 @@ class PATrack(Network):
         if TaskAdapter in kinds:
             found["model.adapters.init"] = adapters.init
         if self.config.modalities:
+            found["model.modalities"] = ", ".join(self.config.modalities)
             found["model.adapters.per_modality"] = adapters.per_modality
         return found
 
