@@ -172,9 +172,9 @@ class LowRank(nn.Module):
 class Experts(nn.Module):
     """A soft mixture of low-rank experts that all tokens of both streams share (HMoE).
 
-    Every token is cut into S parts. Each of an expert's S slots reads a mean of all parts, weighed by a softmax over the
-    parts; every token gets a mean of what the experts return, weighed by a softmax over the experts. Template and search
-    are handled apart with the same weights.
+    Every token is cut into S parts. Each of an expert's S slots reads a mean of all parts, weighed by a softmax over
+    the parts; every token gets a mean of what the experts return, weighed by a softmax over the experts. Template and
+    search are handled apart with the same weights.
 
     Args:
         dim: token channels C, a multiple of `slots`.
