@@ -30,7 +30,7 @@ from patrack.head import CenterHead, ConvBlock, fold_batchnorm, maps_and_boxes
 from patrack.methods.bat import BAT, BATBlock
 from patrack.methods.lora import LoRA, LoRALinear
 from patrack.methods.patrack import PATrack, PATrackBlock, TaskAdapter
-from patrack.methods.seatrack import GuidedAttention, SEATrack, SEATrackBlock, guided_maps
+from patrack.methods.seatrack import Experts, GuidedAttention, SEATrack, SEATrackBlock, guided_maps
 from patrack.network import Network, TrackingNetwork, normalize
 from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
@@ -163,8 +163,8 @@ class FusedBlock(nn.Module):
         self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, lambda bias: branches(block, 2, bias))
         guidance = torch.cat((attn.guidance_rgb, attn.guidance_x)) if isinstance(attn, GuidedAttention) else None
         self.register_buffer("guidance", None if guidance is None else guidance.detach())
-        self.experts1 = block.attn_experts if isinstance(block, SEATrackBlock) else None
-        self.experts2 = block.mlp_experts if isinstance(block, SEATrackBlock) else None
+        self.experts1: Experts | None = block.attn_experts if isinstance(block, SEATrackBlock) else None
+        self.experts2: Experts | None = block.mlp_experts if isinstance(block, SEATrackBlock) else None
 
     def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbors | None) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.

@@ -147,8 +147,9 @@ def test_the_streams_guide_each_other_s_maps(rgb: float, x: float) -> None:
     expected = attention.proj((maps @ values).transpose(1, 2).flatten(2))
     out, row = attention(tokens, LAYOUT)
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
-    center = 5  # of 4 x 4: row 1, column 1
-    torch.testing.assert_close(row, maps[:, :, center].mean(1).float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        row, maps[:, :, 5].mean(1).float(), atol=1e-6, rtol=0
+    )  # center of 4 x 4: row 1, column 1
     assert attention(tokens)[1] is None
 
 
