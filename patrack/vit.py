@@ -64,6 +64,11 @@ class TokenLayout:
         return self.num_template, self.search_grid**2
 
     @property
+    def center(self) -> int:
+        """Number of the template's center token, which decides what is eliminated."""
+        return (self.template_grid - 1) // 2 * (self.template_grid + 1)
+
+    @property
     def num_search(self) -> int:
         """Number n of search tokens that are still there."""
         return self.search_grid**2 if self.kept is None else self.kept.shape[1]
@@ -170,8 +175,7 @@ class Attention(nn.Module):
 
 def attention_row(q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
     """Attention of the template's center token: q and k (R, heads, N, d) -> (R, N), mean over heads, sums of 1."""
-    center = (layout.template_grid - 1) // 2 * (layout.template_grid + 1)
-    logits = (q[:, :, center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
+    logits = (q[:, :, layout.center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
     return logits.float().softmax(dim=2).mean(dim=1)
 
 

@@ -4,6 +4,7 @@ from patrack.methods.bat import BAT
 from patrack.methods.lora import LoRA
 from patrack.methods.patrack import PATrack
 from patrack.methods.sdstrack import SDSTrack
+from patrack.methods.seatrack import SEATrack
 from patrack.methods.vipt import ViPT
 from patrack.network import Network
 
@@ -15,5 +16,6 @@ METHODS: dict[str, type[Network]] = {
     "lora": LoRA,
     "vipt": ViPT,
     "sdstrack": SDSTrack,
+    "seatrack": SEATrack,
     "none": Network,
 }
