@@ -138,6 +138,7 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    from patrack.fused import FusedNetwork
     from patrack.network import build_model, trainable_parameters
     from patrack.predictor import tracking_network
 
@@ -157,6 +158,7 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
         "trained_parameters": trained,
         "total_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "gflops": counter.get_total_flops() / 1e9,
+        "folded": isinstance(counted, FusedNetwork),
     }
 
 
@@ -170,7 +172,8 @@ def _tracking(run: Run, device: Any) -> tuple[Any, Any, Any]:
     case = Case(run.experiment, overrides, device, Effort(), Path(tempfile.gettempdir()), IMAGE)
     model = untrained_model(run.config).to(device)
     tracker = tracker_of(tracking_network(model, run.config.test.precision), run.config, device)
-    frame = case.image(IMAGE)
+    channels = 3 if run.config.model.streams == "rgb" else 6
+    frame = np.random.default_rng(0).integers(0, 256, (IMAGE[1], IMAGE[0], channels), dtype=np.uint8)
     tracker.initialize(frame, case.box)
     return lambda: tracker.track(frame), case, model
 

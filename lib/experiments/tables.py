@@ -278,26 +278,29 @@ def describe_costs(tables: Sequence[Table]) -> list[str]:
             continue
         seen.append(table.costs)
         titles = [other.title for other in tables if other.costs == table.costs]
-        lines = [
-            f"| {', '.join(titles)} | trained | total | GFLOPs a frame | frames/s | against {table.reference} | MiB |",
-            "| --- | --: | --: | --: | --: | --: | --: |",
-        ]
+        heads = ["trained", "total", "GFLOPs a frame", "frames/s", f"of {table.reference}'s", "folded", "MiB"]
+        lines = [f"| {' | '.join([', '.join(titles), *heads])} |", "| --- |" + " --: |" * len(heads)]
+        base = table.costs.get(table.reference)
         for name in table.averages:
             if cost := table.costs.get(name):
-                base = table.costs.get(table.reference)
-                ratio = f"{cost['frames_per_second'] / base['frames_per_second']:.2f}" if base else "-"
-                lines.append(
-                    f"| {name} | {cost['trained_parameters']:,} | {cost['total_parameters']:,} "
-                    f"| {cost['gflops']:.2f} | {cost['frames_per_second']:.1f} | {ratio} "
-                    f"| {cost['peak_memory_mib']:.0f} |"
-                )
+                cells = [
+                    name,
+                    f"{cost['trained_parameters']:,}",
+                    f"{cost['total_parameters']:,}",
+                    f"{cost['gflops']:.2f}",
+                ]
+                cells.append(f"{cost['frames_per_second']:.1f}")
+                cells.append(f"{cost['frames_per_second'] / base['frames_per_second']:.2f}" if base else "-")
+                cells += ["yes" if cost["folded"] else "no", f"{cost['peak_memory_mib']:.0f}"]
+                lines.append(f"| {' | '.join(cells)} |")
         about = next(iter(table.costs.values()))
         lines += [
             "",
-            f"Parameters that train and all that there are; multiplications and additions of a frame's forward, each "
-            f"counted; one target at a time with frames in memory, in turns over all variants, the median of "
-            f"{about['rounds']} rounds; {about['memory']}. On {about['machine']}, {about['device']}, "
-            f"{about['threads']} threads, {about['precision']}: whatever else ran there made it slower.",
+            "Parameters: those that train, and all. FLOPs: multiplications and additions of one frame's forward, each "
+            "counted. Frames/s: one target at a time with frames in memory, all variants in turns, the median of "
+            f"{about['rounds']} rounds; networks that can be are folded first (docs/architecture.md), which makes them "
+            f"faster. MiB: {about['memory']}. Measured on {about['machine']}, {about['device']}, {about['threads']} "
+            f"threads, {about['precision']}; whatever else ran there made it slower.",
         ]
         parts.append("\n".join(lines))
     return parts

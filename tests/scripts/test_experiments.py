@@ -169,7 +169,9 @@ def test_shipped_suites_can_be_used_at_every_size_they_are_for(file: Path, tmp_p
     words = [word for variant in suite.variants.values() for word in variant.settings]
     if absent := {word.removeprefix("model.method=") for word in words if "model.method=" in word} - METHODS.keys():
         pytest.skip(f"no method {', '.join(sorted(absent))} in this revision")
-    sizes: list[list[str]] = [[]] if suite.experiments else [["--data", "synthrgbx", "--model-size", size] for size in SIZES]
+    sizes: list[list[str]] = (
+        [[]] if suite.experiments else [["--data", "synthrgbx", "--model-size", size] for size in SIZES]
+    )
     for size in sizes:
         plan = script.read_plan(script.parse(["--suite", file.stem, *size, "--output", str(tmp_path)]))
         assert {run.variant for run in plan.runs} == suite.variants.keys()
