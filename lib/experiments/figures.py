@@ -110,7 +110,7 @@ def _curve(run: Run, file: str, value: str, groups: int) -> tuple[np.ndarray, np
     if not rows:
         return None
     train = run.config.train
-    per_epoch = -(-run.config.data.samples_per_epoch // train.total_batch_size)
+    per_epoch = max(1, run.config.data.samples_per_epoch // train.total_batch_size)
     x = np.array([row["step"] for row in rows]) / per_epoch
     y = np.array([row[value] for row in rows])
     if not groups:

@@ -181,8 +181,8 @@ class Journal:
         status = manifest.get("status")
         if status == "failed":
             return "failed", str(manifest.get("error") or "")
-        if status in ("running", "interrupted"):
-            return "interrupted", ""
+        if status in ("running", "interrupted"):  # what says "running" was killed, or another process carries it out
+            return {"running": "begun", "interrupted": "interrupted"}[status], ""
         return ("trained" if run.trained and status == "finished" else "waiting"), ""
 
     def write(self) -> None:

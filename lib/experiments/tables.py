@@ -264,8 +264,12 @@ def explain(table: Table) -> list[str]:
         paragraphs.append(f"With fewer than {FEW} sequences intervals tend to be too narrow.")
     if known and not any(gap.sequences for gap in known.values()):
         paragraphs.append("The intervals hold the chance in training alone, not the choice of the validation samples.")
+    if table.gaps and not known:
+        paragraphs.append(
+            "**One training of each, and no sequences scored**: nothing says what a difference means; more seeds would."
+        )
     if table.left_out:
-        paragraphs.append(f"Not in the table, for they are not finished: {'; '.join(table.left_out)}.")
+        paragraphs.append(f"Not finished, and not in the table: {'; '.join(table.left_out)}.")
     return ["\n\n".join(paragraphs)] if paragraphs else []
 
 

@@ -146,7 +146,7 @@ def test_log_says_which_runs_there_are_and_why_and_how_far_each_is(plan: Plan) -
     assert "| fast | `train.lr=1e-2` |" in text
     assert "| rgb | `untrained model.streams=rgb` |" in text
     assert "| rgbt_tiny | all | 0 | finished | 1.50 | today | here GPU |  |" in text
-    assert "| rgbt_tiny | all | 1 | interrupted | - |" in text
+    assert "| rgbt_tiny | all | 1 | begun | - |" in text
     assert "| rgbt_tiny | fast | 0 | failed | - | - | - | no \\| room left |" in text
     assert "| rgbt_tiny | fast | 1 | training |" in text
     assert "| failed | - | - | - | no \\| room left |" in Journal(plan).describe()  # kept from one command to the next
