@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,15 @@ def costs_of(plan: Plan, device: str | None = None) -> dict[str, dict[str, dict[
     }
 
 
-def measure_costs(plan: Plan, device: str | None = None, threads: int | None = None) -> None:
+def measure_costs(
+    plan: Plan, device: str | None = None, threads: int | None = None, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Measure the variants of every experiment of which any has not been measured on this machine yet.
+
+    Args:
+        device: torch device; None: a GPU if there is one.
+        threads: CPU threads; None: torch's choice.
+        say: told when it begins.
 
     Raises:
         ValueError, RuntimeError: a variant can't be built, or the device can't be used.
@@ -66,6 +74,7 @@ def measure_costs(plan: Plan, device: str | None = None, threads: int | None = N
         by_key = {_key(run): run for run in of.values()}
         if by_key.keys() <= here.keys():
             continue
+        say(f"measuring what {len(by_key)} networks cost ...")
         here.update(_measure(by_key, used, threads))
         with atomic_write(plan.output / COSTS) as file:
             json.dump(kept, file, indent=1)
