@@ -33,7 +33,8 @@ def write_figures(plan: Plan, tables: Sequence[Table]) -> list[Path]:
     }
     logs = {name: [run for run in runs if (run.folder / "train.csv").is_file()] for name, runs in logs.items()}
     if logs := {name: runs for name, runs in logs.items() if runs}:
-        figure = plot_curves(logs, list(plan.suite.variants))
+        begun = {run.variant for runs in logs.values() for run in runs}
+        figure = plot_curves(logs, [name for name in plan.suite.variants if name in begun])
         written += [save_figure(figure, plan.output / f"curves.{form}") for form in FORMATS]
     return written
 

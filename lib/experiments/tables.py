@@ -13,7 +13,7 @@ from typing import Any
 from lib.evaluation import Evaluation, evaluate
 from lib.evaluation.bootstrap import FEW
 from lib.evaluation.scores import primary_metric
-from lib.experiments.comparison import LEVEL, Average, Gap, average, compare, holm
+from lib.experiments.comparison import LEVEL, Average, Gap, average, compare, holm, needed_if_alike
 from lib.experiments.running import Journal
 from lib.experiments.runs import Plan
 from lib.report.latex import escape
@@ -35,6 +35,7 @@ class Table:
         averages: by variant and metric.
         main: metric that is compared.
         gaps: differences to `reference` by variant; `holm` are their adjusted p-values.
+        alike: see `needed_if_alike`.
         evaluation: of all result files; None without any.
         left_out: runs that are not finished, in words.
         costs: by variant, see `lib.experiments.costs`; empty if they were not measured.
@@ -48,6 +49,7 @@ class Table:
     main: str
     gaps: dict[str, Gap]
     holm: dict[str, float]
+    alike: float | None
     evaluation: Evaluation | None
     left_out: tuple[str, ...] = ()
     costs: Costs = field(default_factory=dict)
@@ -125,6 +127,7 @@ def collect(plan: Plan, journal: Journal, costs: Mapping[str, Costs]) -> list[Ta
                     main,
                     gaps,
                     holm({name: gap.p for name, gap in gaps.items() if gap.p is not None}),
+                    needed_if_alike(compared, gaps, reference, trained),
                     evaluation,
                     tuple(left_out),
                     costs.get(experiment, {}),
@@ -164,6 +167,7 @@ def as_dict(table: Table) -> dict[str, Any]:
         "dataset": table.dataset,
         "reference": table.reference,
         "compared": table.main,
+        "needed_if_alike": table.alike,
         "variants": {
             name: {
                 "metrics": {metric: asdict(entry) for metric, entry in by_metric.items()},
@@ -242,10 +246,16 @@ def explain(table: Table) -> list[str]:
         if sequences and max(seeds) > 1:
             source, more = ("chance in training", "seeds") if share > 0.5 else ("the choice of sequences", "sequences")
             advice = f" Most of the uncertainty is {source}: more {more} would narrow it."
+        alike = ""
+        if table.alike is not None:
+            alike = (
+                f" If chance in training is as large in all trained variants, it is known better from all together, "
+                f"and the limit is {table.alike:.4f}."
+            )
         paragraphs.append(
             f"**What a difference must be to mean anything.** With {of}, a difference in {table.main} to "
             f"{table.reference} below {statistics.median(needed):.4f}{span} can't be told from none. A true difference "
-            f"of {found:.4f} would be found in four such experiments of five.{advice}"
+            f"of {found:.4f} would be found in four such experiments of five.{advice}{alike}"
         )
         if len(known) > 1:
             paragraphs.append(

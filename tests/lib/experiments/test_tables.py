@@ -55,7 +55,7 @@ def table() -> Table:
     gaps = compare(scores, values, "a", dict.fromkeys(rows, True))
     averages = {name: {"SR": average(of)} for name, of in values.items()}
     p = {name: gap.p for name, gap in gaps.items() if gap.p is not None}
-    return Table("rgbt_tiny", "rgbt_tiny", "synthrgbt", "a", averages, "SR", gaps, holm(p), None)
+    return Table("rgbt_tiny", "rgbt_tiny", "synthrgbt", "a", averages, "SR", gaps, holm(p), None, None)
 
 
 def test_markdown_says_what_a_difference_must_be(table: Table) -> None:
