@@ -152,8 +152,10 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
     from patrack.predictor import tracking_network
 
     config, trained = run.config, 0
+    whole = build_model(config)
+    total = sum(parameter.numel() for parameter in whole.parameters())
     if run.trained:
-        parts = trainable_parameters(build_model(config), config.train.trainable, config.train.frozen_blocks)
+        parts = trainable_parameters(whole, config.train.trainable, config.train.frozen_blocks)
         trained = sum(parameter.numel() for parameter in parts.values())
     step, case, model = _tracking(run, device)
 
@@ -165,7 +167,7 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
             counted(template, crops)
     return step, {
         "trained_parameters": trained,
-        "total_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "total_parameters": total,
         "gflops": counter.get_total_flops() / 1e9,
         "folded": isinstance(counted, FusedNetwork),
     }
@@ -173,13 +175,13 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
 
 def _tracking(run: Run, device: Any) -> tuple[Any, Any, Any]:
     """Build a variant's tracker with initial weights; returns a call that tracks one frame, its case and its model."""
-    from lib.profiling.case import Case, Effort, untrained_model
+    from lib.profiling.case import Case, Effort
     from patrack.build import tracker_of
     from patrack.predictor import tracking_network
 
     overrides = (*run.overrides, f"seed={run.seed}")
     case = Case(run.experiment, overrides, device, Effort(), Path(tempfile.gettempdir()), IMAGE)
-    model = untrained_model(run.config).to(device)
+    model = case.model
     tracker = tracker_of(tracking_network(model, run.config.test.precision), run.config, device)
     channels = 3 if run.config.model.streams == "rgb" else 6
     frame = np.random.default_rng(0).integers(0, 256, (IMAGE[1], IMAGE[0], channels), dtype=np.uint8)
