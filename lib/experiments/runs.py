@@ -111,17 +111,21 @@ def plan_runs(suite: Suite, output: Path, **more: Any) -> Plan:
         ValueError: settings that can't be used, by variant.
     """
     runs, problems = [], dict[str, tuple[str, ConfigError]]()
+    known: dict[tuple[str, str], Config] = {}
     for number, seed in enumerate(suite.seeds):
         for experiment, scored in suite.experiments.items():
             for name, variant in suite.variants.items():
                 if number and not variant.trained:
                     continue
                 overrides = suite.settings_of(name, experiment)
-                try:
-                    config = configs.load(experiment, [*overrides, f"seed={seed}"])
-                except ConfigError as error:
-                    problems.setdefault(name, (experiment, error))
+                if (experiment, name) not in known:
+                    try:
+                        known[experiment, name] = configs.load(experiment, [*overrides, f"seed={seed}"])
+                    except ConfigError as error:
+                        problems.setdefault(name, (experiment, error))
+                if name in problems:
                     continue
+                config = known[experiment, name].model_copy(update={"seed": seed})
                 place = output / name / f"seed_{seed}"
                 results = place / "results" / config.name
                 runs.append(

@@ -89,7 +89,7 @@ def test_runs_go_to_different_devices_side_by_side(
     said: list[str] = []
     assert carry_out(plan, places, Journal(plan), said.append) == []
     assert len(calls) == 4
-    assert len(said) == 5
+    assert len(said) == 4  # there is nothing to do for the untrained one, which is not scored here
     assert {environment["CUDA_VISIBLE_DEVICES"] for _, environment in calls} == {"4", "7"}
     for words, environment in calls:
         assert words[words.index("--device") + 1] == "cuda"
@@ -99,6 +99,25 @@ def test_runs_go_to_different_devices_side_by_side(
     calls.clear()
     assert carry_out(plan, places, Journal(plan), said.append) == []
     assert calls == []
+
+
+def test_a_stop_in_the_middle_begins_nothing_more_and_the_rest_comes_later(
+    plan: Plan, calls: list[tuple[list[str], Mapping[str, str]]]
+) -> None:
+    commands = Commands()
+
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan, [Place("cpu")], Journal(plan), stop, commands=commands)
+    assert commands.stopped
+    done = len(calls)
+    assert done <= 2  # the next one may have begun
+    assert "failed" not in (plan.output / "runs.md").read_text()
+    assert carry_out(plan, [Place("cpu")], Journal(plan), [].append) == []
+    assert len(calls) == 4
+    assert "5 runs: 5 finished" in (plan.output / "runs.md").read_text()
 
 
 def test_places_of_one_device_and_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +165,7 @@ def test_log_says_which_runs_there_are_and_why_and_how_far_each_is(plan: Plan) -
     assert "| fast | `train.lr=1e-2` |" in text
     assert "| rgb | `untrained model.streams=rgb` |" in text
     assert "| rgbt_tiny | all | 0 | finished | 1.50 | today | here GPU |  |" in text
-    assert "| rgbt_tiny | all | 1 | interrupted | - |" in text
+    assert "| rgbt_tiny | all | 1 | begun | - |" in text
     assert "| rgbt_tiny | fast | 0 | failed | - | - | - | no \\| room left |" in text
     assert "| rgbt_tiny | fast | 1 | training |" in text
     assert "| failed | - | - | - | no \\| room left |" in Journal(plan).describe()  # kept from one command to the next
