@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+TEMPLATES = "model.templates"
+"""Key of `Network.reading`, stated with two templates only."""
+
+
 class Backbone(nn.Module):
     """The ViT's weights: patch and position embeddings, blocks, last norm, and the gate where streams are weighed."""
 
@@ -116,20 +120,25 @@ class Network(nn.Module):
 
     def reading(self) -> dict[str, str]:
         """Name the settings that change what the same tensors compute, which files of weights therefore state."""
-        return {"model.fusion": self.backbone.fusion} if self.streams == "both" else {}
+        fusion = {"model.fusion": self.backbone.fusion} if self.streams == "both" else {}
+        return fusion | ({TEMPLATES: str(self.templates)} if self.templates > 1 else {})
 
     def embed(self, template: Tensor, search: Tensor, modality: Tensor | None) -> Tensor:
         """Turn images into tokens.
 
         Args:
-            template: (R, 3, Hz, Wz), normalized.
+            template: (R, 3, Hz, Wz), normalized; of two templates (R, 2, 3, Hz, Wz).
             search: (R, 3, Hx, Wx).
             modality: see `forward`.
 
         Returns:
             (R, Nz+Nx, C), position embeddings added.
         """
-        z = self.backbone.patch_embed(template) + self.backbone.pos_embed_z
+        if template.ndim == 5:
+            z = self.backbone.patch_embed(template.flatten(0, 1)) + self.backbone.pos_embed_z
+            z = z.unflatten(0, template.shape[:2]).flatten(1, 2)
+        else:
+            z = self.backbone.patch_embed(template) + self.backbone.pos_embed_z
         x = self.backbone.patch_embed(search) + self.backbone.pos_embed_x
         return torch.cat((z, x), dim=1)
 
@@ -158,9 +167,10 @@ class Network(nn.Module):
         """Find the template's target in the search crops.
 
         Args:
-            template: (B, 6, Hz, Wz) normalized, RGB then X; (B, 3, Hz, Wz) is enough for one stream.
+            template: (B, 6, Hz, Wz) normalized, RGB then X; (B, 3, Hz, Wz) is enough for one stream. With
+                `model.templates` 2, (B, 2, 6 or 3, Hz, Wz): that of the first frame, and an online one.
             search: (B, 6 or 3, Hx, Wx), likewise.
-            return_features: adds `features` (B, Nz+Nx, C), the fused tokens before the head is reached.
+            return_features: adds `features` (B, Nz+Nx, C), Nz of all templates, the fused tokens before the head is reached.
             modality: (B,) int64, number of each sample's X modality (`patrack.modality`), for methods that treat them
                 apart; None: not known.
 
@@ -171,20 +181,26 @@ class Network(nn.Module):
             ValueError: an input has the wrong number of channels or the wrong size.
         """
         backbone = self.backbone
+        if template.ndim != 4 + (self.templates > 1):
+            wanted = "(B, 6, Hz, Wz)" if self.templates == 1 else f"(B, {self.templates}, 6, Hz, Wz)"
+            raise ValueError(
+                f"template must be {wanted} for model.templates={self.templates}, got {tuple(template.shape)}"
+            )
         template = self._rows(template, self.template_size, "template")
         search = self._rows(search, self.search_size, "search")
         if modality is not None and modality.shape != (len(search) // self.num_streams,):
             raise ValueError(f"modality must have one number per sample, got shape {tuple(modality.shape)}")
 
         tokens = self.embed(template, search, modality)
-        layout = TokenLayout(backbone.template_grid, backbone.search_grid, self.num_streams, modality=modality)
+        grids = backbone.template_grid, backbone.search_grid
+        layout = TokenLayout(*grids, self.num_streams, modality=modality, templates=self.templates)
         for i, block in enumerate(backbone.blocks):
             tokens, layout = block(tokens, layout, backbone.keep_ratio if i in backbone.elimination_layers else 1.0)
         tokens = backbone.norm(tokens)
 
         if self.num_streams == 2:
             tokens = self.fuse(tokens, layout)
-            layout = TokenLayout(backbone.template_grid, backbone.search_grid, 1, layout.kept, modality)
+            layout = TokenLayout(*grids, 1, layout.kept, modality, self.templates)
         template_tokens, search_tokens = layout.split(tokens)
         search_tokens = layout.to_full_search(search_tokens)
         features = torch.cat((template_tokens, search_tokens), dim=1)
@@ -197,15 +213,16 @@ class Network(nn.Module):
         return output if extra is None else {**output, "extra_loss": extra}
 
     def _rows(self, images: Tensor, size: int, name: str) -> Tensor:
-        """Stack the streams' images as rows: (B, 6, H, W) -> (2B, 3, H, W) or (B, 3, H, W)."""
-        channels, height, width = images.shape[1:]
+        """Stack the streams' images as rows: (B, ..., 6, H, W) -> (2B, ..., 3, H, W) or (B, ..., 3, H, W)."""
+        channels, height, width = images.shape[-3:]
         allowed = (6,) if self.streams == "both" else (3, 6)
         if channels not in allowed or (height, width) != (size, size):
             wanted = " or ".join(f"(B, {c}, {size}, {size})" for c in allowed)
             raise ValueError(f"{name} must be {wanted} for streams={self.streams!r}, got {tuple(images.shape)}")
-        if self.streams == "both":
-            return torch.cat((images[:, :3], images[:, 3:]))
-        return images if channels == 3 else images[:, :3] if self.streams == "rgb" else images[:, 3:]
+        if channels == 3:
+            return images
+        rgb, x = images.split(3, dim=-3)
+        return torch.cat((rgb, x)) if self.streams == "both" else rgb if self.streams == "rgb" else x
 
     # Sizes and settings
 
@@ -218,6 +235,11 @@ class Network(nn.Module):
     def search_grid(self) -> int:
         """Cells a side of the score map."""
         return self.backbone.search_grid
+
+    @property
+    def templates(self) -> int:
+        """Templates that `forward` takes: 1, or 2."""
+        return self.config.templates
 
     @property
     def template_size(self) -> int:
@@ -279,12 +301,14 @@ class TrackingNetwork(nn.Module):
         streams: "both", "rgb" or "x".
         template_size, search_size: sides of the crops, pixels.
         rows: rows of a template's embedding per target.
+        templates: that `forward` takes of each target.
     """
 
     streams: str
     template_size: int
     search_size: int
     rows: int
+    templates: int = 1
 
     @property
     def dtype(self) -> torch.dtype:
@@ -296,7 +320,10 @@ class TrackingNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
-        """Find targets: `embed_template`'s result and search crops (B, Hx, Wx, 3 or 6) uint8 -> maps and boxes."""
+        """Find targets: `embed_template`'s result and search crops (B, Hx, Wx, 3 or 6) uint8 -> maps and boxes.
+
+        With several `templates`, their embeddings are stacked along a second axis: (rows * B, templates, ...).
+        """
         raise NotImplementedError
 
 

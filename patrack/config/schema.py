@@ -32,6 +32,7 @@ __all__ = [
     "ModalityDropoutConfig",
     "ModelConfig",
     "SourceConfig",
+    "TemplateUpdateConfig",
     "TestConfig",
     "TrainConfig",
 ]
@@ -99,6 +100,9 @@ class ModelConfig(Section):
     drop_path: Fraction = Field(0.1, description="stochastic depth of the last block, linear from 0")
     streams: Literal["both", "rgb", "x"] = Field(
         "both", description="both: two streams; rgb or x: the base model alone on that one (no adapters are built)"
+    )
+    templates: Literal[1, 2] = Field(
+        1, description="1: of the first frame, as published; 2: another one beside it, see test.template_update"
     )
     fusion: Literal["sum", "mean", "gate"] = Field(
         "sum",
@@ -280,6 +284,13 @@ class TrainConfig(Section):
     print_every: Positive = Field(200, description="steps between log lines; the first come at steps 1, 2, 5, 10, ...")
 
 
+class TemplateUpdateConfig(Section):
+    """A template of a later frame, after SUTrack (arXiv 2412.19138): there every 25 frames, above 0.7."""
+
+    interval: int = Field(0, ge=0, description="frames between updates; 0: none, as published")
+    threshold: Fraction = Field(0.7, description="score above which a frame gives the new template")
+
+
 class TestConfig(Section):
     """Tracking."""
 
@@ -295,6 +306,7 @@ class TestConfig(Section):
     size_calibration: Fraction = Field(
         0.0, description="share of the first frame's error in size that is taken off later sizes; published: 0"
     )
+    template_update: TemplateUpdateConfig = TemplateUpdateConfig()
 
 
 class Config(Section):

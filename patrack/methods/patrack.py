@@ -42,7 +42,7 @@ class ModalityDependentAdapter(nn.Module):
     """Split features into a high- and a low-frequency part (MDA; paper, section 3.2).
 
     A bottleneck whose channels take three ways: depthwise convolution and max-pooling (high frequency), average
-    pooling (low frequency). Template and search are handled apart with the same weights.
+    pooling (low frequency). Templates and search are handled apart with the same weights.
 
     Args:
         dim: token channels C.
@@ -90,10 +90,10 @@ class ModalityDependentAdapter(nn.Module):
 
     def _mixed(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
         """Tokens (R, N, C) -> what `expand` reads (R, N, 3D/2)."""
-        template, search = layout.split(self.reduce(tokens))  # each (R, n, D)
-        template = self._mix(template, layout.template_grid)
+        *templates, search = layout.split_grids(self.reduce(tokens))  # each (R, n, D)
+        mixed = [self._mix(template, layout.template_grid) for template in templates]
         search = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
-        return torch.cat((template, search), dim=1)
+        return torch.cat((*mixed, search), dim=1)
 
     def _mix(self, tokens: Tensor, grid: int) -> Tensor:
         """Bottleneck tokens (R, g*g, D) -> high and low parts side by side (R, g*g, 3D/2)."""
@@ -109,7 +109,7 @@ class ModalityDependentAdapter(nn.Module):
 class ModalityEntangledAdapter(nn.Module):
     """Cross-attention between the streams, guided by what both share (CEA; paper, section 3.3).
 
-    Template and search tokens never mix. Written in standard terms: in the published form a stream's own projection
+    Tokens of a template, of another one and of the search crop never mix. Written in standard terms: in the published form a stream's own projection
     is the query, the shared features S are the key, and the residual comes from the other stream; in the paper's form
     S is the query, keys and values are the other stream's, and there is no inner residual.
 
@@ -159,7 +159,7 @@ class ModalityEntangledAdapter(nn.Module):
             query, key, value, scale = own[1], shared, own[2], 1.0
         else:
             query, key, value, scale = shared, other[1], other[2], None
-        sections = zip(layout.split(query), layout.split(key), layout.split(value), strict=True)
+        sections = zip(*(layout.split_grids(item) for item in (query, key, value)), strict=True)
         out = torch.cat([attend(q, k, v, scale) for q, k, v in sections], dim=1)
         return out + other[0] if self.form == "published" else out
 
