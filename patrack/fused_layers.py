@@ -206,31 +206,32 @@ class FusedMDA(Branch):
         super().__init__()
         self.reduce = Affine.behind(norm, adapter.reduce.weight, adapter.reduce.bias)
         self.exchanges = adapter.form == "published"
-        quarter, _, half = adapter.widths
-        conv, pool, low = torch.arange(4 * quarter).split(adapter.widths)  # which hidden channels go which way
+        hidden, width = sum(adapter.widths), sum(adapter.fused_widths)
+        conv, pool, low = torch.arange(hidden).split(adapter.widths)  # which hidden channels go which way
+        from_conv, from_pool, from_low = torch.arange(width).split(adapter.fused_widths)
         # high parts (convolution, pool) and low part of a token, from its neighbors, its cell and its maximum
-        high = adapter.expand.weight.new_zeros(AROUND + CELL + 1, 4 * quarter, 3 * half)
-        taps = adapter.high_depthwise.weight * adapter.high_expand.weight  # (D/2, D/4, 3, 3)
-        high[:AROUND, conv, :half] = taps.flatten(2).permute(2, 1, 0)
-        high[AROUND:-1, low, torch.arange(2 * half, 3 * half)] = 1.0 / CELL
-        high[-1, pool, half : 2 * half] = adapter.high_pool.weight[:, :, 0, 0].T
-        pool_bias = adapter.high_pool.bias
-        assert pool_bias is not None
-        no_bias = torch.zeros_like(pool_bias)
+        high = adapter.expand.weight.new_zeros(AROUND + CELL + 1, hidden, width)
+        high_bias = high.new_zeros(width)
+        if adapter.high_expand is not None and adapter.high_depthwise is not None and adapter.high_pool is not None:
+            taps = adapter.high_depthwise.weight * adapter.high_expand.weight  # (D/2, D/4, 3, 3)
+            high[:AROUND, conv[:, None], from_conv] = taps.flatten(2).permute(2, 1, 0)
+            high[-1, pool[:, None], from_pool] = adapter.high_pool.weight[:, :, 0, 0].T
+            high_bias[from_pool] = adapter.high_pool.get_parameter("bias")
+        high[AROUND:-1, low, from_low] = 1.0 / CELL
         # the depthwise convolution behind them, the identity added, and a column of ones for the bias of `expand`
-        taps = adapter.fuse_depthwise.weight.flatten(1).clone()  # (3D/2, 9)
+        taps = adapter.fuse_depthwise.weight.flatten(1).clone()  # (W, 9)
         taps[:, AROUND // 2] += 1.0
         mix = torch.cat((torch.stack([tap.diag() for tap in taps.T]), torch.zeros_like(taps.T)[..., None]), dim=2)
         constants = {
             "high": high.flatten(0, 1),
-            "high_bias": torch.cat((no_bias, pool_bias, no_bias)),
+            "high_bias": high_bias,
             "mix": mix.flatten(0, 1),
             "ones": F.pad(taps.new_zeros(len(taps)), (0, 1), value=1.0),
             "expand": torch.cat((adapter.expand.weight.T, (adapter.expand.bias + bias)[None])),
         }
         for name, value in constants.items():
             self.register_buffer(name, value.detach().clone())
-        self.num_high = 2 * half
+        self.num_high = len(from_conv) + len(from_pool)
 
     def forward(self, out: Tensor, normed: Tensor, layout: TokenLayout, around: Neighbors | None) -> None:
         """Add the adapter's output; see `Branch.forward`."""
@@ -247,7 +248,7 @@ class FusedMDA(Branch):
         out.flatten(0, 1).addmm_(mixed.flatten(0, 1), self.expand)
 
     def _mix(self, tokens: Tensor, around: Neighbors) -> Tensor:
-        """(R, N, D) -> (R, N, 3D/2 + 1), the last column ones."""
+        """(R, N, D) -> (R, N, W + 1), the last column ones."""
         rows, count = tokens.shape[:2]
         tokens = F.pad(tokens, (0, 0, 0, 1)).flatten(0, 1)
         near = F.embedding(around.high, tokens).flatten(1)
@@ -279,10 +280,12 @@ class FusedCEA(Branch):
         super().__init__()
         self.published = adapter.form == "published"
         self.down = Affine.behind(norm_before, adapter.down.weight)
-        own = adapter.shared.weight.chunk(2, dim=1)
-        rgb = torch.cat((adapter.rgb_match.weight, adapter.rgb_value.weight, own[0]))
-        x = torch.cat((adapter.x_match.weight, adapter.x_value.weight, own[1]))
-        self.register_buffer("project", torch.stack((rgb.T, x.T)).detach().clone())  # (2, D, 3D)
+        rgb, x = [adapter.rgb_match.weight, adapter.rgb_value.weight], [adapter.x_match.weight, adapter.x_value.weight]
+        if adapter.shared is not None:
+            for layers, part in zip((rgb, x), adapter.shared.weight.chunk(2, dim=1), strict=True):
+                layers.append(part)
+        project = torch.stack((torch.cat(rgb).T, torch.cat(x).T))  # (2, D, 3D), 2D without shared features
+        self.register_buffer("project", project.detach().clone())
         self.up = Affine(adapter.up.weight)
         gate = 1.0 if adapter.gate is None else adapter.gate
         self.register_buffer("scale", (norm_after.weight * gate).detach().clone())
@@ -293,14 +296,14 @@ class FusedCEA(Branch):
         """Add the adapter's output; see `Branch.forward`."""
         down = self.down(normed)
         rows, count, dim = down.shape
-        projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, 3 * dim)
-        match, value, part = projected.split(dim, dim=2)
+        projected = torch.bmm(down.reshape(2, -1, dim), self.project).view(rows, count, -1)
+        match, value, *parts = projected.split(dim, dim=2)
         other = down.roll(rows // 2, dims=0)
-        shared = (part + part.roll(rows // 2, dims=0)).contiguous()
+        shared = [(part + part.roll(rows // 2, dims=0)).contiguous() for part in parts]  # one, or none
         if self.published:
-            query, key, scale = match, shared, 1.0
+            query, key, scale = match, shared[0] if shared else other, 1.0
         else:
-            query, key, scale = shared, match.roll(rows // 2, dims=0), None
+            query, key, scale = shared[0] if shared else down, match.roll(rows // 2, dims=0), None
             value = value.roll(rows // 2, dims=0)
         sections = zip(*(layout.split_grids(item) for item in (query, key, value)), strict=True)
         attended = torch.cat([attend(q, k, v, scale) for q, k, v in sections if q.shape[1]], dim=1)

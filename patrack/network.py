@@ -1,8 +1,8 @@
 """The tracking network for one or two streams, open to methods (OSTrack, arXiv 2203.11991, section 3).
 
 Images -> tokens -> blocks -> norm -> fusion of the streams -> center head. One set of weights serves both streams. A
-method (`patrack.methods`) is a subclass that overrides some of the hooks `make_block`, `embed`, `fuse`, `reach_head`
-and `extra_loss`; what it adds to a plain network is what it trains.
+method (`patrack.methods`) is a subclass that overrides some of the hooks below; what it adds to a plain network is what
+it trains.
 Legend: B samples, R rows (B, or 2B with two streams, RGB first), N = Nz + Nx tokens (template, search), C channels.
 """
 
@@ -43,14 +43,14 @@ TEMPLATES = "model.templates"
 class Backbone(nn.Module):
     """The ViT's weights: patch and position embeddings, blocks, last norm, and the gate where streams are weighed."""
 
-    def __init__(self, config: ModelConfig, make_block: Callable[[int, float], Block]) -> None:
+    def __init__(self, config: ModelConfig, streams: int, make_block: Callable[[int, float], Block]) -> None:
         super().__init__()
         self.template_grid = config.template_size // config.patch_size
         self.search_grid = config.search_size // config.patch_size
         self.elimination_layers = frozenset(config.elimination.layers)
         self.keep_ratio = config.elimination.keep_ratio
-        two = config.streams == "both"
-        self.fusion = config.fusion if two or config.fusion != "gate" else "mean"  # one stream has nothing to weigh
+        # one stream has nothing to weigh
+        self.fusion = config.fusion if streams == 2 or config.fusion != "gate" else "mean"
         self.patch_embed = PatchEmbed(config.patch_size, config.embed_dim)
         self.pos_embed_z = nn.Parameter(torch.zeros(1, self.template_grid**2, config.embed_dim))
         self.pos_embed_x = nn.Parameter(torch.zeros(1, self.search_grid**2, config.embed_dim))
@@ -75,11 +75,17 @@ class Network(nn.Module):
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     """Class of `config.adapters`: the method's settings."""
+    TAKES_TWO_TEMPLATES: ClassVar[bool] = True
+    """False where hooks handle the tokens of one template only."""
+    PUBLISHED_NAMES: ClassVar[tuple[tuple[str, str], ...]] = ()
+    """Names of the method's tensors in its release: regular expressions and what replaces them, one after the other."""
+    PUBLISHED_MARK: ClassVar[str] = ""
+    """Part of a name that only files of the method's release have."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config, self.streams, self.patch_size = config, config.streams, config.patch_size
-        self.backbone = Backbone(config, self.make_block)
+        self.backbone = Backbone(config, self.num_streams, self.make_block)
         self._initialize_linears()
         self.reset_parameters()
         self.task_adapter = self.make_task_adapter()
@@ -120,8 +126,57 @@ class Network(nn.Module):
 
     def reading(self) -> dict[str, str]:
         """Name the settings that change what the same tensors compute, which files of weights therefore state."""
-        fusion = {"model.fusion": self.backbone.fusion} if self.streams == "both" else {}
-        return fusion | ({TEMPLATES: str(self.templates)} if self.templates > 1 else {})
+        found = {"model.fusion": self.backbone.fusion} if self.num_streams == 2 else {}
+        return found | ({TEMPLATES: str(self.templates)} if self.templates > 1 else {})
+
+    def published_reading(self) -> dict[str, str]:
+        """Name the settings under which the release's tensors mean what they meant there, as `reading` does."""
+        return {}
+
+    def unused_published(self) -> list[str]:
+        """Name tensors of the release's files that reach no output: regular expressions of whole names; here: none."""
+        return []
+
+    def starts_as(self) -> dict[str, str]:
+        """Name tensors that start as copies of the base model's: name of the added one -> name of the other."""
+        return {}
+
+    def rate_of(self, name: str) -> float:
+        """Return the factor on the learning rate of a parameter that trains, by its name; here: 1."""
+        return 1.0
+
+    def encode(self, template: Tensor, search: Tensor, modality: Tensor | None) -> tuple[Tensor, TokenLayout]:
+        """Take images through embedding and blocks.
+
+        Args:
+            template, search, modality: see `embed`.
+
+        Returns:
+            Tokens behind the last block (R, Nz+n, C) and their layout.
+        """
+        backbone = self.backbone
+        tokens = self.embed(template, search, modality)
+        layout = self.layout(modality)
+        for i, block in enumerate(backbone.blocks):
+            tokens, layout = block(tokens, layout, self.keep_ratio_at(i))
+        return tokens, layout
+
+    def join(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """Make the features of one stream of the blocks' tokens.
+
+        Args:
+            tokens: (R, Nz+n, C), of `encode`.
+            layout: theirs.
+
+        Returns:
+            (B, Nz+Nx, C), normalized, zeros where search tokens were eliminated.
+        """
+        tokens = self.backbone.norm(tokens)
+        if layout.streams == 2:
+            tokens = self.fuse(tokens, layout)
+            grids = layout.template_grid, layout.search_grid
+            layout = TokenLayout(*grids, 1, layout.kept, layout.modality, layout.templates)
+        return layout.to_full(tokens)
 
     def embed(self, template: Tensor, search: Tensor, modality: Tensor | None) -> Tensor:
         """Turn images into tokens.
@@ -159,6 +214,20 @@ class Network(nn.Module):
         """Return a loss of the method's own for the last training forward, a mean over its samples; here: none."""
         return None
 
+    def training_loss(
+        self, output: dict[str, Any], loss: Callable[[dict[str, Any]], tuple[Tensor, dict[str, Tensor]]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss of a training forward.
+
+        Args:
+            output: what `forward` returned.
+            loss: maps and boxes, with `extra_loss` if there is one -> their loss and its terms; see `tracking_loss`.
+
+        Returns:
+            What `loss` returns; here: of the output.
+        """
+        return loss(output)
+
     # The forward
 
     def forward(
@@ -170,7 +239,7 @@ class Network(nn.Module):
             template: (B, 6, Hz, Wz) normalized, RGB then X; (B, 3, Hz, Wz) is enough for one stream. With
                 `model.templates` 2, (B, 2, 6 or 3, Hz, Wz): that of the first frame, and an online one.
             search: (B, 6 or 3, Hx, Wx), likewise.
-            return_features: adds `features` (B, Nz+Nx, C), Nz of all templates, the fused tokens before the head is reached.
+            return_features: adds `features` (B, Nz+Nx, C), the fused tokens before the head is reached.
             modality: (B,) int64, number of each sample's X modality (`patrack.modality`), for methods that treat them
                 apart; None: not known.
 
@@ -180,7 +249,6 @@ class Network(nn.Module):
         Raises:
             ValueError: an input has the wrong number of channels or the wrong size.
         """
-        backbone = self.backbone
         if template.ndim != 4 + (self.templates > 1):
             wanted = "(B, 6, Hz, Wz)" if self.templates == 1 else f"(B, {self.templates}, 6, Hz, Wz)"
             raise ValueError(
@@ -188,25 +256,13 @@ class Network(nn.Module):
             )
         template = self._rows(template, self.template_size, "template")
         search = self._rows(search, self.search_size, "search")
-        if modality is not None and modality.shape != (len(search) // self.num_streams,):
+        samples = len(search) // (2 if self.streams == "both" else 1)
+        if modality is not None and modality.shape != (samples,):
             raise ValueError(f"modality must have one number per sample, got shape {tuple(modality.shape)}")
 
-        tokens = self.embed(template, search, modality)
-        grids = backbone.template_grid, backbone.search_grid
-        layout = TokenLayout(*grids, self.num_streams, modality=modality, templates=self.templates)
-        for i, block in enumerate(backbone.blocks):
-            tokens, layout = block(tokens, layout, backbone.keep_ratio if i in backbone.elimination_layers else 1.0)
-        tokens = backbone.norm(tokens)
-
-        if self.num_streams == 2:
-            tokens = self.fuse(tokens, layout)
-            layout = TokenLayout(*grids, 1, layout.kept, modality, self.templates)
-        template_tokens, search_tokens = layout.split(tokens)
-        search_tokens = layout.to_full_search(search_tokens)
-        features = torch.cat((template_tokens, search_tokens), dim=1)
-
-        adapted = self.reach_head(features[:, template_tokens.shape[1] :])
-        output: dict[str, Tensor] = self.head(rearrange(adapted, "b (y x) c -> b c y x", y=backbone.search_grid))
+        features = self.join(*self.encode(template, search, modality))
+        adapted = self.reach_head(features[:, self.layout().num_template :])
+        output: dict[str, Tensor] = self.head(rearrange(adapted, "b (y x) c -> b c y x", y=self.search_grid))
         if return_features:
             output["features"] = features
         extra = self.extra_loss() if self.training else None
@@ -226,9 +282,18 @@ class Network(nn.Module):
 
     # Sizes and settings
 
+    def layout(self, modality: Tensor | None = None) -> TokenLayout:
+        """Return the layout of the tokens in front of the first block."""
+        grids = self.backbone.template_grid, self.search_grid
+        return TokenLayout(*grids, self.num_streams, modality=modality, templates=self.templates)
+
+    def keep_ratio_at(self, block: int) -> float:
+        """Return the share of search tokens that a block keeps, by its number from 0."""
+        return self.backbone.keep_ratio if block in self.backbone.elimination_layers else 1.0
+
     @property
     def num_streams(self) -> int:
-        """1, or 2 where RGB and X run side by side."""
+        """Streams in the blocks: 1, or 2 where RGB and X run side by side."""
         return 2 if self.streams == "both" else 1
 
     @property

@@ -160,6 +160,7 @@ def fill(
     source: str,
     unused: Iterable[str] = (),
     resize_position_embeddings: bool = False,
+    reshape: bool = False,
 ) -> None:
     """Copy tensors into a model, all or none.
 
@@ -170,13 +171,14 @@ def fill(
         source: named in errors.
         unused: patterns (whole names) of tensors that are left out knowingly; anything else left over is an error.
         resize_position_embeddings: interpolate them where the token grid differs.
+        reshape: take any tensor of as many elements, in their order.
 
     Raises:
         WeightsError: tensors missing, left over, of another shape, or not finite.
     """
     own = model.state_dict()
     fitted = {
-        theirs: _fit(tensors[theirs], own[ours], ours, resize_position_embeddings)
+        theirs: _fit(tensors[theirs], own[ours], ours, resize_position_embeddings, reshape)
         for ours, theirs in names.items()
         if theirs in tensors
     }
@@ -224,7 +226,9 @@ def problems(
     return found
 
 
-def _fit(tensor: Tensor, own: Tensor, name: str, resize: bool) -> Tensor:
+def _fit(tensor: Tensor, own: Tensor, name: str, resize: bool, reshape: bool) -> Tensor:
+    if reshape and tensor.numel() == own.numel():
+        return tensor.reshape(own.shape)
     if tensor.ndim == 4 and own.ndim == 2 and tensor.shape[2:] == (1, 1):
         return tensor.flatten(1)
     if resize and tensor.shape != own.shape and _POSITION_EMBEDDING.fullmatch(name) and tensor.ndim == 3:

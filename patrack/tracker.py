@@ -271,8 +271,8 @@ class Tracker:
         tracker.initialize(first_frame, (x, y, w, h))
         box, score = tracker.track(next_frame)
 
-    The template is cropped once, from the first frame (but see `test.template_update`); each search crop lies around the
-    last box.
+    The template is cropped once, from the first frame; `test.template_update` adds one of later frames. Each search crop
+    lies around the last box.
 
     Args:
         model: a `Network`, of which a folded copy is made where that is known to be the same (`patrack.fused`); or what
@@ -365,9 +365,7 @@ class Tracker:
         update_template(self._predictor, 0, self._target, frame, score, present)
         return box, score
 
-    def resume(
-        self, frame: np.ndarray | Frame, box_xywh: Box, score: float, present: Present = (True, True)
-    ) -> None:
+    def resume(self, frame: np.ndarray | Frame, box_xywh: Box, score: float, present: Present = (True, True)) -> None:
         """Go through the next frame of an earlier run without looking for the target, as `track` did then.
 
         After all its frames tracking goes on as if that run had not stopped.

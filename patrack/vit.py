@@ -23,6 +23,7 @@ __all__ = [
     "TokenLayout",
     "attend",
     "attention_row",
+    "cast_once",
     "eliminate_candidates",
 ]
 
@@ -57,6 +58,16 @@ class TokenLayout:
     def num_template(self) -> int:
         """Number Nz of tokens of all templates."""
         return self.templates * self.template_grid**2
+
+    @property
+    def full_counts(self) -> tuple[int, int]:
+        """Numbers of tokens on the full grids, Nz and Nx."""
+        return self.num_template, self.search_grid**2
+
+    @property
+    def center(self) -> int:
+        """Number of the template's center token, which decides what is eliminated."""
+        return (self.template_grid - 1) // 2 * (self.template_grid + 1)
 
     @property
     def num_search(self) -> int:
@@ -95,6 +106,20 @@ class TokenLayout:
             return search
         full = search.new_zeros(search.shape[0], self.search_grid**2, search.shape[2])
         return full.scatter(1, self._index(self.kept, search), search)
+
+    def to_full(self, tokens: Tensor) -> Tensor:
+        """Put tokens (R, Nz+n, C) on the full grids (R, Nz+Nx, C); see `to_full_search`."""
+        if self.kept is None:
+            return tokens
+        template, search = self.split(tokens)
+        return torch.cat((template, self.to_full_search(search)), dim=1)
+
+    def to_kept(self, tokens: Tensor) -> Tensor:
+        """Take the tokens that are still there (R, Nz+n, C) from the full grids (R, Nz+Nx, C)."""
+        if self.kept is None:
+            return tokens
+        template, search = self.split(tokens)
+        return torch.cat((template, self.to_kept_search(search)), dim=1)
 
     def to_kept_search(self, full: Tensor) -> Tensor:
         """Take the kept search tokens (R, n, C) from the full grid (R, Nx, C)."""
@@ -164,9 +189,8 @@ class Attention(nn.Module):
 
 
 def attention_row(q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
-    """Attention of the (first) template's center token: q and k (R, heads, N, d) -> (R, N), mean over heads, sums of 1."""
-    center = (layout.template_grid - 1) // 2 * (layout.template_grid + 1)
-    logits = (q[:, :, center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
+    """Attention of the center token of the first template: q and k (R, heads, N, d) -> (R, N), mean over heads."""
+    logits = (q[:, :, layout.center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
     bias = layout.key_bias(k)
     if bias is not None:
         logits = logits + bias

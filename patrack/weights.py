@@ -8,7 +8,7 @@
 | training checkpoint | under "model": what trains (adapters or everything) | the trainer | `load_checkpoint` |
 | OSTrack, .pth.tar | base model under "net", beside pickled classes of that project | - | `load_base_model` |
 | timm or MAE ViT | backbone without head | `base_model_path` | `load_base_model(..., backbone_only=True)` |
-| published PATrack | base model, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
+| release of a method | base model, adapters and tensors nobody uses | - | `load_published`, `load_checkpoint` |
 
 Reading never executes code from a file, and is all or nothing: a model is changed only if every tensor fits.
 The norms in front of the entangled adapters exist only with them, so they travel in the adapter file. Files with
@@ -28,7 +28,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from patrack.config import project_path, with_new_names
-from patrack.methods.patrack import PATrackBlock
+from patrack.methods import METHODS
 from patrack.network import TEMPLATES, Network, adapter_names, adapter_parameters, base_model_names
 from patrack.tensorfiles import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
 
@@ -59,42 +59,14 @@ HEADS = "model.num_heads"
 Reading = dict[str, str]
 """Settings that change what the same tensors compute: config key -> value."""
 
-PUBLISHED_READING: Reading = {
-    "model.method": "patrack",
-    "model.adapters.mda.form": "published",
-    "model.adapters.cea.form": "published",
-    "model.adapters.init": "published",
-    "model.fusion": "sum",
-}
-
-# Our names to the published ones. OSTrack's are the same without adapters; timm's the same without "backbone.".
-_TO_PUBLISHED = tuple(
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\.mda1\.", ".adap_t."),
-        (r"\.mda2\.", ".adap2_t."),
-        (r"(\.adap2?_t)\.reduce\.", r"\1.D_fc1."),
-        (r"(\.adap2?_t)\.high_expand\.", r"\1.high_mixer.conv1."),
-        (r"(\.adap2?_t)\.high_depthwise\.", r"\1.high_mixer.proj1."),
-        (r"(\.adap2?_t)\.high_pool\.", r"\1.high_mixer.proj2."),
-        (r"(\.adap2?_t)\.fuse_depthwise\.", r"\1.conv_fuse."),
-        (r"(\.adap2?_t)\.expand\.", r"\1.proj."),
-        (r"\.cea([12])\.", r".highfuseadapter\1."),
-        (r"(\.highfuseadapter[12])\.shared\.", r"\1.obj_fuse.linearcat."),
-        (r"(\.highfuseadapter[12])\.rgb_match\.", r"\1.obj_fuse.linear1."),
-        (r"(\.highfuseadapter[12])\.rgb_value\.", r"\1.obj_fuse.linear2."),
-        (r"(\.highfuseadapter[12])\.x_match\.", r"\1.obj_fuse.linear3."),
-        (r"(\.highfuseadapter[12])\.x_value\.", r"\1.obj_fuse.linear4."),
-        (r"\.cea_norm([12])\.", r".norml\1."),
-        (r"^task_adapter\.", "adapter_head.adapter_"),
-        (r"^head\.score\.", "head.ctr."),
-        (r"^head\.(ctr|size|offset)\.4\.", r"box_head.conv5_\1."),
-    )
+# Our names to the published ones, besides a method's own. OSTrack's are the same; timm's the same without "backbone.".
+_TO_PUBLISHED = (
+    (r"^head\.score\.", "head.ctr."),
+    (r"^head\.(ctr|size|offset)\.4\.", r"box_head.conv5_\1."),
 )
 _HEAD_BLOCK = re.compile(r"^head\.(ctr|size|offset)\.([0-3])\.(conv|bn)\.")
 _BLOCK = re.compile(r"(?:backbone\.)?blocks\.(\d+)\.")
 _UNUSED_OSTRACK = (r"backbone\.cls_token", r"backbone\.pos_embed", r"(backbone\.)?norm1\.(weight|bias)")
-_UNUSED_PUBLISHED = (*_UNUSED_OSTRACK, r"backbone\.blocks\.\d+\.highfuseadapter[12]\.obj_fuse\.gamma[12]")
 _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
 _LAYER_SCALE = {"ls1": "attn.proj", "ls2": "mlp.fc2"}  # timm's name: the layer before it
 TIMM = "timm:"
@@ -126,36 +98,39 @@ def load_published(
     source: str = "published weights",
     resize_position_embeddings: bool = False,
 ) -> None:
-    """Fill a whole model from tensors under the release's names, at any size.
+    """Fill a whole model from tensors under the names of its method's release, at any size.
 
-    The release builds adapters of both kinds in every block and uses one; those and other dead tensors are left out by
-    an explicit list.
+    What reaches no output there is left out by an explicit list: `Network.unused_published`.
 
     Raises:
-        WeightsError: the model has another form, start or fusion than the published one; tensors missing, left over,
-            of another shape, or not finite.
+        WeightsError: the model is of another method, form, start or fusion than the published one; tensors missing,
+            left over, of another shape, or not finite.
     """
-    refuse_other_reading(model, PUBLISHED_READING, source)
-    names = published_names(model)
-    unused = [*_UNUSED_PUBLISHED]
-    for number, block in enumerate(model.backbone.blocks):
-        if not isinstance(block, PATrackBlock):
-            continue
-        if block.cea1 is not None and block.mda1 is None:
-            unused.append(rf"backbone\.blocks\.{number}\.adap2?_t\..*")
-        if block.mda1 is not None and block.cea1 is None:
-            unused.append(rf"backbone\.blocks\.{number}\.(highfuseadapter|norml)[12]\..*")
-    fill(model, names, state_dict, source, unused, resize_position_embeddings)
+    theirs, own = published_method(state_dict), model.config.method if model.streams == "both" else "none"
+    if theirs not in ("", own):
+        raise WeightsError(
+            f"{source} is of the release of {theirs}, the model's method is {own}: set model.method={theirs}"
+        )
+    refuse_other_reading(model, model.published_reading(), source)
+    unused = (*_UNUSED_OSTRACK, *model.unused_published())
+    fill(model, published_names(model), state_dict, source, unused, resize_position_embeddings, reshape=True)
 
 
 def published_names(model: Network) -> dict[str, str]:
-    """Our name -> the release's name, for every tensor of the model (a gate keeps ours: the release has none)."""
-    return {name: _to_published(name) for name in model.state_dict()}
+    """Our name -> the release's name, for every tensor of the model (a gate keeps ours: no release has one)."""
+    return {name: _to_published(name, model.PUBLISHED_NAMES) for name in model.state_dict()}
 
 
-def _to_published(name: str) -> str:
-    for pattern, replacement in _TO_PUBLISHED:
-        name = pattern.sub(replacement, name)
+def published_method(tensors: Iterable[str]) -> str:
+    """Tell from the names in a file of whose release it is: a name in `METHODS`, or "" if of none."""
+    names = list(tensors)
+    marks = {method: network.PUBLISHED_MARK for method, network in METHODS.items() if network.PUBLISHED_MARK}
+    return next((method for method, mark in marks.items() if any(mark in name for name in names)), "")
+
+
+def _to_published(name: str, of_the_method: Iterable[tuple[str, str]] = ()) -> str:
+    for pattern, replacement in (*of_the_method, *_TO_PUBLISHED):
+        name = re.sub(pattern, replacement, name)
     return _HEAD_BLOCK.sub(
         lambda m: f"box_head.conv{int(m[2]) + 1}_{m[1]}.{0 if m[3] == 'conv' else 1}.", name, count=1
     )
@@ -214,7 +189,7 @@ def load_base_model(
     resize_position_embeddings: bool = False,
     backbone_only: bool = False,
 ) -> dict[str, str]:
-    """Fill everything outside the adapters from a file; its layout is recognised by its names.
+    """Fill everything outside the adapters from a file, and what starts as a copy; its layout is told by its names.
 
     Args:
         model: changed in place, only if everything fits.
@@ -255,6 +230,9 @@ def load_base_model(
         deeper = {name for name in tensors if (block := _BLOCK.match(name)) and int(block[1]) >= depth}
         unused = (*unused, r"(box_)?head\..*", *map(re.escape, deeper))
     fill(model, names, tensors, str(path), unused, resize_position_embeddings)
+    state = model.state_dict()
+    for ours, base in model.starts_as().items():
+        state[ours].copy_(state[base])
     return metadata
 
 
@@ -442,7 +420,7 @@ def kind_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     """Tell what a file holds: "adapters", "base_model", "full" (a whole model) or "published" (likewise)."""
     if metadata.get("format") == ADAPTER_FORMAT or (is_training(metadata) and metadata.get("base_model")):
         return "adapters"
-    if any(".adap_t." in name or ".highfuseadapter1." in name for name in tensors):
+    if published_method(tensors):
         return "published"
     if metadata.get("format") != BASE_MODEL_FORMAT and any(name.startswith("head.score.") for name in tensors):
         return "full"

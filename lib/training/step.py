@@ -56,19 +56,22 @@ AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def build_optimizer(
-    parameters: dict[str, nn.Parameter], lr: float, weight_decay: float, backbone_lr_scale: float = 1.0
+    parameters: dict[str, nn.Parameter],
+    lr: float,
+    weight_decay: float,
+    scale_of: Callable[[str], float] = lambda _name: 1.0,
 ) -> torch.optim.AdamW:
-    """Makes AdamW; parameters whose names start with "backbone." form a group of their own if their rate differs.
+    """Makes AdamW; parameters of the same rate form a group.
 
     Args:
         parameters: name -> parameter, as `patrack.trainable_parameters` returns them.
         lr: learning rate before the schedule.
         weight_decay: applied to every parameter, as published.
-        backbone_lr_scale: factor on `lr` for the backbone; 1 for adapter training.
+        scale_of: factor on `lr` by the parameter's name.
     """
-    by_scale: dict[float, list[nn.Parameter]] = {1.0: [], backbone_lr_scale: []}
+    by_scale: dict[float, list[nn.Parameter]] = {1.0: []}  # the first group's rate is the one that is logged
     for name, parameter in parameters.items():
-        by_scale[backbone_lr_scale if name.startswith("backbone.") else 1.0].append(parameter)
+        by_scale.setdefault(scale_of(name), []).append(parameter)
     groups = [{"params": group, "lr": lr * scale, BASE_RATE: lr * scale} for scale, group in by_scale.items() if group]
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, fused=True)
 
@@ -265,8 +268,13 @@ class BatchStep:
     def __init__(self, config: TrainConfig, model: Network, device: torch.device, context: DistributedContext) -> None:
         self.config, self.model, self.device, self.context = config, model, device, context
         self.parameters = trainable_parameters(model, config.trainable, config.frozen_blocks)
-        scale = config.backbone_lr_scale if config.trainable == "all" else 1.0
-        self.optimizer = build_optimizer(self.parameters, config.lr, config.weight_decay, scale)
+
+        def scale_of(name: str) -> float:
+            if config.trainable == "all" and name.startswith("backbone."):
+                return config.backbone_lr_scale
+            return model.rate_of(name)
+
+        self.optimizer = build_optimizer(self.parameters, config.lr, config.weight_decay, scale_of)
         self.scaler = make_scaler(config.precision, device)
         self.frozen_batchnorm = config.freeze_batchnorm or config.trainable == "adapters"
         share = -(-config.total_batch_size // context.world_size)
@@ -319,7 +327,11 @@ class BatchStep:
         share: dict[str, Any] = {}
         if part.positives is not None:  # normalized as a share of the whole batch
             share = {"batch_size": part.total, "positives": part.positives}
-        loss, terms = tracking_loss(output, boxes, *weights, dense_radius=config.dense_radius, **share)
+
+        def of(maps: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            return tracking_loss(maps, boxes, *weights, dense_radius=config.dense_radius, **share)
+
+        loss, terms = self.model.training_loss(output, of) if grad else of(output)
         return loss, {"loss": loss.detach(), **terms}
 
     def gradients(self, micro_batches: list[tuple[Batch, MicroBatch]]) -> Tensor:

@@ -505,6 +505,8 @@ def _entries(error: ValidationError, prefix: KeyPath = ()) -> list[tuple[KeyPath
 
 def _nearest(key: KeyPath, fields: dict[KeyPath, FieldInfo]) -> str:
     """Name the most likely meaning of an unknown key, and what its group knows."""
+    from patrack.methods import METHODS  # only here, since they need PyTorch
+
     group = _without_places(key[:-1])
     known = [str(other[-1]) for other in fields if other[:-1] == group]
     near = difflib.get_close_matches(str(key[-1]), known, n=1)
@@ -513,7 +515,14 @@ def _nearest(key: KeyPath, fields: dict[KeyPath, FieldInfo]) -> str:
     everywhere = {str(other[-1]): ".".join(map(str, other)) for other in reversed(fields)}
     near = difflib.get_close_matches(str(key[-1]), list(everywhere), n=1, cutoff=0.8)
     hint = f"did you mean {everywhere[near[0]]}? " if near else ""
-    return f"{hint}known here: {', '.join(known)}"
+    owners = [
+        method
+        for method, network in METHODS.items()
+        if group == ("model", "adapters") and key[2] in network.Config.model_fields
+    ]
+    if owners:
+        hint += f"it is a setting of model.method={' or '.join(owners)}; "
+    return f"{hint}known here: {', '.join(known) or 'none'}"
 
 
 def _fields(section: type[BaseModel], method: str, prefix: KeyPath = ()) -> dict[KeyPath, FieldInfo]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Literal, cast
 
 from pydantic import (
@@ -126,7 +127,8 @@ class ModelConfig(Section):
         from patrack.methods import METHODS  # only here, since they need PyTorch
 
         if method not in METHODS:
-            raise ValueError(f"must be one of {', '.join(METHODS)}")
+            near = difflib.get_close_matches(method, METHODS, 1)
+            raise ValueError(f"must be one of {', '.join(METHODS)}" + (f"; did you mean {near[0]}?" if near else ""))
         return method
 
     @field_validator("adapters", mode="before")
@@ -152,6 +154,12 @@ class ModelConfig(Section):
             mistakes += self.wrong_layers("elimination.layers", self.elimination.layers)
         if self.streams == "both":
             mistakes += self.adapters.mistakes(self)
+            from patrack.methods import METHODS
+
+            if self.templates > 1 and not METHODS[self.method].TAKES_TWO_TEMPLATES:
+                able = ", ".join(name for name, kind in METHODS.items() if kind.TAKES_TWO_TEMPLATES)
+                rule = f"model.method {self.method} takes one template; these take two: {able}"
+                mistakes.append(("templates", self.templates, rule))
         if mistakes:
             raise Impossible(mistakes)
         return self
@@ -337,6 +345,10 @@ class Config(Section):
         if self.train.frozen_blocks and self.train.trainable != "all":
             rule = "needs train.trainable=all: with adapters every block is frozen anyway"
             mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
+        update = self.test.template_update
+        if update.interval and self.model.templates == 1:
+            rule = "needs model.templates=2: the template of the first frame stays, and the other one is updated"
+            mistakes.append(("test.template_update.interval", update.interval, rule))
         dropout = self.data.modality_dropout
         if dropout.rgb + dropout.x > 1:
             rule = f"with data.modality_dropout.rgb ({dropout.rgb}) must add up to at most 1: never are both missing"

@@ -74,6 +74,8 @@ class BAT(Network):
     """A network whose streams meet in bi-directional adapters; `config.adapters` is a `BATConfig`."""
 
     Config = BATConfig
+    PUBLISHED_NAMES = ((r"\.bat1\.", ".adap_t.adapter_"), (r"\.bat2\.", ".adap2_t.adapter_"))
+    PUBLISHED_MARK = ".adap_t.adapter_down."
 
     def make_block(self, index: int, drop_path: float) -> Block:
         """Give the block adapters, if its number is among the layers."""

@@ -2,6 +2,8 @@
 
     y = W x + b + (alpha / r) B A x        A (r, in), B (out, r), B starts at zero
 
+or alpha / sqrt(r), which keeps the update's size at high ranks (arXiv 2312.03732).
+
 The streams meet only where they are fused. With the defaults (K and V of every block, r = 8), 294,912 weights train at
 ViT-B. Legend: R rows, N tokens, r rank, S slices of a layer's output that have an update each (q, k, v of `attn.qkv`).
 """
@@ -28,18 +30,31 @@ class LoRAConfig(MethodConfig):
 
     rank: Positive = 8
     alpha: float | None = Field(None, gt=0, description="the update is scaled by alpha / rank; null: by 1")
+    rslora: bool = Field(False, description="scale by alpha / sqrt(rank) instead")
     targets: list[Literal["q", "k", "v", "proj", "fc1", "fc2"]] = Field(
         ["k", "v"], min_length=1, description="parts of attention (q, k, v, proj) and MLP (fc1, fc2)"
     )
     layers: list[int] | None = Field(None, description="block numbers, from 0; null: every block")
     dropout: Fraction = Field(0.0, description="on what the update reads")
+    init: Literal["kaiming", "bert"] = Field(
+        "kaiming", description="kaiming: A is random, B zero, nothing changes at step 0; bert: both random, as in LoRAT"
+    )
 
     def mistakes(self, model: ModelConfig) -> list[tuple[str, object, str]]:
         """Find settings that don't go with the sizes of the network; see `MethodConfig.mistakes`."""
         found = model.wrong_layers("adapters.layers", self.layers or [])
         if len(set(self.targets)) != len(self.targets):
             found.append(("adapters.targets", self.targets, "must name each part once"))
+        if self.rslora and self.alpha is None:
+            found.append(("adapters.rslora", True, "needs adapters.alpha: without it, the update isn't scaled"))
         return found
+
+    @property
+    def scale(self) -> float:
+        """Factor on the update."""
+        if self.alpha is None:
+            return 1.0
+        return self.alpha / (self.rank**0.5 if self.rslora else self.rank)
 
 
 class LoRALinear(nn.Linear):
@@ -52,6 +67,9 @@ class LoRALinear(nn.Linear):
         dropout: probability, on what the update reads.
         slices: parts that the output is cut into, of equal size.
         updated: numbers of the slices that have an update.
+        update_dropout: probability, on the update itself.
+        init: initial values of A and B: "kaiming" (uniform, zero), "glorot" (normal with gain sqrt(2) over the A of all
+            slices, zero) or "bert" (truncated normal 0.02, both).
     """
 
     which: Tensor
@@ -65,13 +83,22 @@ class LoRALinear(nn.Linear):
         dropout: float = 0.0,
         slices: int = 1,
         updated: Sequence[int] = (0,),
+        update_dropout: float = 0.0,
+        init: Literal["kaiming", "glorot", "bert"] = "kaiming",
     ) -> None:
         super().__init__(in_features, out_features)
-        self.rank, self.scale, self.dropout, self.slices = rank, scale, dropout, slices
+        self.rank, self.scale, self.slices = rank, scale, slices
+        self.dropout, self.update_dropout = dropout, update_dropout
         self.register_buffer("which", torch.tensor(updated), persistent=False)
         self.lora_a = nn.Parameter(torch.empty(len(updated), rank, in_features))
         self.lora_b = nn.Parameter(torch.zeros(len(updated), out_features // slices, rank))
-        nn.init.kaiming_uniform_(self.lora_a, a=5**0.5)
+        if init == "bert":
+            nn.init.trunc_normal_(self.lora_a, std=0.02)
+            nn.init.trunc_normal_(self.lora_b, std=0.02)
+        elif init == "glorot":
+            nn.init.xavier_normal_(self.lora_a.data.flatten(0, 1), 2**0.5)
+        else:
+            nn.init.kaiming_uniform_(self.lora_a, a=5**0.5)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Tokens (R, N, in) -> (R, N, out)."""
@@ -79,6 +106,7 @@ class LoRALinear(nn.Linear):
         read = F.dropout(tokens, self.dropout, self.training)
         low = F.linear(read, self.lora_a.flatten(0, 1)).unflatten(-1, (-1, self.rank))  # (R, N, S, r)
         update = torch.einsum("rnsk,sok->rnso", low, self.lora_b)  # (R, N, S, out / slices)
+        update = F.dropout(update, self.update_dropout, self.training)
         return out.index_add(-2, self.which, (self.scale * update).to(out.dtype)).flatten(-2)
 
     @torch.no_grad()
@@ -99,11 +127,18 @@ class LoRA(Network):
         assert isinstance(settings, LoRAConfig)
         if settings.layers is not None and index not in settings.layers:
             return block
-        rank, dropout = settings.rank, settings.dropout
-        scale = 1.0 if settings.alpha is None else settings.alpha / rank
 
         def updated(layer: nn.Linear, slices: int = 1, which: Sequence[int] = (0,)) -> LoRALinear:
-            return LoRALinear(layer.in_features, layer.out_features, rank, scale, dropout, slices, which)
+            return LoRALinear(
+                layer.in_features,
+                layer.out_features,
+                settings.rank,
+                settings.scale,
+                settings.dropout,
+                slices,
+                which,
+                init=settings.init,
+            )
 
         attention = [number for number, part in enumerate("qkv") if part in settings.targets]
         if attention:
@@ -120,6 +155,6 @@ class LoRA(Network):
         """Name the settings that no tensor shows; see `Network.reading`."""
         settings = self.config.adapters
         assert isinstance(settings, LoRAConfig)
-        scale = 1.0 if settings.alpha is None else settings.alpha / settings.rank
         attention = "".join(part for part in "qkv" if part in settings.targets)
-        return super().reading() | {"model.adapters.alpha / rank": str(scale), "model.adapters.targets": attention}
+        found = {"model.adapters.alpha / rank": str(settings.scale), "model.adapters.targets": attention}
+        return super().reading() | found

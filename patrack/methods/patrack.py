@@ -36,6 +36,7 @@ from patrack.vit import Block, TokenLayout, attend
 __all__ = ["ModalityDependentAdapter", "ModalityEntangledAdapter", "PATrack", "PATrackBlock", "TaskAdapter"]
 
 Form = Literal["published", "paper"]
+Parts = Literal["both", "high", "low"]
 
 
 class ModalityDependentAdapter(nn.Module):
@@ -48,20 +49,24 @@ class ModalityDependentAdapter(nn.Module):
         dim: token channels C.
         hidden_dim: bottleneck width D, a multiple of 4.
         form: "published" gives each stream's output to the other stream, "paper" back to its own.
+        parts: "high" or "low" builds the channels of that part alone, as wide as they are in "both": D/2 in the
+            bottleneck, then W = D (high) or D/2 (low) in front of `expand`; with both parts W = 3D/2.
     """
 
-    def __init__(self, dim: int, hidden_dim: int = 8, form: Form = "published") -> None:
+    def __init__(self, dim: int, hidden_dim: int = 8, form: Form = "published", parts: Parts = "both") -> None:
         super().__init__()
         if hidden_dim % 4:
             raise ValueError(f"hidden_dim must be a multiple of 4, got {hidden_dim}")
         self.form = form
         quarter, half = hidden_dim // 4, hidden_dim // 2
-        fused = 2 * half + half
-        self.widths = (quarter, quarter, half)
-        self.reduce = nn.Linear(dim, hidden_dim)
-        self.high_expand = nn.Conv2d(quarter, half, 1, bias=False)
-        self.high_depthwise = nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False)
-        self.high_pool = nn.Conv2d(quarter, half, 1)
+        high, low = parts != "low", parts != "high"
+        self.widths = (quarter * high, quarter * high, half * low)  # bottleneck: convolution, max-pooling, low part
+        self.fused_widths = (half * high, half * high, half * low)
+        fused = sum(self.fused_widths)
+        self.reduce = nn.Linear(dim, sum(self.widths))
+        self.high_expand = nn.Conv2d(quarter, half, 1, bias=False) if high else None
+        self.high_depthwise = nn.Conv2d(half, half, 3, padding=1, groups=half, bias=False) if high else None
+        self.high_pool = nn.Conv2d(quarter, half, 1) if high else None
         self.fuse_depthwise = nn.Conv2d(fused, fused, 3, padding=1, groups=fused, bias=False)
         self.expand = nn.Linear(fused, dim)
         self.reset_parameters()
@@ -71,7 +76,8 @@ class ModalityDependentAdapter(nn.Module):
         nn.init.trunc_normal_(self.reduce.weight, std=0.02)
         nn.init.zeros_(self.reduce.bias)
         for conv in (self.high_expand, self.high_depthwise, self.high_pool, self.fuse_depthwise):
-            conv.reset_parameters()
+            if conv is not None:
+                conv.reset_parameters()
         self.expand.reset_parameters()
         if neutral:
             nn.init.zeros_(self.expand.weight)
@@ -89,29 +95,40 @@ class ModalityDependentAdapter(nn.Module):
         return self.expand(mixed)
 
     def _mixed(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
-        """Tokens (R, N, C) -> what `expand` reads (R, N, 3D/2)."""
-        *templates, search = layout.split_grids(self.reduce(tokens))  # each (R, n, D)
+        """Tokens (R, N, C) -> what `expand` reads (R, N, W)."""
+        *templates, search = layout.split_grids(self.reduce(tokens))  # each (R, n, D), or D/2 of one part
         mixed = [self._mix(template, layout.template_grid) for template in templates]
         search = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
         return torch.cat((*mixed, search), dim=1)
 
     def _mix(self, tokens: Tensor, grid: int) -> Tensor:
-        """Bottleneck tokens (R, g*g, D) -> high and low parts side by side (R, g*g, 3D/2)."""
-        p = tokens.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)  # (R, D, g, g)
+        """Bottleneck tokens (R, g*g, D or D/2) -> high and low parts side by side (R, g*g, W)."""
+        p = tokens.unflatten(1, (grid, grid)).permute(0, 3, 1, 2)
         high_conv, high_pool, low = p.split(self.widths, dim=1)
-        high_conv = F.gelu(self.high_depthwise(self.high_expand(high_conv)))
-        high_pool = F.gelu(self.high_pool(F.max_pool2d(high_pool, 3, stride=1, padding=1)))
-        low = F.interpolate(F.avg_pool2d(low, 2), scale_factor=2, mode="nearest")
-        f = torch.cat((high_conv, high_pool, low), dim=1)  # (R, 3D/2, g, g)
+        mixed = []
+        if self.high_expand is not None and self.high_depthwise is not None and self.high_pool is not None:
+            mixed.append(F.gelu(self.high_depthwise(self.high_expand(high_conv))))
+            mixed.append(F.gelu(self.high_pool(F.max_pool2d(high_pool, 3, stride=1, padding=1))))
+        if low.shape[1]:
+            mixed.append(F.interpolate(F.avg_pool2d(low, 2), scale_factor=2, mode="nearest"))
+        f = torch.cat(mixed, dim=1)  # (R, W, g, g)
         return (f + self.fuse_depthwise(f)).flatten(2).transpose(1, 2)
 
 
 class ModalityEntangledAdapter(nn.Module):
     """Cross-attention between the streams, guided by what both share (CEA; paper, section 3.3).
 
-    Tokens of a template, of another one and of the search crop never mix. Written in standard terms: in the published form a stream's own projection
-    is the query, the shared features S are the key, and the residual comes from the other stream; in the paper's form
-    S is the query, keys and values are the other stream's, and there is no inner residual.
+    Tokens of the templates and of the search crop never mix. In standard terms, for the RGB stream (X alike), with R and
+    X reduced to D channels, S = W [R; X] the features that both share, M and V a stream's own projections:
+
+    - published: softmax(M_R R S^T) V_R R + X: its own query, S as the key, the other stream as residual;
+    - paper: softmax(S (M_X X)^T / sqrt(D)) V_X X: S as the query, keys and values of the other stream, no residual;
+
+    and without the shared features, where one stream's take their place so that the attention still runs across:
+
+    - published: softmax(M_R R X^T) V_R R + X: the other stream as the key;
+    - paper: softmax(R (M_X X)^T / sqrt(D)) V_X X: plain cross-attention, its own features as the query. Another
+      projection in front of it would add nothing that M_X can't do.
 
     Args:
         dim: token channels C.
@@ -119,13 +136,21 @@ class ModalityEntangledAdapter(nn.Module):
         form: see above.
         gated: adds one factor per channel, starting at zero, on the (normalized) output: zero-init, which zero
             weights can't give because the output is normalized before it is added.
+        shared_query: with the shared features; False leaves out W, 2 D^2 weights.
     """
 
-    def __init__(self, dim: int, hidden_dim: int = 192, form: Form = "published", gated: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden_dim: int = 192,
+        form: Form = "published",
+        gated: bool = False,
+        shared_query: bool = True,
+    ) -> None:
         super().__init__()
         self.form = form
         self.down = nn.Linear(dim, hidden_dim, bias=False)
-        self.shared = nn.Linear(2 * hidden_dim, hidden_dim, bias=False)
+        self.shared = nn.Linear(2 * hidden_dim, hidden_dim, bias=False) if shared_query else None
         self.rgb_match = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.rgb_value = nn.Linear(hidden_dim, hidden_dim, bias=False)
         self.x_match = nn.Linear(hidden_dim, hidden_dim, bias=False)
@@ -136,14 +161,15 @@ class ModalityEntangledAdapter(nn.Module):
     def reset_parameters(self) -> None:
         """Initial values of the release (PyTorch's default); the gate closed."""
         for layer in (self.down, self.shared, self.rgb_match, self.rgb_value, self.x_match, self.x_value, self.up):
-            layer.reset_parameters()
+            if layer is not None:
+                layer.reset_parameters()
         if self.gate is not None:
             nn.init.zeros_(self.gate)
 
     def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
         """Normalized tokens of both streams (2B, N, C) -> (2B, N, C), before the base model's norm and the gate."""
         rgb, x = self.down(tokens).chunk(2)  # each (B, N, D)
-        shared = self.shared(torch.cat((rgb, x), dim=2))
+        shared = None if self.shared is None else self.shared(torch.cat((rgb, x), dim=2))
         parts = (
             (rgb, self.rgb_match(rgb), self.rgb_value(rgb)),
             (x, self.x_match(x), self.x_value(x)),
@@ -152,13 +178,13 @@ class ModalityEntangledAdapter(nn.Module):
         return self.up(torch.cat(outputs))
 
     def _attend(
-        self, own: tuple[Tensor, ...], other: tuple[Tensor, ...], shared: Tensor, layout: TokenLayout
+        self, own: tuple[Tensor, ...], other: tuple[Tensor, ...], shared: Tensor | None, layout: TokenLayout
     ) -> Tensor:
         """One stream's update (B, N, D); `own` and `other` are (features, match, value) of the two streams."""
         if self.form == "published":
-            query, key, value, scale = own[1], shared, own[2], 1.0
+            query, key, value, scale = own[1], other[0] if shared is None else shared, own[2], 1.0
         else:
-            query, key, value, scale = shared, other[1], other[2], None
+            query, key, value, scale = own[0] if shared is None else shared, other[1], other[2], None
         sections = zip(*(layout.split_grids(item) for item in (query, key, value)), strict=True)
         out = torch.cat([attend(q, k, v, scale) for q, k, v in sections], dim=1)
         return out + other[0] if self.form == "published" else out
@@ -205,6 +231,9 @@ class MDAConfig(Section):
     enabled: bool = True
     layers: list[int] | None = Field(None, description="block numbers, from 0; null: every block without a CEA")
     hidden_dim: Positive = Field(8, description="width of the bottleneck; a multiple of 4")
+    parts: Parts = Field(
+        "both", description="high or low: the channels of that frequency part alone, half of the bottleneck"
+    )
     form: Literal["published", "paper"] = Field(
         "published", description="published: output goes to the other stream; paper: to the stream it came from"
     )
@@ -219,6 +248,9 @@ class CEAConfig(Section):
     form: Literal["published", "paper"] = Field(
         "published",
         description="published: attends within a stream, residual crossed; paper: keys and values of the other stream",
+    )
+    shared_query: bool = Field(
+        True, description="false: a stream's own features in place of what both share, as plain cross-attention has it"
     )
 
 
@@ -308,6 +340,25 @@ class PATrack(Network):
     """
 
     Config = PATrackConfig
+    PUBLISHED_NAMES = (
+        (r"\.mda1\.", ".adap_t."),
+        (r"\.mda2\.", ".adap2_t."),
+        (r"(\.adap2?_t)\.reduce\.", r"\1.D_fc1."),
+        (r"(\.adap2?_t)\.high_expand\.", r"\1.high_mixer.conv1."),
+        (r"(\.adap2?_t)\.high_depthwise\.", r"\1.high_mixer.proj1."),
+        (r"(\.adap2?_t)\.high_pool\.", r"\1.high_mixer.proj2."),
+        (r"(\.adap2?_t)\.fuse_depthwise\.", r"\1.conv_fuse."),
+        (r"(\.adap2?_t)\.expand\.", r"\1.proj."),
+        (r"\.cea([12])\.", r".highfuseadapter\1."),
+        (r"(\.highfuseadapter[12])\.shared\.", r"\1.obj_fuse.linearcat."),
+        (r"(\.highfuseadapter[12])\.rgb_match\.", r"\1.obj_fuse.linear1."),
+        (r"(\.highfuseadapter[12])\.rgb_value\.", r"\1.obj_fuse.linear2."),
+        (r"(\.highfuseadapter[12])\.x_match\.", r"\1.obj_fuse.linear3."),
+        (r"(\.highfuseadapter[12])\.x_value\.", r"\1.obj_fuse.linear4."),
+        (r"\.cea_norm([12])\.", r".norml\1."),
+        (r"^task_adapter\.", "adapter_head.adapter_"),
+    )
+    PUBLISHED_MARK = ".adap_t.D_fc1."
 
     def make_block(self, index: int, drop_path: float) -> Block:
         """Give a block the adapters that the settings want there."""
@@ -315,14 +366,14 @@ class PATrack(Network):
         mda_pair = cea_pair = None
         if mda.enabled and (index not in cea.layers if mda.layers is None else index in mda.layers):
             mda_pair = (
-                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form),
-                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form),
+                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form, mda.parts),
+                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form, mda.parts),
             )
         if cea.enabled and index in cea.layers:
             gated = self.settings.init == "neutral"
             cea_pair = (
-                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated),
-                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated),
+                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated, cea.shared_query),
+                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated, cea.shared_query),
             )
         return PATrackBlock(model.embed_dim, model.num_heads, model.mlp_ratio, drop_path, mda_pair, cea_pair)
 
@@ -358,6 +409,22 @@ class PATrack(Network):
         if TaskAdapter in kinds:
             found["model.adapters.init"] = adapters.init
         return found
+
+    def published_reading(self) -> dict[str, str]:
+        """Name what the released weights mean; see `Network.published_reading`."""
+        adapters = {"mda.form": "published", "cea.form": "published", "init": "published"}
+        return {"model.fusion": "sum"} | {f"model.adapters.{key}": value for key, value in adapters.items()}
+
+    def unused_published(self) -> list[str]:
+        """Name what the release builds but doesn't use: factors, and adapters of both kinds in every block."""
+        unused = [r"backbone\.blocks\.\d+\.highfuseadapter[12]\.obj_fuse\.gamma[12]"]
+        for number, block in enumerate(self.backbone.blocks):
+            assert isinstance(block, PATrackBlock)
+            if block.cea1 is not None and block.mda1 is None:
+                unused.append(rf"backbone\.blocks\.{number}\.adap2?_t\..*")
+            if block.mda1 is not None and block.cea1 is None:
+                unused.append(rf"backbone\.blocks\.{number}\.(highfuseadapter|norml)[12]\..*")
+        return unused
 
     @property
     def settings(self) -> PATrackConfig:

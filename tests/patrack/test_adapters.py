@@ -67,32 +67,61 @@ def test_mda_never_mixes_template_and_search() -> None:
 def test_mda_low_part_is_blind_to_detail_within_a_cell_of_two_by_two() -> None:
     """The averaged half of the bottleneck only sees the mean of 2x2 tokens."""
     layout = TokenLayout(2, 4)
-    adapter = ModalityDependentAdapter(4, 4)
-    with torch.no_grad():
-        for part in (adapter.high_expand, adapter.high_pool):
-            part.weight.zero_()
-        adapter.high_pool.bias.zero_()
+    adapter = ModalityDependentAdapter(4, 4, parts="low")
     flat = torch.zeros(1, 4 + 16, 4)
     detailed = flat.clone()
     detailed[0, [4, 9]] += 1.0  # two diagonal corners up,
     detailed[0, [5, 8]] -= 1.0  # two down: the cell's mean stays
     torch.testing.assert_close(adapter(detailed, layout), adapter(flat, layout))
+    high = ModalityDependentAdapter(4, 4, parts="high")
+    assert not torch.allclose(high(detailed, layout), high(flat, layout))
+
+
+@pytest.mark.parametrize(
+    ("part", "bottleneck", "fused"), [("high", slice(0, 4), slice(0, 8)), ("low", slice(4, 8), slice(8, 12))]
+)
+def test_one_part_of_mda_computes_what_it_adds_to_both(part: str, bottleneck: slice, fused: slice) -> None:
+    layout = TokenLayout(2, 4)
+    both, alone = ModalityDependentAdapter(16, 8), ModalityDependentAdapter(16, 8, parts=part)
+    state = both.state_dict()
+    state |= {f"reduce.{name}": state[f"reduce.{name}"][bottleneck] for name in ("weight", "bias")}
+    state["fuse_depthwise.weight"] = state["fuse_depthwise.weight"][fused]
+    state["expand.weight"] = state["expand.weight"][:, fused]
+    alone.load_state_dict({name: state[name] for name in alone.state_dict()})
+    with torch.no_grad():  # the other part, whose channels stand apart all the way, adds nothing
+        other = [channel for channel in range(12) if channel not in range(12)[fused]]
+        both.expand.weight[:, other] = 0.0
+    torch.testing.assert_close(alone(tokens(4, layout), layout), both(tokens(4, layout), layout))
+
+
+@pytest.mark.parametrize("shared_query", [True, False], ids=["shared", "unshared"])
+@pytest.mark.parametrize("form", ["published", "paper"])
+def test_cea_agrees_with_attention_written_out(form: str, shared_query: bool) -> None:
+    layout = TokenLayout(0, 2)
+    adapter = ModalityEntangledAdapter(8, 4, form, shared_query=shared_query).double()
+    both = tokens(2, layout, 8).double()
+    r, t = adapter.down(both).chunk(2)
+    s = None if adapter.shared is None else adapter.shared(torch.cat((r, t), 2))
+    if form == "published":
+        key = t if s is None else s
+        weights = (adapter.rgb_match(r) @ key.transpose(1, 2)).softmax(2)
+        rgb = adapter.up(weights @ adapter.rgb_value(r) + t)
+    else:
+        query = r if s is None else s
+        weights = (query @ adapter.x_match(t).transpose(1, 2) / 2.0).softmax(2)  # sqrt(4)
+        rgb = adapter.up(weights @ adapter.x_value(t))
+    torch.testing.assert_close(adapter(both, layout)[:1], rgb)
 
 
 @pytest.mark.parametrize("form", ["published", "paper"])
-def test_cea_agrees_with_attention_written_out(form: str) -> None:
-    layout = TokenLayout(0, 2)
-    adapter = ModalityEntangledAdapter(8, 4, form).double()
-    both = tokens(2, layout, 8).double()
-    r, t = adapter.down(both).chunk(2)
-    s = adapter.shared(torch.cat((r, t), 2))
-    if form == "published":
-        weights = (adapter.rgb_match(r) @ s.transpose(1, 2)).softmax(2)
-        rgb = adapter.up(weights @ adapter.rgb_value(r) + t)
-    else:
-        weights = (s @ adapter.x_match(t).transpose(1, 2) / 2.0).softmax(2)  # sqrt(4)
-        rgb = adapter.up(weights @ adapter.x_value(t))
-    torch.testing.assert_close(adapter(both, layout)[:1], rgb)
+def test_unshared_cea_treats_both_streams_alike(form: str) -> None:
+    layout = TokenLayout(2, 4)
+    adapter = ModalityEntangledAdapter(16, 4, form, shared_query=False)
+    for part in ("match", "value"):
+        getattr(adapter, f"x_{part}").load_state_dict(getattr(adapter, f"rgb_{part}").state_dict())
+    both = tokens(4, layout)
+    out = adapter(both, layout)
+    torch.testing.assert_close(adapter(both.roll(2, dims=0), layout), out.roll(2, dims=0))
 
 
 def test_paper_cea_takes_values_from_the_other_stream_only() -> None:

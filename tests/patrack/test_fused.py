@@ -25,6 +25,10 @@ CASES = [
     pytest.param({"adapters": {"task": {"enabled": False}}}, id="no-task-adapter"),
     pytest.param({"adapters": {"cea": {"enabled": False}}}, id="no-entangled-adapters"),
     pytest.param({"adapters": {"mda": {"enabled": False}}}, id="no-dependent-adapters"),
+    pytest.param({"adapters": {"mda": {"parts": "high"}}}, id="high-part"),
+    pytest.param({"adapters": {"mda": {"parts": "low", "form": "paper"}}}, id="low-part-paper"),
+    pytest.param({"adapters": {"cea": {"shared_query": False}}}, id="unshared"),
+    pytest.param({"adapters": {"cea": {"shared_query": False, "form": "paper"}}}, id="unshared-paper"),
 ]
 
 

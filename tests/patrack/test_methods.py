@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from parity_recipe import named_randn, weight
-from patrack import Tracker, adapter_parameters, build_model, tracking_loss, trainable_parameters
+from patrack import Tracker, adapter_parameters, tracking_loss, trainable_parameters
 from patrack.config import load
-from patrack.config.schema import ModelConfig
 from patrack.fused import FusedNetwork, unfoldable
 from patrack.methods import METHODS
 from patrack.methods.lora import LoRALinear
@@ -24,8 +20,8 @@ from patrack.methods.patrack import PATrack
 from patrack.network import Network, adapter_names
 from patrack.predictor import PlainNetwork, tracking_network
 from patrack.vit import Block
-from patrack.weights import WeightsError, load_adapters, published_names, save_adapters
-from small_models import DEEPER_ADAPTERS, DEEPER_SIZES
+from patrack.weights import WeightsError, load_adapters, save_adapters
+from small_networks import at_vit_b, small
 
 REFERENCE = Path(os.environ.get("PATRACK_REFERENCE", Path(__file__).resolve().parents[3] / "shared" / "reference"))
 VARIANTS = {
@@ -44,26 +40,6 @@ VARIANTS = {
     "one stream": {"streams": "rgb"},
 }
 ALL = "[q, k, v, proj, fc1, fc2]"
-
-
-def small(**changes: object) -> Network:
-    """A small network of any method, no weight of which is at its initial value."""
-    adapters = changes.pop("adapters", {})
-    if changes.get("method", "patrack") == "patrack":
-        adapters = {key: DEEPER_ADAPTERS.get(key, {}) | adapters.get(key, {}) for key in ("mda", "cea", "task")} | {
-            key: value for key, value in adapters.items() if key == "init"
-        }
-    settings = {"elimination": {"layers": [1], "keep_ratio": 0.7}} | changes
-    torch.manual_seed(0)
-    model = build_model(SimpleNamespace(model=ModelConfig(**DEEPER_SIZES, **settings, adapters=adapters)))
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape)
-                tensor.add_(noise if "running_var" in name else 0.2 * (noise - 0.5))
-            if name.endswith("bn.bias"):
-                tensor.add_(1.0)
-    return model.eval()
 
 
 def crops(size: int) -> Tensor:
@@ -186,11 +162,6 @@ def test_weights_that_changed_after_folding_are_found_on_the_first_frame() -> No
         tracker.initialize(frames(1)[0], (30, 20, 14, 12))
 
 
-def at_vit_b(*overrides: str) -> Network:
-    with torch.device("meta"):
-        return build_model(load("rgbt_base", overrides))
-
-
 @pytest.mark.parametrize(
     ("overrides", "count"),
     [
@@ -198,12 +169,14 @@ def at_vit_b(*overrides: str) -> Network:
         (("model.method=lora",), 294_912),
         (("model.method=lora", "model.adapters.targets=[q, k, v, proj]"), 589_824),
         (
-            ("model.method=lora", "model.adapters.targets=[q, k, v, proj, fc1, fc2]", "model.adapters.rank=64"),
+            ("model.method=lora", f"model.adapters.targets={ALL}", "model.adapters.rank=64"),
             10_616_832,
         ),
+        (("model.method=lora", f"model.adapters.targets={ALL}"), 1_327_104),
+        (("model.method=lora", f"model.adapters.targets={ALL}", "model.adapters.rank=16"), 2_654_208),
         (("model.method=lora", "model.adapters.layers=[1, 3, 5, 7, 9, 11]"), 147_456),
     ],
-    ids=["BAT", "LoRA on K and V", "LoRA on attention", "LoRA on all", "LoRA on every second block"],
+    ids=["BAT", "K and V", "attention", "all, rank 64", "all, rank 8", "all, rank 16", "every second block"],
 )
 def test_as_many_weights_train_as_published(overrides: tuple[str, ...], count: int) -> None:
     assert sum(p.numel() for p in adapter_parameters(at_vit_b(*overrides)).values()) == count
@@ -223,6 +196,18 @@ def test_lora_starts_at_zero_and_merges_exactly() -> None:
     assert changed[0] > 0 < changed[2]
 
 
+def test_lora_as_in_lorat() -> None:
+    torch.manual_seed(0)
+    model = small(method="lora", adapters={"alpha": 6.0, "rank": 4, "rslora": True, "init": "bert"})
+    assert model.backbone.blocks[0].attn.qkv.scale == 3.0
+    assert model.reading()["model.adapters.alpha / rank"] == "3.0"
+    assert small(method="lora", adapters={"alpha": 6.0, "rank": 4}).reading()["model.adapters.alpha / rank"] == "1.5"
+    layer = LoRALinear(768, 768, 64, init="bert")
+    tokens = torch.randn(1, 64, 768)
+    update = layer(tokens) - nn.functional.linear(tokens, layer.weight, layer.bias)
+    assert update.square().mean().sqrt().item() == pytest.approx(0.09, rel=0.1), "not neutral, as counted on LoRAT's"
+
+
 def test_swapping_the_streams_of_bat_changes_nothing() -> None:
     model = small(method="bat", elimination={"layers": [], "keep_ratio": 1.0}).double()
     images = torch.randn(2, 6, 16, 16).double(), torch.randn(2, 6, 32, 32).double()
@@ -230,9 +215,11 @@ def test_swapping_the_streams_of_bat_changes_nothing() -> None:
     torch.testing.assert_close(model(*images)["score_map"], model(*swapped)["score_map"], atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["bat", "lora", "patrack"])
+@pytest.mark.parametrize("name", ["bat", "lora", "patrack", "vipt", "sdstrack", "seatrack"])
 def test_only_the_method_trains_and_its_file_comes_back(name: str, tmp_path: Path) -> None:
     changes = {"method": name, "elimination": {"layers": [], "keep_ratio": 1.0}}
+    if name == "sdstrack":
+        changes["adapters"] = {"fusion_layers": [1]}
     model, other = small(**changes), small(**changes)
     chosen = trainable_parameters(model, "adapters")
     before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
@@ -245,7 +232,7 @@ def test_only_the_method_trains_and_its_file_comes_back(name: str, tmp_path: Pat
     save_adapters(model, tmp_path / "adapters.safetensors")
     load_adapters(other, tmp_path / "adapters.safetensors")
     assert all(torch.equal(model.state_dict()[key], other.state_dict()[key]) for key in adapter_names(model))
-    foreign = small(**{**changes, "method": "bat" if name != "bat" else "lora"})
+    foreign = small(**{**changes, "adapters": {}, "method": "bat" if name != "bat" else "lora"})
     with pytest.raises(WeightsError, match=rf"model.method={name}"):
         load_adapters(foreign, tmp_path / "adapters.safetensors")
 
@@ -263,6 +250,7 @@ def test_another_method_starts_from_its_own_settings() -> None:
         (["model.method=bat", "model.adapters.hiden_dim=4"], r"did you mean model\.adapters\.hidden_dim"),
         (["model.method=bat", "model.adapters.layers=[7]"], r"model.adapters.layers = \[7\]: .* from 0 to 5"),
         (["model.method=lora", "model.adapters.targets=[k, k]"], "must name each part once"),
+        (["model.method=lora", "model.adapters.rslora=true"], "needs adapters.alpha"),
     ],
 )
 def test_wrong_settings_of_a_method_are_named(overrides: list[str], said: str) -> None:
@@ -296,39 +284,3 @@ def test_a_method_may_bring_a_loss_of_its_own() -> None:
     extra = output.pop("extra_loss")
     torch.testing.assert_close(with_it, tracking_loss(output, truth)[0] + extra)
     assert extra.requires_grad
-
-
-BAT_NAMES = {"bat1.": "adap_t.adapter_", "bat2.": "adap2_t.adapter_"}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not (REFERENCE / "rivals" / "bat_keep1.json").exists(),
-    reason=f"the reference numbers of BAT are not at {REFERENCE}",
-)
-@torch.no_grad()
-def test_bat_computes_what_its_release_computes() -> None:
-    golden = json.loads((REFERENCE / "rivals" / "bat_keep1.json").read_text(encoding="utf-8"))
-    model = build_model(load("rgbt_base", ["model.method=bat", "model.base_model=null"])).double().eval()
-    state, trained = model.state_dict(), {}
-    for ours, published in published_names(model).items():
-        for part, theirs in BAT_NAMES.items():
-            published = published.replace(part, theirs)
-        state[ours].copy_(weight(published, state[ours].shape).reshape(state[ours].shape))
-        trained[published] = list(state[ours].shape)
-    shapes = golden["trainable_names_shapes"]
-    assert {name: trained[name] for name in shapes} == shapes
-    assert len(adapter_parameters(model)) == len(shapes)
-
-    parts = [
-        (named_randn(f"input.{what}.rgb", (1, 3, size, size)), named_randn(f"input.{what}.x", (1, 3, size, size)))
-        for what, size in (("template", 128), ("search", 256))
-    ]
-    output = model(*(torch.cat(pair, dim=1).double() for pair in parts), return_features=True)
-    output["backbone_feat"] = output.pop("features")
-    for name, wanted in golden["outputs"].items():
-        got = output[name].flatten()
-        assert list(output[name].shape) in (wanted["shape"], wanted["shape"][:1] + wanted["shape"][2:]), name
-        values = torch.tensor(wanted["values"], dtype=torch.float64)
-        torch.testing.assert_close(got[wanted["positions"]], values, atol=1e-9, rtol=1e-9)
-        assert got.mean().item() == pytest.approx(wanted["mean"], abs=1e-9)

@@ -156,7 +156,9 @@ def test_keep_ratio_follows_the_published_schedule(epoch: int, expected: float) 
 
 def test_backbone_has_its_own_rate_and_the_schedule_keeps_the_ratio() -> None:
     model = nn.ModuleDict({"backbone": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
-    optimizer = build_optimizer(dict(model.named_parameters()), 1e-3, 1e-4, backbone_lr_scale=0.1)
+    optimizer = build_optimizer(
+        dict(model.named_parameters()), 1e-3, 1e-4, lambda name: 0.1 if name.startswith("backbone.") else 1.0
+    )
     assert [group[BASE_RATE] for group in optimizer.param_groups] == pytest.approx([1e-3, 1e-4])
     assert set_learning_rate(optimizer, 0.5) == pytest.approx(5e-4)
     assert optimizer.param_groups[1]["lr"] == pytest.approx(5e-5)
