@@ -249,7 +249,7 @@ class Network(nn.Module):
         Raises:
             ValueError: an input has the wrong number of channels or the wrong size.
         """
-        if template.ndim != 4 + (self.templates > 1):
+        if template.shape[1:-3] != ((self.templates,) if self.templates > 1 else ()):
             wanted = "(B, 6, Hz, Wz)" if self.templates == 1 else f"(B, {self.templates}, 6, Hz, Wz)"
             raise ValueError(
                 f"template must be {wanted} for model.templates={self.templates}, got {tuple(template.shape)}"

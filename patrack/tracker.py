@@ -271,8 +271,8 @@ class Tracker:
         tracker.initialize(first_frame, (x, y, w, h))
         box, score = tracker.track(next_frame)
 
-    The template is cropped once, from the first frame; `test.template_update` adds one of later frames. Each search crop
-    lies around the last box.
+    The template is cropped once, from the first frame; `test.template_update` adds one of later frames. Each search
+    crop lies around the last box.
 
     Args:
         model: a `Network`, of which a folded copy is made where that is known to be the same (`patrack.fused`); or what

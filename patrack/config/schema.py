@@ -225,6 +225,10 @@ class DataConfig(Section):
     search_scale_jitter: float = Field(0.25, ge=0, description="standard deviation of log(size)")
     template_center_jitter: float = Field(0.0, ge=0)
     template_scale_jitter: float = Field(0.0, ge=0)
+    online_center_jitter: float = Field(
+        0.0, ge=0, description="of a second template, whose box in tracking is a predicted one; see model.templates"
+    )
+    online_scale_jitter: float = Field(0.0, ge=0)
     stretch_jitter: float = Field(
         0.0, ge=0, description="standard deviation of log(width / height) that both crops are stretched by, alike"
     )

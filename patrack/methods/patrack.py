@@ -118,8 +118,8 @@ class ModalityDependentAdapter(nn.Module):
 class ModalityEntangledAdapter(nn.Module):
     """Cross-attention between the streams, guided by what both share (CEA; paper, section 3.3).
 
-    Tokens of the templates and of the search crop never mix. In standard terms, for the RGB stream (X alike), with R and
-    X reduced to D channels, S = W [R; X] the features that both share, M and V a stream's own projections:
+    Tokens of the templates and of the search crop never mix. In standard terms, for the RGB stream (X alike), with R
+    and X reduced to D channels, S = W [R; X] the features that both share, M and V a stream's own projections:
 
     - published: softmax(M_R R S^T) V_R R + X: its own query, S as the key, the other stream as residual;
     - paper: softmax(S (M_X X)^T / sqrt(D)) V_X X: S as the query, keys and values of the other stream, no residual;

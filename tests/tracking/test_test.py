@@ -488,8 +488,8 @@ def test_interrupted_recording_goes_on_to_the_same_boxes(pair, tmp_path, caplog,
         calls = []
         monkeypatch.setattr(Tracker, "resume", lambda self, *where: calls.append(where) or RESUME(self, *where))
         assert main(recording(pair, out)) == 0
-    assert [number for _, number in calls] == [1 if stop == "row cut off" else 2]
-    assert f"going on behind frame {calls[0][1]}" in caplog.text
+    assert len(calls) == (1 if stop == "row cut off" else 2)  # frames after the first
+    assert f"going on behind frame {len(calls)}" in caplog.text
     for name in ("boxes.txt", "scores.txt", "track.csv"):
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     assert cv2.VideoCapture(str(out / "overlay.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 4
