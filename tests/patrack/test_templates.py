@@ -79,7 +79,8 @@ def test_two_equal_templates_are_one(make_model, images, changes):
 def test_two_equal_templates_are_one_for_other_methods(images, method):
     model = {**DEEPER_SIZES, "method": method, "elimination": ELIMINATION}
     one, two = (
-        lively(build_model(SimpleNamespace(model=schema.ModelConfig(**model, templates=count)))).double() for count in (1, 2)
+        lively(build_model(SimpleNamespace(model=schema.ModelConfig(**model, templates=count)))).double()
+        for count in (1, 2)
     )
     two.load_state_dict(one.state_dict())
     assert_equal_templates_are_one(one, two, images)
@@ -165,7 +166,9 @@ def frame(value=0):
 
 def followed(scores, interval, present=None, first=(True, True)):
     """Red values of the second template in each frame after the first; frame k has red value k."""
-    test = schema.TestConfig(window=False, template_update=schema.TemplateUpdateConfig(interval=interval, threshold=0.5))
+    test = schema.TestConfig(
+        window=False, template_update=schema.TemplateUpdateConfig(interval=interval, threshold=0.5)
+    )
     model = TwoTemplates(scores)
     tracker = Tracker(model, test=test)
     tracker.initialize(frame(), (100, 80, 40, 40), first)
