@@ -121,8 +121,8 @@ class PairSampler:
 
     A source by weight, one of its sequences uniformly, a template uniformly among its usable frames, then a search
     frame uniformly among the usable frames in [template + 1, template + gap). Without one there, a new template is
-    drawn and the gap grows by 5. A still shows template and search in the same image. A second, online template is drawn
-    uniformly among the usable frames in [template, search): tracking begins with the first one in both places.
+    drawn and the gap grows by 5. A still shows template and search in the same image. A second, online template is
+    drawn uniformly among the usable frames in [template, search): tracking begins with the first one in both places.
 
     Args:
         sources: data sets; stills without a usable box are left out, other sequences if shorter than 20 frames or with

@@ -17,7 +17,7 @@ from lib.datasets import frames
 from lib.datasets.recordings import load_pair
 from lib.inference.runner import run_sequences
 from lib.inference.sequence import GROUPS, PrefetchedFrames, run_batched, track_frames
-from patrack import Tracker, build_model
+from patrack import load_tracker
 from patrack.build import build_tracker
 from small_models import tiny_config
 
@@ -81,13 +81,8 @@ def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequenc
 @pytest.mark.parametrize("groups", [1, 2])
 def test_templates_are_updated_as_one_by_one(tmp_path, make_sequence, monkeypatch, groups):
     monkeypatch.setitem(GROUPS, "cpu", groups)
-    config = tiny_config({**WIDER, "templates": 2}, test={"template_update": {"interval": 2, "threshold": 0.0}})
-    torch.manual_seed(0)
-    model = build_model(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():  # an untrained head hardly depends on what it reads
-            parameter.add_(0.2 * torch.randn_like(parameter) + float(name.endswith("bn.bias")))
-    plain, updated = Tracker(model, config.crop), Tracker(model, config.crop, config.test)
+    settings = ["model.templates=2", "test.template_update.interval=2", "test.template_update.threshold=0"]
+    plain, updated = (load_tracker("rgbt_tiny", overrides=settings[:count]) for count in (1, 3))
     sequences = [make_sequence(f"s{n}", frames=n + 4) for n in range(4)]
     assert not any(outcome.error for outcome in run_batched(updated, sequences, tmp_path / "out", 2))
     for sequence in sequences:
