@@ -50,6 +50,7 @@ __all__ = [
 
 MISSING = "-"
 MEASURED = "measured here"
+APART = "with templates or tokens of later frames, ranked apart:"
 DIFFERENCES = f"differences with 95 % intervals of the paired bootstrap over sequences ({DRAWS} draws, seed {SEED})"
 
 
@@ -65,6 +66,7 @@ class Row:
     scored: str = ""  # for a measured row, sequences that count of those the benchmark has, e.g. "245 of 245"
     complete: bool = True  # False if it does not cover the benchmark; such a row is not ranked
     note: str = ""  # to be printed below the table
+    temporal: bool = False  # uses templates or tokens of later frames, as far as known; ranked among its like
 
     @property
     def venue(self) -> str:
@@ -80,18 +82,22 @@ class Comparison:
     protocol: str  # variant of the rules that the measured rows follow
     title: str  # whose rules those are
     metrics: tuple[str, ...]  # columns
-    rows: tuple[Row, ...]  # best first by the benchmark's main metric, then those that are not ranked
+    # best first by the benchmark's main metric, then those that are not ranked; behind them likewise the temporal ones
+    rows: tuple[Row, ...]
     sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
     notes: tuple[str, ...] = ()  # to be printed below the table
     split: str = "test"
     differences: tuple[Difference, ...] = ()  # between measured rows, fractions
 
     def mark(self, row: Row, metric: str) -> str:
-        """Rank a value: "best", "second" or "", among the complete rows; equal printed values share a mark."""
+        """Rank a value: "best", "second" or "", among the complete rows that are temporal, or those that are not.
+
+        Equal printed values share a mark.
+        """
         value = row.values[metric]
         if value is None or not row.complete:
             return ""
-        ranked = [other.values[metric] for other in self.rows if other.complete]
+        ranked = [other.values[metric] for other in self.rows if other.complete and other.temporal == row.temporal]
         printed = sorted({round(number, 1) for number in ranked if number is not None}, reverse=True)
         place = printed.index(round(value, 1))
         return ("best", "second")[place] if place < 2 and len(printed) > 1 else ""
@@ -100,6 +106,11 @@ class Comparison:
         """Format the values of a row with one decimal, each in the style of its mark."""
         texts = {metric: missing if value is None else f"{value:.1f}" for metric, value in row.values.items()}
         return [styles[self.mark(row, metric)].format(texts[metric]) for metric in self.metrics]
+
+    def heads_group(self, row: Row) -> bool:
+        """Tell whether a row is the first temporal one, with others above it: that is where `APART` stands."""
+        first = next((other for other in self.rows if other.temporal), None)
+        return row is first and row is not self.rows[0]
 
     @property
     def covered(self) -> str:
@@ -132,9 +143,11 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
         found = {metric: scores.metrics.get(metric, math.nan) for metric in metrics}
         values = {metric: 100.0 * value if math.isfinite(value) else None for metric, value in found.items()}
         scored, complete, remark = count_scored(evaluation, scores)
-        note = "; ".join([*scores.notes, *([f"not ranked, {remark}"] if remark else [])])
+        update = [f"its template was updated {scores.template_update}"] if scores.template_update else []
+        note = "; ".join([*update, *scores.notes, *([f"not ranked, {remark}"] if remark else [])])
         paper = papers.get(scores.name.casefold())
-        rows.append(Row(scores.name, MEASURED, values, paper, scored=scored, complete=complete, note=note))
+        about_row = {"scored": scored, "complete": complete, "note": note, "temporal": bool(update)}
+        rows.append(Row(scores.name, MEASURED, values, paper, **about_row))
     partial = not all(row.complete for row in rows)
     for name, problems in evaluation.left_out.items():
         note, scored = f"NOT scored: {'; '.join(problems)}", f"0 of {evaluation.benchmark_size}"
@@ -147,7 +160,9 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
     for row in choose(evaluation.dataset, words) if evaluation.split == "test" else ():
         values = {metric: row.values.get(metric) for metric in metrics}
         origin = "quoted" if row.values else "not known"
-        rows.append(Row(row.tracker, origin, values, row.paper, row.sources, note=row.note))
+        rows.append(
+            Row(row.tracker, origin, values, row.paper, row.sources, note=row.note, temporal=row.paper.temporal)
+        )
     quoted = [row for row in rows if row.origin != MEASURED]
     if not known and list(words) != ["none"]:
         notes.append(f"no published numbers are known for {evaluation.dataset}, split {evaluation.split}")
@@ -161,9 +176,9 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
             f"2603.21100): {', '.join(frozen)}; other published rows train more or use several frames, as far as known"
         )
 
-    def rank(row: Row) -> tuple[bool, float]:
+    def rank(row: Row) -> tuple[bool, bool, float]:
         value = row.values[main]
-        return not row.complete, math.inf if value is None else -round(value, 1)
+        return row.temporal, not row.complete, math.inf if value is None else -round(value, 1)
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
@@ -248,6 +263,8 @@ def to_markdown(comparison: Comparison) -> str:
     lines.append(f"| Tracker | Venue | {' | '.join(comparison.metrics)} | Sequences | Origin |")
     lines.append(f"| --- | --- | {' | '.join(['---:'] * len(comparison.metrics))} | ---: | --- |")
     for row in comparison.rows:
+        if comparison.heads_group(row):
+            lines.append(f"| *{APART}* |{' |' * (len(comparison.metrics) + 3)}")
         values = comparison.texts(row, styles)
         lines.append(
             f"| {' | '.join([escape(row.tracker), escape(row.venue), *values, row.scored, escape(_origin(row))])} |"
@@ -272,13 +289,14 @@ def to_csv(comparison: Comparison) -> str:
     writer = csv.writer(file, lineterminator="\n")
     metrics = comparison.metrics
     head = ["dataset", "protocol", "tracker", "venue", *metrics, *(f"{metric}_mark" for metric in metrics)]
-    writer.writerow([*head, "sequences", "origin", "sources", "source_texts", "note"])
+    writer.writerow([*head, "temporal", "sequences", "origin", "sources", "source_texts", "note"])
     for row in comparison.rows:
         values = ["" if (value := row.values[metric]) is None else f"{value:.4f}" for metric in metrics]
         marks = [comparison.mark(row, metric) for metric in metrics]
         texts = "; ".join(comparison.sources[name] for name in row.sources)
         first = [comparison.dataset, comparison.protocol, row.tracker, row.venue]
-        writer.writerow([*first, *values, *marks, row.scored, row.origin, " ".join(row.sources), texts, row.note])
+        about = [int(row.temporal), row.scored, row.origin, " ".join(row.sources), texts, row.note]
+        writer.writerow([*first, *values, *marks, *about])
     return file.getvalue().rstrip("\n")
 
 
@@ -301,6 +319,7 @@ def to_json(comparison: Comparison) -> str:
                 "marks": {metric: comparison.mark(row, metric) for metric in comparison.metrics},
                 "sequences": row.scored,
                 "complete": row.complete,
+                "temporal": row.temporal,
                 "sources": list(row.sources),
                 "note": row.note,
             }
@@ -372,14 +391,22 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
     trackers, total = list(evaluation.trackers.values()), evaluation.benchmark_size
     metrics = list(trackers[0].metrics)
     rows = [["tracker", *metrics, "sequences", "result files"]]
+    apart = [scores for scores in trackers if scores.template_update]
     for group, perfect in perfect_rows(evaluation):
         for scores in group:
+            if scores.template_update:
+                continue
             values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
             rows.append([scores.name, *values, count_scored(evaluation, scores)[0], scores.file_format])
         if perfect:
             values = [f"{perfect[metric]:.4f}" for metric in metrics]
             scored = count_scored(evaluation, group[0])[0]
             rows.append(["(perfect tracker)", *values, scored, "the true boxes under these rules"])
+    if apart:
+        rows.append([f"-- {APART}", *[""] * (len(metrics) + 2)])
+    for scores in apart:
+        values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
+        rows.append([scores.name, *values, count_scored(evaluation, scores)[0], scores.file_format])
     split = "" if evaluation.split == "test" else f", split {evaluation.split}"
     share = str(total) if len(evaluation.frames) == total else f"{len(evaluation.frames)} of {total}"
     parts = [
@@ -396,6 +423,8 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
             "scores on a part of a benchmark do not compare with scores on the whole, nor with published ones"
         )
     for scores in trackers:
+        if scores.template_update:
+            remarks.append(f"{scores.name}: its template was updated {scores.template_update}")
         remarks += [f"{scores.name}: {note}" for note in scores.notes]
         if scores.left_out:
             remarks.append(f"{scores.name}: scored WITHOUT {len(scores.left_out)} sequences:")
