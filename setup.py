@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent
 INSTALLED = (
     "experiments/*.yaml",
     "experiments/base/*.yaml",
+    "experiments/suites/*.yaml",
     "weights/rgb*.safetensors",
     "weights/*.txt",
     "weights/*.md",

@@ -30,6 +30,7 @@ from patrack.head import CenterHead, ConvBlock, fold_batchnorm, maps_and_boxes
 from patrack.methods.bat import BAT, BATBlock
 from patrack.methods.lora import LoRA, LoRALinear
 from patrack.methods.patrack import PATrack, PATrackBlock, TaskAdapter
+from patrack.methods.seatrack import Experts, GuidedAttention, SEATrack, SEATrackBlock, guided_maps
 from patrack.network import Network, TrackingNetwork, normalize
 from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
@@ -53,7 +54,7 @@ def _bat_branches(block: BATBlock, half: int, bias: Tensor) -> list[Branch]:
     return [FusedBottleneck(adapter, norm, bias)]
 
 
-FOLDED_NETWORKS: tuple[type[Network], ...] = (Network, PATrack, BAT, LoRA)
+FOLDED_NETWORKS: tuple[type[Network], ...] = (Network, PATrack, BAT, LoRA, SEATrack)
 BRANCHES: dict[type[Block], Callable[..., list[Branch]]] = {PATrackBlock: _patrack_branches, BATBlock: _bat_branches}
 """Fold what stands beside half 1 or 2 of a block of exactly this type; the first branch takes the half's bias along."""
 
@@ -143,13 +144,15 @@ def _merged(layer: nn.Module) -> Tensor:
 
 
 class FusedBlock(nn.Module):
-    """A block with what a method put beside it; see `Block`.
+    """A block with what a method put into it; see `Block` and `SEATrackBlock`.
 
     Args:
         block: what is folded.
         keep_ratio: share of search tokens that stay behind the attention half.
         search_only: compute the search tokens alone (the last block).
     """
+
+    guidance: Tensor | None
 
     def __init__(self, block: Block, keep_ratio: float, search_only: bool) -> None:
         super().__init__()
@@ -158,6 +161,12 @@ class FusedBlock(nn.Module):
         branches = BRANCHES.get(type(block), lambda *_: [])
         self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, lambda bias: branches(block, 1, bias))
         self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, lambda bias: branches(block, 2, bias))
+        guided = isinstance(attn, GuidedAttention)
+        self.register_buffer("guidance", torch.cat((attn.guidance_rgb, attn.guidance_x)).detach() if guided else None)
+        self.experts1: Experts | None
+        self.experts2: Experts | None
+        seatrack = isinstance(block, SEATrackBlock)
+        self.experts1, self.experts2 = (block.attn_experts, block.mlp_experts) if seatrack else (None, None)
 
     def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbors | None) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.
@@ -169,20 +178,33 @@ class FusedBlock(nn.Module):
         """
         normed = self.half1.norm(tokens)
         q, k, v = self.half1.first(normed).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        row = attention_row(q, k, layout) if self.keep_ratio < 1.0 else None
+        row = self._row(q, k, layout) if self.keep_ratio < 1.0 else None
         bias = layout.key_bias(k)
         if self.search_only:
             first = layout.num_template
             layout = TokenLayout(0, layout.search_grid, layout.streams, layout.kept)
             tokens, normed, q = tokens[:, first:], normed[:, first:], q[:, :, first:]
             row = None if row is None else row[:, first:]
-        attended = attend(q, k, v, bias=bias).transpose(1, 2).flatten(2)
-        tokens = self.half1.finish(attended, tokens, normed, layout, around)
+        if self.guidance is None:
+            attended = attend(q, k, v, bias=bias)
+        else:
+            maps = guided_maps(q, k, self.guidance, bias)
+            attended = torch.cat([each @ own for each, own in zip(maps, v.chunk(2), strict=True)])
+        tokens = self.half1.finish(attended.transpose(1, 2).flatten(2), tokens, normed, layout, around)
+        if self.experts1 is not None:
+            tokens = tokens + self.experts1(tokens, layout)
         if row is not None:
             tokens, layout = eliminate_candidates(tokens, row, layout, self.keep_ratio)
         normed = self.half2.norm(tokens)
         inner = F.gelu(self.half2.first(normed))
-        return self.half2.finish(inner, tokens, normed, layout, around), layout
+        tokens = self.half2.finish(inner, tokens, normed, layout, around)
+        return tokens if self.experts2 is None else tokens + self.experts2(tokens, layout), layout
+
+    def _row(self, q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
+        if self.guidance is None:
+            return attention_row(q, k, layout)
+        center = q[:, :, layout.center].unsqueeze(2)
+        return torch.cat(guided_maps(center, k, self.guidance, layout.key_bias(k))).squeeze(2).float().mean(dim=1)
 
 
 class FusedPatches(nn.Module):

@@ -70,6 +70,11 @@ _UNUSED_OSTRACK = (r"backbone\.cls_token", r"backbone\.pos_embed", r"(backbone\.
 _UNUSED_TIMM = (r"cls_token", r"mask_token", r"head\..*", r"fc_norm\..*", r"decoder_.*")
 _LAYER_SCALE = {"ls1": "attn.proj", "ls2": "mlp.fc2"}  # timm's name: the layer before it
 TIMM = "timm:"
+OSTRACK_FOLDERS = {
+    "OSTrack_ep0300.pth.tar": "vitb_256_mae_ce_32x4_ep300",
+    "OSTrack_mae_ep0300.pth.tar": "vitb_256_mae_32x4_ep300 (OSTrack_ep0300.pth.tar there)",
+}
+"""Our experiments' names of OSTrack's files: where they lie in its model zoo, which calls them all alike."""
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -139,7 +144,7 @@ def _to_published(name: str, of_the_method: Iterable[tuple[str, str]] = ()) -> s
 def source_of(path: Path) -> str:
     """Say where a base model that is not there comes from."""
     if "ostrack" in path.name.lower():
-        folder = "folder vitb_256_mae_ce_32x4_ep300 of " if path.name == "OSTrack_ep0300.pth.tar" else ""
+        folder = f"folder {OSTRACK_FOLDERS[path.name]} of " if path.name in OSTRACK_FOLDERS else ""
         return (
             f"It is OSTrack's: put the file there, from {folder}the model zoo that github.com/botaoye/OSTrack links to"
         )

@@ -1,20 +1,22 @@
-"""Score a tracker where RGB, or X, is missing or tells nothing.
+"""Score trackers where RGB, or X, is missing or tells nothing.
 
     python scripts/missing_modality.py --config rgbt_tiny --dataset synthrgbt --data-root DATA --output runs/missing
-    python scripts/missing_modality.py --config runs/rgbt_base --dataset lasher --streams x --shares 0 .5 1 --batch 32 \
-        --output runs/missing
-    python scripts/missing_modality.py --fusion --config rgbt_tiny --dataset synthrgbt --data-root DATA \
+    python scripts/missing_modality.py --config PATrack=runs/rgbt_base BAT=runs/rgbt_bat LoRA=rgbt_lora@lora.pt \\
+        --dataset lasher --streams x --shares 0 .5 1 --batch 32 --output runs/missing
+    python scripts/missing_modality.py --fusion --config rgbt_tiny --dataset synthrgbt --data-root DATA \\
         --output runs/fusion
-    python scripts/missing_modality.py --fusion --config runs/mine --rgb-config rgb_small --dataset lasher \
+    python scripts/missing_modality.py --fusion --config runs/mine --rgb-config rgb_small --dataset lasher \\
         --output runs/fusion
 
-Plots scores against the share of frames that lack RGB, or X: OUTPUT/masks/*.json (the published form, see
-docs/tracking.md), results per mask, and the scores in missing.md, missing.json and missing.png.
+Plots a curve per tracker, the main metric against the share of frames that lack RGB, X or (either) one of both, beside
+the base model of the first tracker on one stream alone: OUTPUT/masks/*.json (the published form, see docs/tracking.md),
+results per tracker and mask, and the scores in missing.md, .csv, .json, .png and .svg. The first tracker is what the
+others are compared with. tracking/report.py --missing-sensors OUTPUT shows them.
 
-With --fusion, checks whether X ever hurts: scores of RGB alone beside RGB + X, with X as recorded and with an X that
-tells nothing. Variants: rgb (the base model alone) and recorded; x-black, x-constant (one color), x-noise, x-copy (RGB
-once more); and rgb-black with X as recorded. Writes OUTPUT/fusion.md and fusion.json with every metric and the
-difference to RGB alone.
+With --fusion, checks of one tracker whether X ever hurts: scores of RGB alone beside RGB + X, with X as recorded and
+with an X that tells nothing. Variants: rgb (the base model alone) and recorded; x-black, x-constant (one color),
+x-noise, x-copy (RGB once more); and rgb-black with X as recorded. Writes OUTPUT/fusion.md and fusion.json with every
+metric and the difference to RGB alone.
 
 What is finished is kept: the same command goes on where it was stopped.
 """
@@ -25,20 +27,31 @@ import argparse
 import json
 import logging
 import sys
-import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lib import datasets
 from lib.datasets.frames import DecodedFrame
-from lib.datasets.missing import STREAMS, SUBSTITUTES, black_rgb, random_mask, substitute_x, write_masks
-from lib.evaluation import Curve, Evaluation, evaluate
+from lib.datasets.missing import (
+    GAP,
+    LACKING,
+    STREAMS,
+    SUBSTITUTES,
+    RandomMasks,
+    black_rgb,
+    substitute_x,
+    write_masks,
+)
+from lib.evaluation import Evaluation, evaluate
+from lib.evaluation.scores import primary_metric
 from lib.options import Parser, add_sequence_options, chosen_sequences
+from lib.report.missing import ALONE, mask_name, summarize, to_csv, to_markdown
 from patrack import config as configs
 from patrack.config.schema import Config
-from patrack.files import atomic_write
+from patrack.files import atomic_write, safe_name, user_path
 
 if TYPE_CHECKING:
     from patrack.tracker import Present, Tracker
@@ -53,8 +66,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("--config", required=True, help="name in experiments/, YAML file, or folder of a run")
-    add("--checkpoint", help="weights file or folder of a training run (default: the run's, or the shipped file)")
+    add(
+        "--config",
+        nargs="+",
+        required=True,
+        metavar="[NAME=]CONFIG[@CHECKPOINT]",
+        help="name in experiments/, YAML file, or folder of a run; its name in tables; its weights (default: those of "
+        "the run, or the shipped file)",
+    )
+    add("--checkpoint", help="of a single --config: weights file or folder of a training run")
     add("--dataset", required=True, help="e.g. synthrgbt, lasher")
     add("--split", default="test", help="of the data set (default: %(default)s)")
     add("--data-root", help="folder that holds the data sets (default: PATRACK_DATA, then data.root)")
@@ -64,52 +84,97 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--device", help="torch device (default: cuda if there is one)")
     add("--seed", type=int, default=0, help="decides which frames are missing (default: %(default)s)")
     missing = parser.add_argument_group("frames that lack a stream").add_argument
-    missing("--streams", nargs="+", choices=STREAMS, default=list(STREAMS), help="which is missing (default: each)")
+    text = "which is missing: rgb, x, or in each gap either of both (default: rgb x)"
+    missing("--streams", nargs="+", choices=LACKING, default=list(STREAMS), help=text)
     shares = [0, 0.25, 0.5, 0.75, 1]
     missing("--shares", nargs="+", type=float, default=shares, help="of the frames (default: %(default)s)")
-    missing("--gap", type=int, default=10, help="frames that are missing in a row (default: %(default)s)")
+    missing("--gap", type=int, default=GAP, help="frames that are missing in a row (default: %(default)s)")
     missing("--batch", type=int, default=1, help="sequences that share each step of the network (default: %(default)s)")
     fusion = parser.add_argument_group("whether X ever hurts").add_argument
     fusion("--fusion", action="store_true", help="check this instead; --config is of two streams")
     fusion("--rgb-config", help="RGB tracker to compare with (default: the base model of --config, on RGB alone)")
     fusion("--rgb-checkpoint", help="its weights (default: the run's, or the shipped file)")
     args = parser.parse_args(argv)
+    if len(args.config) > 1 and (args.fusion or args.checkpoint):
+        other = "--fusion" if args.fusion else "--checkpoint"
+        parser.error(
+            f"{other} goes with one --config, got {len(args.config)}; weights can be given as CONFIG@CHECKPOINT"
+        )
     for name in ("streams", "shares", "gap", "batch") if args.fusion else ("rgb_config", "rgb_checkpoint"):
         if getattr(args, name) != parser.get_default(name):
             parser.error(f"--{name.replace('_', '-')} can't be used {'with' if args.fusion else 'without'} --fusion")
     return args
 
 
+# ---- Trackers
+
+
+class Choice(NamedTuple):
+    """A tracker as the command line names it: what it is, and its weights (None: what belongs to it)."""
+
+    config: str
+    checkpoint: str | None
+
+    @property
+    def weights(self) -> str | None:
+        """What `build_tracker` takes as checkpoint."""
+        from patrack.build import weights_beside  # here, so that --help answers at once
+
+        return self.checkpoint or weights_beside(self.config)
+
+
+def parse_trackers(words: list[str], checkpoint: str | None = None) -> dict[str, Choice]:
+    """Read `[NAME=]CONFIG[@CHECKPOINT]`, in which a path that is there is taken as it is; without NAME the config's.
+
+    Raises:
+        ValueError: an empty part, a name that can't be a folder's, or two trackers of one name.
+    """
+    trackers: dict[str, Choice] = {}
+    for word in words:
+        name, equals, rest = word.partition("=")
+        if not equals or user_path(word).exists():
+            name, rest = "", word
+        config, at, weights = rest.rpartition("@")
+        if not at or user_path(rest).exists():
+            config, weights = rest, checkpoint or ""
+        if not config or (at and not weights) or (equals and not name and rest != word):
+            raise ValueError(f"--config {word!r}: must be [NAME=]CONFIG[@CHECKPOINT]")
+        name = safe_name(name or configs.load(config).name, "--config")
+        if name in trackers or name in ALONE.values():
+            taken = "is the base model's" if name in ALONE.values() else f"is {trackers[name].config} already"
+            raise ValueError(f"--config {word!r}: the name {name!r} {taken}; give another one, as NAME=CONFIG")
+        trackers[name] = Choice(config, weights or None)
+    return trackers
+
+
 # ---- Frames that lack a stream
 
 
-def mask_name(stream: str, share: float) -> str:
-    """Name of a mask and its results; where nothing is missing, all streams have the same."""
-    return "complete" if share == 0 else f"{stream}-{share:g}"
-
-
-def track_masks(args: argparse.Namespace, config: Config, sequences: list[datasets.Sequence]) -> dict[str, Path]:
-    """Write masks and track with them; return the folder of results by the name of the mask."""
+def track_masks(
+    args: argparse.Namespace, trackers: Mapping[str, Choice], sequences: list[datasets.Sequence]
+) -> dict[str, Path]:
+    """Write masks and track with them; return the folder of results by the name of tracker and mask."""
     # here, so that --help answers at once
     from lib.distributed import usable_device
     from lib.inference.runner import Weights, track_dataset
-    from patrack.build import weights_beside
+    from patrack.build import build_tracker
 
-    weights = Weights(args.checkpoint or weights_beside(args.config), str(usable_device(args.device)))
-    results = {}
-    jobs = {mask_name(stream, share): (stream, share) for stream in args.streams for share in args.shares}
-    for name, (stream, share) in jobs.items():
-        masks = {}
-        for sequence in sequences:
-            rng = np.random.default_rng((args.seed, zlib.crc32(sequence.name.encode()), STREAMS.index(stream)))
-            masks[sequence.name] = random_mask(len(sequence) + sequence.cut, stream, share, args.gap, rng)
-            if share < 1:
-                masks[sequence.name][: sequence.cut + 1] = True  # the first frame that is tracked is complete
-        write_masks(args.output / "masks" / f"{name}.json", masks)
-        results[name] = args.output / "results" / name
+    # everything that can be wrong with weights, before hours of tracking
+    device = str(usable_device(args.device))
+    loaded = {name: configs.load(choice.config) for name, choice in trackers.items()}
+    for name, config in loaded.items():
+        if config.model.streams != "both":
+            raise ValueError(f"{name} has one stream (model.streams: {config.model.streams}); give trackers of two")
+        build_tracker(config, trackers[name].weights, device)
+
+    results: dict[str, Path] = {}
+
+    def track(name: str, config: Config, weights: str | None, folder: str, missing: RandomMasks | None) -> None:
+        results[name] = args.output / "results" / folder
+        logger.info("%s", name)
         summary = track_dataset(
             config,
-            weights,
+            Weights(weights, device),
             args.dataset,
             args.split,
             output=results[name],
@@ -117,37 +182,29 @@ def track_masks(args: argparse.Namespace, config: Config, sequences: list[datase
             data_root=args.data_root,
             sequences=args.sequences,
             slots=args.batch,
-            missing=args.output / "masks" / f"{name}.json",
+            missing=missing,
         )
         if summary.failed:
             raise RuntimeError(f"{name}: {summary.describe()}")
+
+    jobs = {mask_name(stream, share): (stream, share) for stream in args.streams for share in args.shares}
+    masks = {name: RandomMasks(stream, share, args.gap, args.seed) for name, (stream, share) in jobs.items()}
+    for mask, drawn in masks.items():
+        write_masks(args.output / "masks" / f"{mask}.json", drawn.draw(sequences))
+        for name, config in loaded.items():
+            missing = drawn if drawn.share else None  # a run like any other where nothing is missing
+            track(f"{name}, {mask}", config, trackers[name].weights, f"{name}/{mask}", missing)
+
+    # what there is without any fusion: the base model on the stream that is left
+    base = next(iter(loaded.values()))
+    if base.model.base_model is None or base.train.trainable != "adapters":
+        logger.info("no line for the base model: that of %s is not a file of its own", next(iter(loaded)))
+    else:
+        for stream, name in ALONE.items():
+            if {*STREAMS, "either"} & set(args.streams) - {stream}:
+                model = base.model.model_copy(update={"streams": stream})
+                track(name, base.model_copy(update={"model": model}), None, name, None)
     return results
-
-
-def missing_table(evaluation: Evaluation, streams: list[str], shares: list[float]) -> str:
-    """Make Markdown: a row per stream and share, a column per metric."""
-    metrics = list(next(iter(evaluation.trackers.values())).metrics)
-    lines = [f"| missing, {evaluation.covered} | share | {' | '.join(metrics)} |"]
-    lines.append("| --- |" + " --: |" * (len(metrics) + 1))
-    for stream in streams:
-        for share in shares:
-            values = evaluation.trackers[mask_name(stream, share)].metrics
-            cells = " | ".join(f"{values[metric]:.3f}" for metric in metrics)
-            lines.append(f"| {stream.upper()} | {share:g} | {cells} |")
-    return "\n".join(lines) + "\n"
-
-
-def draw(evaluation: Evaluation, streams: list[str], shares: list[float], path: Path) -> None:
-    """The main metric over the share that is missing, a line per stream."""
-    from lib.report.figures import plot_curves, save_figure  # here, because matplotlib takes a while to start
-
-    metric = main_metric(evaluation)
-    curves = {}
-    for stream in streams:
-        scores = tuple(evaluation.trackers[mask_name(stream, share)].metrics[metric] for share in shares)
-        label = "share of the frames in which the stream is missing"
-        curves[stream.upper()] = Curve(tuple(shares), scores, label, metric)
-    save_figure(plot_curves(curves, f"Missing streams, {evaluation.dataset} ({evaluation.protocol})", "missing"), path)
 
 
 # ---- Whether X ever hurts
@@ -183,7 +240,7 @@ class Changed:
         return self.tracker.track(self._change(frame), present)
 
 
-def track_variants(args: argparse.Namespace, config: Config, sequences: list[datasets.Sequence]) -> dict[str, Path]:
+def track_variants(args: argparse.Namespace, choice: Choice, sequences: list[datasets.Sequence]) -> dict[str, Path]:
     """Track with every variant; return the folder of results by its name."""
     # here, so that --help answers at once
     from lib.datasets.fingerprint import fingerprint
@@ -192,11 +249,14 @@ def track_variants(args: argparse.Namespace, config: Config, sequences: list[dat
     from lib.inference.runner import run_sequences
     from patrack.build import build_tracker, identity, weights_beside
 
+    config = configs.load(choice.config)
+    if config.model.streams != "both":
+        raise ValueError(f"{config.name} has one stream (model.streams: {config.model.streams}); give one of two")
     others = sorted({sequence.modality for sequence in sequences} - {config.modality})
     if others:
         raise ValueError(f"{config.name} is for {config.modality}, data set {args.dataset} is {', '.join(others)}")
     device = str(usable_device(args.device))
-    fused = build_tracker(config, args.checkpoint or weights_beside(args.config), device)
+    fused = build_tracker(config, choice.weights, device)
     # what the fusion has to be as good as
     if args.rgb_config is not None:
         rgb_config, checkpoint = configs.load(args.rgb_config), args.rgb_checkpoint or weights_beside(args.rgb_config)
@@ -224,7 +284,8 @@ def track_variants(args: argparse.Namespace, config: Config, sequences: list[dat
 
 def fusion_table(evaluation: Evaluation) -> str:
     """Make Markdown: a row per variant, a column per metric, and the main one's difference to RGB alone."""
-    metrics, main = list(evaluation.trackers[RGB].metrics), main_metric(evaluation)
+    metrics = list(evaluation.trackers[RGB].metrics)
+    main = primary_metric(tuple(metrics))
     lines = [f"| streams, {evaluation.covered} | {' | '.join(metrics)} | {main} - RGB alone |"]
     lines.append("| --- |" + " --: |" * (len(metrics) + 1))
     for variant in VARIANTS:
@@ -238,40 +299,40 @@ def fusion_table(evaluation: Evaluation) -> str:
 # ---- Both
 
 
-def main_metric(evaluation: Evaluation) -> str:
-    """The metric to compare by: SR, or the first one of a benchmark without it."""
-    metrics = next(iter(evaluation.trackers.values())).metrics
-    return "SR" if "SR" in metrics else next(iter(metrics))
-
-
 def run(args: argparse.Namespace) -> str:
     """Track, score and write everything; return the table.
 
     Raises:
         ValueError, OSError, RuntimeError: something can't be used, or a sequence can't be tracked.
     """
-    config = configs.load(args.config)
-    if args.fusion and config.model.streams != "both":
-        raise ValueError(f"{config.name} has one stream (model.streams: {config.model.streams}); give one of two")
-    places = datasets.resolve_data_root(args.data_root, config.data.root)
+    trackers = parse_trackers(args.config, args.checkpoint)
+    first = next(iter(trackers.values()))
+    places = datasets.resolve_data_root(args.data_root, configs.load(first.config).data.root)
     args.sequences = chosen_sequences(args)
     sequences = datasets.load(args.dataset, args.split, args.root, places, args.sequences)
-    args.shares = sorted(set(args.shares))
-    results = (track_variants if args.fusion else track_masks)(args, config, sequences)
+    args.shares, args.streams = sorted(set(args.shares)), list(dict.fromkeys(args.streams))
+    results = track_variants(args, first, sequences) if args.fusion else track_masks(args, trackers, sequences)
     names = [sequence.name for sequence in sequences]
     options = {"ground_truth": args.root, "data_root": places, "split": args.split, "names": names}
     evaluation = evaluate(args.dataset, results, **options)
 
+    files: dict[str, str] = {}
+    numbers: dict[str, Any]
     if args.fusion:
-        stem, text, settings = "fusion", fusion_table(evaluation), {}
+        stem, text, numbers = "fusion", fusion_table(evaluation), {"config": first.config, **evaluation.to_dict()}
     else:
-        stem, text = "missing", missing_table(evaluation, args.streams, args.shares)
-        settings = {"seed": args.seed, "gap": args.gap}
-        draw(evaluation, args.streams, args.shares, args.output / "missing.png")
-    with atomic_write(args.output / f"{stem}.md") as file:
-        file.write(text)
-    with atomic_write(args.output / f"{stem}.json") as file:
-        json.dump({"config": args.config, **settings, **evaluation.to_dict()}, file, indent=1, allow_nan=False)
+        from lib.report.figures import plot_missing, save_figure  # here, because matplotlib takes a while to start
+
+        origins = {name: "@".join(filter(None, choice)) for name, choice in trackers.items()}
+        scores = summarize(evaluation, origins, args.streams, args.shares, gap=args.gap, seed=args.seed)
+        stem, text, numbers = "missing", to_markdown(scores), {**scores.to_dict(), "scores": evaluation.to_dict()}
+        files["missing.csv"] = to_csv(scores, evaluation)
+        for form in ("png", "svg"):
+            save_figure(plot_missing(scores), args.output / f"missing.{form}")
+    files |= {f"{stem}.md": text, f"{stem}.json": json.dumps(numbers, indent=1, allow_nan=False) + "\n"}
+    for name, content in files.items():
+        with atomic_write(args.output / name) as file:
+            file.write(content)
     return text
 
 

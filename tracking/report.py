@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from lib.options import Parser
+from lib.report.missing import read_missing
 from lib.report.tables import add_published_option, add_scoring_options, evaluate_options
 
 logger = logging.getLogger("report")
@@ -27,6 +28,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="FOLDER", help="where to write index.html and its pictures")
     add("--shown", type=int, default=3, metavar="N", help="worst and best sequences with pictures (default: 3 each)")
+    add(
+        "--missing-sensors",
+        type=Path,
+        metavar="FOLDER",
+        help="--output of scripts/missing_modality.py: a section of scores over the share of frames without a stream",
+    )
     add_published_option(parser)
     for flag in ("--device", "--seed"):
         add(flag, help="as for every command; a report uses no device, and draws with a fixed seed")
@@ -43,9 +50,16 @@ def main(argv: list[str] | None = None) -> int:
     from lib.report.page import find_images, write_report  # here, because matplotlib takes a while to start
 
     try:
+        missing = read_missing(args.missing_sensors) if args.missing_sensors else None
         evaluation = evaluate_options(args)
         images, why = find_images(args.dataset, args.split, args.data_root)
-        options = {"images": images, "no_images": why, "shown": args.shown, "published": args.published}
+        options = {
+            "images": images,
+            "no_images": why,
+            "shown": args.shown,
+            "published": args.published,
+            "missing": missing,
+        }
         page = write_report(evaluation, args.output, **options)
     except (ValueError, OSError) as error:
         logger.error("%s", error)

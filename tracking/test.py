@@ -86,9 +86,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, help="folder for the results (default: results/CONFIG/DATASET-SPLIT or .../RECORDING)")
     add("--overwrite", action="store_true", help="delete another run's results in the output folder; the same goes on")
     add("--verify-data", action="store_true", help="data set: tell it from others by the contents of files too")
-    add("--missing", type=Path, metavar="JSON", help="masks that say which frames lack RGB or X, see docs/tracking.md")
+    add(
+        "--missing",
+        metavar="FILE|RATE",
+        help="frames that lack RGB or X: a JSON file of masks, or drawn: rgb:0.3, x:0.3, or 0.3 (one of both); see "
+        "docs/tracking.md",
+    )
+    add("--gap", type=int, metavar="N", help="with --missing RATE: frames that are missing in a row (default: 10)")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
-    add("--seed", type=int, help="instead of the config's seed (matters for untrained weights only)")
+    add("--seed", type=int, help="instead of the config's seed (matters for untrained weights), and of --missing RATE")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.window=false")
     arguments = parser.parse_intermixed_args(argv)
     other, unused = ("--dataset", OF_RECORDING) if arguments.dataset else ("--rgb", OF_DATA_SET)
@@ -131,6 +137,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     import cv2  # here, so that --help answers at once
     import torch
 
+    from lib.datasets.missing import parse_missing
     from lib.datasets.recordings import read_transform, value_range
     from lib.distributed import DistributedContext, device_of, rank_and_world, usable_device
     from lib.inference.runner import Weights, track_dataset, track_recording
@@ -147,6 +154,11 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             f"--batch {arguments.batch} and --workers {arguments.workers} don't go together: sequences of one batch "
             "share a process; give one of them"
         )
+    missing = None
+    if arguments.missing is not None:
+        missing = parse_missing(arguments.missing, arguments.gap, arguments.seed or 0)
+    elif arguments.gap is not None:
+        raise ValueError(f"--gap {arguments.gap} would do nothing without --missing RATE")
     if arguments.fps is not None and not 0 < arguments.fps < float("inf"):
         raise ValueError(f"--fps must be frames per second, above 0, got {arguments.fps:g}")
     if arguments.threads:
@@ -165,7 +177,9 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     weights = Weights(checkpoint, device, arguments.overwrite)
 
     if arguments.dataset:
-        lacking = f"-{arguments.missing.stem}" if arguments.missing else ""
+        lacking = ""
+        if missing is not None:
+            lacking = f"-{missing.stem if isinstance(missing, Path) else missing.name.replace(':', '-')}"
         output = arguments.output or Path("results", config.name, f"{arguments.dataset}-{arguments.split}{lacking}")
         summary = track_dataset(
             config,
@@ -178,7 +192,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
             sequences=chosen_sequences(arguments),
             workers=arguments.workers,
             slots=arguments.batch,
-            missing=arguments.missing,
+            missing=missing,
             verify_data=arguments.verify_data,
         )
         return f"{summary.describe()}\nresults: {output}", not summary.failed
@@ -198,7 +212,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
         truth_step=arguments.box_step,
         fps=arguments.fps,
         video=not arguments.no_video,
-        missing=arguments.missing,
+        missing=missing,
         pairing=arguments.pair,
         tolerance=arguments.pair_tolerance,
         x_range=value_range(arguments.x_range) if arguments.x_range else None,

@@ -13,7 +13,7 @@ import numpy as np
 
 from lib.evaluation.scores import Difference, TrackerScores, primary_metric
 
-__all__ = ["DRAWS", "FEW", "SEED", "compare_trackers"]
+__all__ = ["DRAWS", "FEW", "SEED", "compare_trackers", "draw", "resample", "score_draws"]
 
 DRAWS = 10_000
 SEED = 0
@@ -53,23 +53,43 @@ def compare_trackers(
         if name == reference or len(common) < 2 or base.resampled is None or tracker.resampled is None:
             continue
         if common not in known:
-            counts = _draw(len(common), draws, seed)
-            known[common] = counts, _resample(base, common, counts)
+            counts = draw(len(common), draws, seed)
+            known[common] = counts, resample(base, common, counts)
         counts, values = known[common]
-        gains = _resample(tracker, common, counts) - values
+        gains = resample(tracker, common, counts) - values
         low, high = np.percentile(gains[1:], [2.5, 97.5])
         differences.append(Difference(name, reference, metric, float(gains[0]), float(low), float(high), len(common)))
     return tuple(differences)
 
 
-def _draw(size: int, draws: int, seed: int) -> np.ndarray:
+def score_draws(
+    trackers: Mapping[str, TrackerScores], *, draws: int = DRAWS, seed: int = SEED
+) -> dict[str, np.ndarray]:
+    """Score every tracker on the same draws of sequences, for intervals of what is computed from several scores.
+
+    Args:
+        trackers: by name, scored under the same rules on the same sequences.
+        draws, seed: see `compare_trackers`.
+
+    Returns:
+        (draws,) primary metric by name; nothing for fewer than two sequences, scores that cannot be resampled, or
+        trackers that were scored on different sequences.
+    """
+    names = {tuple(sorted(tracker.sequences)) for tracker in trackers.values()}
+    if len(names) != 1 or len(common := names.pop()) < 2 or any(t.resampled is None for t in trackers.values()):
+        return {}
+    counts = draw(len(common), draws, seed)
+    return {name: resample(tracker, common, counts)[1:] for name, tracker in trackers.items()}
+
+
+def draw(size: int, draws: int, seed: int) -> np.ndarray:
     """Draw `size` sequences with replacement: (1 + draws, size), how often each; the first row has each once."""
     drawn = np.random.default_rng(seed).integers(size, size=(draws, size)) + np.arange(draws)[:, None] * size
     counts = np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, size)
     return np.concatenate([np.ones((1, size)), counts])
 
 
-def _resample(scores: TrackerScores, common: tuple[str, ...], counts: np.ndarray) -> np.ndarray:
+def resample(scores: TrackerScores, common: tuple[str, ...], counts: np.ndarray) -> np.ndarray:
     """Score (B,) times, with each common sequence as often as `counts`, (B, n), say, and without the others."""
     assert scores.resampled is not None
     if tuple(scores.sequences) == common:

@@ -19,7 +19,7 @@ from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
 from lib.evaluation.protocols import LongTerm, OnePass, Protocol, get_protocol
-from lib.evaluation.results import BoxFormat, Longer, read_results
+from lib.evaluation.results import BoxFormat, Longer, missing_streams, read_results
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
 from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
 from patrack.files import user_path
@@ -121,11 +121,13 @@ def evaluate(
             scores = score_long_term(rules, truth, files.rows)
         else:
             scores = score_multi_start(rules, truth, files.rows)
+        lacked, remark = missing_streams(tree, files.folder, list(files.rows))
         scored[name] = replace(
             scores,
-            notes=(*files.notes, *scores.notes),
+            notes=(*files.notes, *scores.notes, *remark),
             name=name,
             template_update=_template_update(tree, files.folder),
+            missing=lacked,
             source=str(path),
             folder=files.folder,
             file_format=files.file_format,

@@ -12,6 +12,7 @@ run starts at every anchor and goes to the end of the sequence, or back to its b
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lib.datasets.missing import missing_shares, parse_masks
 from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import corners_to_xywh, iou
 from lib.evaluation.files import FileTree, ResultTable, parse_column, parse_regions, parse_table, spell_out_codes
@@ -35,6 +37,8 @@ from lib.evaluation.scores import EvaluationError
 from patrack.files import atomic_write, remove_leftovers, safe_name, user_path
 
 __all__ = [
+    "MANIFEST",
+    "MASKS",
     "SEPARATORS",
     "TOOLKITS",
     "BoxFormat",
@@ -42,6 +46,7 @@ __all__ = [
     "ResultFiles",
     "Toolkit",
     "export_results",
+    "missing_streams",
     "read_long_term",
     "read_multi_start",
     "read_results",
@@ -50,6 +55,9 @@ __all__ = [
 
 BoxFormat = Literal["auto", "xywh", "corners"]
 Longer = Literal["error", "cut"]
+MANIFEST, MASKS = "run.json", "missing.json"
+"""What `tracking/test.py` writes beside results: what made them; which frames lacked a stream, in the form of
+`lib.datasets.missing`, of runs that were told so."""
 CONFIDENCES = ("_scores.txt", "_confidence.txt", "_confidence.value")
 """Files with a number per frame beside that of the boxes, by what they have in place of its ending."""
 IMPOSSIBLE = 0.01  # share of rows, read as corners, that may have none on the right and below
@@ -175,6 +183,34 @@ def read_results(
         files.problems[""] = f"{tree.describe(chosen.folder)}: {error}"
     files.file_format = _say_format(chosen, [tables[name] for name in files.rows], files.corners)
     return files
+
+
+def missing_streams(tree: FileTree, folder: str, names: Collection[str]) -> tuple[str, list[str]]:
+    """Tell which frames a tracker saw without RGB or X, as the `run.json` of our results has it.
+
+    Args:
+        tree: folder or archive.
+        folder: below it, that the result files are in; ends with `/`, or is empty.
+        names: of the sequences that were read.
+
+    Returns:
+        What masks were drawn by, or their digest, and a remark for readers; both empty if nothing was missing.
+    """
+    try:
+        missing = str(json.loads(tree.read(f"{folder}{MANIFEST}"))["identity"].get("missing", ""))
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):  # none, or a file of somebody else's
+        return "", []
+    if not missing:
+        return "", []
+    shares = ""
+    if tree.has(f"{folder}{MASKS}"):
+        try:
+            masks = parse_masks(tree.read(f"{folder}{MASKS}"), tree.describe(f"{folder}{MASKS}"))
+            rgb, x = missing_shares({name: mask for name, mask in masks.items() if name in names})
+            shares = f" (RGB in {rgb:.1%} of the frames, X in {x:.1%})"
+        except ValueError as error:  # said, but no reason not to score the boxes
+            shares = f" (in how many frames can't be told: {error})"
+    return missing, [f"tracked with streams missing{shares}, {missing}: compared with scores of the same masks only"]
 
 
 def _read_tables(
@@ -637,7 +673,9 @@ def export_results(
             for name, text in files.items():
                 with atomic_write(folder / name) as file:
                     file.write(text)
-    return len(results.rows), (*results.notes, *(f"left out: {text}" for text in results.problems.values()))
+    _, remarks = missing_streams(tree, results.folder, list(results.rows))
+    notes = [*results.notes, *(f"{remark}; the files written don't say so" for remark in remarks)]
+    return len(results.rows), (*notes, *(f"left out: {text}" for text in results.problems.values()))
 
 
 @contextmanager

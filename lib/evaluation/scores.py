@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +81,8 @@ class TrackerScores:
             tells; empty: it did not, or nothing is known.
         source: folder or archive of the result files.
         folder: below it, that they were found in; ends with `/`, or is empty.
+        missing: what tells which frames the tracker saw without RGB or X (`lib.datasets.missing`): what masks were
+            drawn by, or their digest; empty if it saw all that there is, as far as its `run.json` says.
         file_format: what was detected or asked for, in words.
         left_out: sequences that were not scored, with the reason; empty unless missing files were allowed.
         perfect: what a tracker without any error would score on the same sequences, which is rarely 1; empty for the
@@ -100,11 +102,22 @@ class TrackerScores:
     template_update: str = ""
     source: str = ""
     folder: str = ""
+    missing: str = ""
     file_format: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
     perfect: dict[str, float] = field(default_factory=dict)
     boxes: dict[str, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
     resampled: Callable[[np.ndarray], np.ndarray] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def suffix(self) -> str:
+        """What is said behind the name about what was missing, e.g. " [missing x:0.5]"; empty if nothing was."""
+        return f" [missing {self.missing.split(',')[0][:40]}]" if self.missing else ""
+
+    @property
+    def label(self) -> str:
+        """The name, with what was missing."""
+        return self.name + self.suffix
 
 
 @dataclass(frozen=True)
@@ -174,6 +187,17 @@ class Evaluation:
             object.__setattr__(self, "benchmark_size", len(self.frames))
 
     @property
+    def labeled_differences(self) -> tuple[Difference, ...]:
+        """The differences with labels instead of names, which say what was missing."""
+
+        def label(name: str) -> str:
+            return name + (self.trackers[name].suffix if name in self.trackers else "")
+
+        return tuple(
+            replace(each, tracker=label(each.tracker), reference=label(each.reference)) for each in self.differences
+        )
+
+    @property
     def covered(self) -> str:
         """How much of the benchmark could be scored, e.g. "245 of 245 sequences"."""
         return f"{len(self.frames)} of {self.benchmark_size} sequences"
@@ -196,6 +220,7 @@ class Evaluation:
             "trackers": {
                 name: {
                     "source": scores.source,
+                    **({"missing": scores.missing} if scores.missing else {}),
                     "format": scores.file_format,
                     "metrics": scores.metrics,
                     "sequences": scores.sequences,

@@ -6,6 +6,7 @@ Of a data set:
     <sequence>.txt          x,y,w,h per frame, pixels; written last, so that its presence means all three are complete
     <sequence>_scores.txt   one number per frame
     <sequence>_times.txt    seconds per frame, without reading it
+    missing.json            which frames lacked a stream, if the run was told so; see `keep_masks`
 
 Of one recording the same without a name in front (`RECORDING_FILES`), the rows of all in one table (`write_track`), and
 a video.
@@ -29,9 +30,10 @@ from typing import Any
 
 import numpy as np
 
+from lib.datasets.missing import read_masks, write_masks
 from lib.datasets.parsing import parse_number
 from lib.datasets.sequence import Sequence, first_few
-from lib.evaluation.results import write_boxes
+from lib.evaluation.results import MANIFEST, MASKS, write_boxes
 from lib.training.manifest import differences
 from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
 
@@ -44,6 +46,7 @@ __all__ = [
     "claimed",
     "failure",
     "is_complete",
+    "keep_masks",
     "partial_result",
     "refuse_shared_files",
     "write_numbers",
@@ -51,7 +54,6 @@ __all__ = [
     "write_track",
 ]
 
-MANIFEST = "run.json"
 PARTIAL = "partial.csv"
 """Rows of a recording that isn't finished yet, one per frame as it is tracked."""
 OWN_AT_FIRST = re.compile(r"\.lock|\.tmp-\d+-.*run\.json")
@@ -245,8 +247,10 @@ def claim(
             listed = {path for name in kept for path in _paths(folder, name)}
             if RECORDED in present:
                 listed |= {folder / name for name in RECORDING_FILES}
+            masks = {folder / MASKS} if "missing" in present else set()
             same = present == identity
-            if not same and not overwrite and any(path.name not in (MANIFEST, LOCK) for path in folder.iterdir()):
+            others = set(folder.iterdir()) - {folder / MANIFEST, folder / LOCK} - masks
+            if not same and not overwrite and others:
                 raise ValueError(
                     f"output {folder} holds the results of another run; what differs (there -> now):\n  "
                     + "\n  ".join(differences(present, identity).values())
@@ -272,7 +276,7 @@ def claim(
                     f"output {folder} holds {foreign[0].name}, which this run would write and no run listed in "
                     f"{MANIFEST} has written; give another --output, or move it elsewhere"
                 )
-            for path in stale:
+            for path in stale if same else stale | {path for path in masks if path.exists()}:
                 path.unlink()
             kept = kept if same else {}
         key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
@@ -281,6 +285,23 @@ def claim(
             file.write("\n")
     except OSError as error:
         raise ValueError(f"can't write results to {folder} (--output): {error}") from error
+
+
+def keep_masks(folder: Path, masks: Mapping[str, np.ndarray]) -> None:
+    """Write the masks of a run's sequences beside its results, with those of sequences that it had before.
+
+    Args:
+        folder: claimed by the run.
+        masks: (N, 2) bool by sequence, as `lib.datasets.missing.read_masks` gives them.
+
+    Raises:
+        DatasetError: the file that is there can't be read.
+        OSError: it can't be written.
+    """
+    of_run = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["data"]
+    before = read_masks(folder / MASKS) if (folder / MASKS).exists() else {}
+    kept = {name: mask for name, mask in before.items() if name in of_run}
+    write_masks(folder / MASKS, {**kept, **masks})
 
 
 def _same_data(there: Mapping[str, str], now: Mapping[str, str]) -> bool:

@@ -29,17 +29,16 @@ from tqdm import tqdm
 from lib import datasets
 from lib.datasets.fingerprint import fingerprint
 from lib.datasets.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
-from lib.datasets.missing import masks_digest, read_masks, with_masks
+from lib.datasets.missing import Missing, RandomMasks, choose_masks, masks_digest, read_masks, with_masks
 from lib.datasets.naming import PairingRule
 from lib.datasets.recordings import load_pair
 from lib.datasets.sequence import EventFrame, Sequence, VideoFrame, XTransform, first_few
 from lib.datasets.timing import source_times
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
-from lib.evaluation.results import write_boxes
+from lib.evaluation.results import MANIFEST, write_boxes
 from lib.inference.results import (
     LOST_BELOW,
-    MANIFEST,
     PARTIAL,
     Data,
     Outcome,
@@ -47,6 +46,7 @@ from lib.inference.results import (
     TrackingError,
     claimed,
     is_complete,
+    keep_masks,
     partial_result,
     refuse_shared_files,
     write_numbers,
@@ -105,7 +105,7 @@ def track_dataset(
     sequences: Items[str] | None = None,
     workers: int = 1,
     slots: int = 1,
-    missing: Path | None = None,
+    missing: Missing | None = None,
     verify_data: bool = False,
 ) -> Summary:
     """Track a split of a data set (or some of its sequences); complete results of the same run are kept.
@@ -114,7 +114,8 @@ def track_dataset(
         dataset, split, root, data_root, sequences: see `lib.datasets.load`.
         output: folder for the results.
         workers, slots: see `run_sequences`.
-        missing: file of masks that say which frames lack a stream (`lib.datasets.missing`); None: none does.
+        missing: which frames lack a stream (`lib.datasets.missing`); None: none does. The masks are kept beside the
+            results.
         verify_data: tell the images from others by their contents, not by names, sizes and times only.
 
     Raises:
@@ -143,10 +144,27 @@ def track_dataset(
             first_few(small),
         )
     source: dict[str, Any] = {"dataset": dataset, "split": split}
+    used: dict[str, np.ndarray] = {}
     if missing is not None:
-        masks = read_masks(missing)
+        masks, source["missing"] = choose_masks(missing, chosen)
         chosen = with_masks(chosen, masks, f"--missing {missing}")
-        source["missing"] = masks_digest(masks)
+        used = {sequence.name: masks[sequence.name] for sequence in chosen}
+        unknown = sorted(masks.keys() - used.keys()) if sequences is None else []
+        if unknown:
+            logger.warning(
+                "--missing %s: %d of its masks are left aside, as %s, split %s, doesn't have these sequences: %s",
+                missing,
+                len(unknown),
+                dataset,
+                split,
+                first_few(unknown),
+            )
+        if config.model.streams != "both" and not any(
+            (~mask[:, int(config.model.streams == "x")]).any() for mask in used.values()
+        ):
+            logger.warning(
+                "--missing %s changes nothing: %s looks at %s alone", missing, config.name, config.model.streams.upper()
+            )
 
     make_tracker = functools.partial(build_tracker, config, weights.checkpoint, weights.device)
     tracker = make_tracker()
@@ -158,6 +176,8 @@ def track_dataset(
                 for sequence in chosen
             }
             stack.enter_context(weights.claimed(output, config, tracker, source, data))
+            if missing is not None:
+                keep_masks(output, used)
         context.barrier()
         if context.world_size > 1:  # dealt out, the longest ones first
             longest_first = sorted(chosen, key=lambda sequence: (-len(sequence), sequence.name))
@@ -375,7 +395,7 @@ def track_recording(
     truth_step: int | None = None,
     fps: float | None = None,
     video: bool = True,
-    missing: Path | None = None,
+    missing: Missing | None = None,
     pairing: PairingRule = "auto",
     tolerance: float | None = None,
     x_range: ValueRange | None = None,
@@ -396,7 +416,8 @@ def track_recording(
         fps: frames per second of the video, and of the times in `track.csv` where the source tells none; None: as
             the source says (`lib.datasets.timing`), else 25.
         video: write `overlay.mp4`.
-        missing: file of masks (`lib.datasets.missing`), with one sequence or with one of the recording's name.
+        missing: which frames lack a stream (`lib.datasets.missing`); a file has one sequence, or one of the
+            recording's name. The mask is kept beside the results.
         pairing, tolerance, x_range, x_transform: see `lib.datasets.recordings.load_pair`.
 
     Returns:
@@ -433,12 +454,16 @@ def track_recording(
     if pairing != "auto" or tolerance is not None:
         source |= {"pairing": pairing, "tolerance": tolerance}
     source |= {key: value for key, value in reading.items() if value is not None}
-    if missing is not None:
+    masks: dict[str, np.ndarray] = {}
+    if isinstance(missing, RandomMasks):
+        masks, source["missing"] = choose_masks(missing, [recording])
+    elif missing is not None:
         masks = read_masks(missing)
-        mask = next(iter(masks.values())) if len(masks) == 1 else masks.get(recording.name)
-        chosen = {} if mask is None else {recording.name: mask}
-        (recording,) = with_masks([recording], chosen, f"--missing {missing}")
-        source["missing"] = masks_digest(chosen)
+        if len(masks) == 1 or recording.name in masks:
+            masks = {recording.name: masks.get(recording.name, next(iter(masks.values())))}
+        source["missing"] = masks_digest(masks)
+    if missing is not None:
+        (recording,) = with_masks([recording], masks, f"--missing {missing}")
     _refuse_changed_frames(recording, output)
 
     # when its frames were taken, and how fast the video shows them
@@ -455,6 +480,8 @@ def track_recording(
 
     # track, and draw the overlay on the way; the files follow when all of it went well
     with weights.claimed(output, config, tracker, source):
+        if missing is not None:
+            keep_masks(output, masks)
         overlay = OverlayVideo(output / "overlay.mp4", recording.modality, rate) if video else None
         with (
             partial_result(output / PARTIAL) as (before, keep),

@@ -23,6 +23,7 @@ from matplotlib.projections.polar import PolarAxes
 from matplotlib.text import Text
 
 from lib.evaluation import Curve, Evaluation
+from lib.report.missing import ALONE, MissingScores, without
 from patrack.files import atomic_write
 
 __all__ = [
@@ -32,7 +33,9 @@ __all__ = [
     "Look",
     "curve_chart",
     "looks",
+    "missing_chart",
     "plot_curves",
+    "plot_missing",
     "radar",
     "save_figure",
     "show_literally",
@@ -108,7 +111,8 @@ def looks(count: int) -> list[Look]:
 def write_plots(evaluation: Evaluation, folder: str | Path, formats: Sequence[str] = ("png",)) -> list[Path]:
     """Draw every curve that the evaluation has, all trackers in one picture each, into a folder that is made if needed.
 
-    A tracker that was scored on a part of the benchmark stands last in the legend, with its number of sequences.
+    A tracker that was scored on a part of the benchmark stands last in the legend, with its number of sequences; those
+    with streams missing stand behind the others.
 
     Args:
         evaluation: of at least one tracker.
@@ -127,9 +131,12 @@ def write_plots(evaluation: Evaluation, folder: str | Path, formats: Sequence[st
         stem, title, metric = PLOTS.get(name, (name, name, name))
         score = {tracker: scores.metrics[metric] for tracker, scores in trackers.items()}
         parts = {tracker: len(s.sequences) for tracker, s in trackers.items() if len(s.sequences) != size}
-        ranked = sorted(trackers, key=lambda tracker: (tracker in parts, -score[tracker]))
+        ranked = sorted(trackers, key=lambda name: (trackers[name].missing, name in parts, -score[name]))
         part = {tracker: f", {count} of {size} sequences" for tracker, count in parts.items()}
-        labels = {tracker: f"{tracker} [{score[tracker]:.3f}{part.get(tracker, '')}]" for tracker in ranked}
+        labels = {
+            tracker: f"{tracker}{trackers[tracker].suffix} [{score[tracker]:.3f}{part.get(tracker, '')}]"
+            for tracker in ranked
+        }
         figure = plot_curves(
             {labels[tracker]: trackers[tracker].curves[name] for tracker in ranked},
             f"{title}, {evaluation.dataset} ({evaluation.protocol})",
@@ -169,7 +176,11 @@ def plot_curves(
 
 
 def curve_chart(
-    title: str, metric: str, curves: Sequence[Curve], scores: Sequence[float], complete: Sequence[bool] | None = None
+    title: str,
+    metric: str,
+    curves: Sequence[Curve],
+    scores: Sequence[float],
+    groups: Sequence[tuple[str, bool]] | None = None,
 ) -> Chart:
     """Draw curves for a page, the best tracker on top.
 
@@ -177,10 +188,10 @@ def curve_chart(
         title, metric: of the chart, and that the scores are of.
         curves: one per tracker; rates from 0 to 1 over the same kind of threshold.
         scores: by which the trackers are ranked, one per tracker, fractions.
-        complete: whether each was scored on the whole benchmark; one that was not stands behind those that were.
-            None: all were.
+        groups: trackers are ranked within them, the least first, such as (streams that were missing, scored on a part
+            only). None: there is one.
     """
-    order = sorted(range(len(curves)), key=lambda k: (complete is not None and not complete[k], -scores[k]))
+    order = sorted(range(len(curves)), key=lambda k: (groups[k] if groups else ("", False), -scores[k]))
     with mpl.rc_context(PAGE):
         figure = plot_curves({str(k): curves[k] for k in order}, numbers=order)
         svg = _inline_svg(figure)
@@ -228,6 +239,54 @@ def radar(scores: Sequence[Sequence[float]], labels: Sequence[str], size: tuple[
             axes.plot([*angles, angles[0]], [*values[:, k], values[0, k]], **_style(k))
         show_literally(figure)
         return _inline_svg(figure)
+
+
+def plot_missing(scores: MissingScores) -> Figure:
+    """Draw the main metric over the share of frames that lack a stream: axes per stream, a line per tracker."""
+    streams, names = scores.streams, scores.trackers
+    figure = Figure(figsize=(1.2 + 4.4 * len(streams), 4.6), layout="constrained")
+    every = figure.subplots(1, len(streams), sharey=True, squeeze=False)[0].tolist()
+    for axes, stream in zip(every, streams, strict=True):
+        _draw_missing(axes, scores, stream, range(len(names)), marker="o")
+        axes.set_title(f"without {without(stream)}")
+    handles = dict(zip(*reversed(every[0].get_legend_handles_labels()), strict=True))
+    for axes in every[1:]:
+        handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    every[0].set_ylabel(scores.metric)
+    order = [name for name in [*names, *ALONE.values()] if name in handles]
+    figure.legend([handles[name] for name in order], order, loc="outside lower center", ncols=3, fontsize="small")
+    count = f"{scores.sequences} of {scores.benchmark_size} sequences"
+    figure.suptitle(f"Missing sensors, {scores.dataset} ({scores.protocol}), {count}")
+    show_literally(figure)
+    return figure
+
+
+def missing_chart(scores: MissingScores, stream: str, numbers: Sequence[int]) -> str:
+    """Draw the same for a page and one stream, as SVG; `numbers` decide the look of each tracker, as `plot_curves`."""
+    with mpl.rc_context(PAGE):
+        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+        axes = figure.add_subplot()
+        _draw_missing(axes, scores, stream, numbers)
+        axes.set_ylabel(scores.metric)
+        show_literally(figure)
+        return _inline_svg(figure)
+
+
+def _draw_missing(axes: Axes, scores: MissingScores, stream: str, numbers: Sequence[int], marker: str = "") -> None:
+    look = dict(zip(scores.trackers, numbers, strict=True))
+    for curve in reversed([curve for curve in scores.curves if curve.stream == stream]):
+        axes.plot(
+            scores.shares, curve.scores, label=curve.tracker, marker=marker, markersize=4, **_style(look[curve.tracker])
+        )
+    for (alone, value), dash in zip(scores.alone.items(), ("--", ":"), strict=False):
+        if alone != stream:
+            axes.axhline(value, label=ALONE[alone], color="0.35", linewidth=1.2, linestyle=dash)
+    every = [*scores.alone.values(), *(value for curve in scores.curves for value in curve.scores)]
+    room = max(0.02, 0.05 * (max(every) - min(every)))
+    axes.set_ylim(max(0.0, min(every) - room), min(1.02, max(every) + room))
+    axes.set_xlabel("share of the frames in which it is missing")
+    axes.set_xticks(scores.shares, [f"{share:g}" for share in scores.shares])
+    style_axes(axes)
 
 
 def style_axes(axes: Axes) -> None:

@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Words
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.ground_truth import GroundTruth
 from lib.evaluation.scores import to_json
-from lib.report.figures import PLOTS, curve_chart, looks, radar
+from lib.report.figures import PLOTS, curve_chart, looks, missing_chart, radar
 from lib.report.folder import replace_report, report_folder
+from lib.report.missing import MissingScores, missing_rows, without
 from lib.report.pictures import Strip, film_strip
 from lib.report.tables import compare, count_scored, difference_rows, perfect_rows, primary_metric
 
@@ -224,6 +225,7 @@ def write_report(
     no_images: str = "no images were given",
     shown: int = 3,
     published: Words[str] | None = None,
+    missing: MissingScores | None = None,
 ) -> Path:
     """Write the report of an evaluation.
 
@@ -233,17 +235,25 @@ def write_report(
         images: gives a sequence with its images, for the film strips; None: there are none, and `no_images` says why.
         shown: number of worst and of best sequences with film strips.
         published: published rows beside the measured ones, see `lib.report.tables.compare`.
+        missing: scores over the share of frames that lack a stream, for a section of their own.
 
     Returns:
         Path of `index.html`.
 
     Raises:
         OSError: the folder cannot be written.
-        ValueError: a published row that there is not, or a folder with somebody else's `index.html` or `scores.json`.
+        ValueError: a published row that there is not, `missing` of another data set, split or protocol, or a folder
+            with somebody else's `index.html` or `scores.json`.
         FolderInUse: another process writes a report there.
     """
     table = compare(evaluation, published=published)
-    folder, trackers = Path(folder), list(evaluation.trackers.values())
+    if missing is not None:
+        for what in ("dataset", "split", "protocol"):
+            other, ours = getattr(missing, what), getattr(evaluation, what)
+            if other != ours:
+                raise ValueError(f"the scores with streams missing are of {what} {other}, and the report of {ours}")
+    folder = Path(folder)
+    trackers = [replace(scores, name=scores.label) for scores in evaluation.trackers.values()]
     metrics, main = list(trackers[0].metrics), primary_metric(trackers[0].metrics)
 
     # Failures of every tracker on every sequence; their sums are None where a protocol has several runs per sequence.
@@ -271,12 +281,13 @@ def write_report(
     # How much of the benchmark each tracker covers; a chart for every curve, and the radar of the attributes that every
     # tracker has; fewer than three make no polygon.
     charts, covered = [], [count_scored(evaluation, tracker) for tracker in trackers]
+    groups = [(tracker.missing, not complete) for tracker, (_, complete, _) in zip(trackers, covered, strict=True)]
     for curve in {**PLOTS, **trackers[0].curves}:
         if curve in trackers[0].curves:
             _, title, metric = PLOTS.get(curve, (curve, curve, curve))
             values = [float(np.nan_to_num(tracker.metrics[metric])) for tracker in trackers]
             curves = [tracker.curves[curve] for tracker in trackers]
-            charts.append(curve_chart(title, metric, curves, values, [complete for _, complete, _ in covered]))
+            charts.append(curve_chart(title, metric, curves, values, groups))
     common = [name for name in trackers[0].attributes if all(name in tracker.attributes for tracker in trackers)]
     radars = {}
     if len(common) >= 3:
@@ -284,6 +295,21 @@ def write_report(
         names = [f"{name} ({trackers[0].attributes[name]['sequences']:.0f})" for name in common]
         numbers = [str(number) for number in range(1, len(names) + 1)]
         radars = {"long": radar(spokes, names, WIDE), "short": radar(spokes, numbers, NARROW)}
+
+    # Scores over the share of frames that lack a stream. A tracker that has a row above looks as it does there.
+    missing_charts = []
+    if missing is not None:
+        named = list(dict.fromkeys([*evaluation.trackers, *missing.trackers]))
+        places, look = [named.index(name) for name in missing.trackers], looks(len(named))
+        for stream in missing.streams:
+            missing_charts.append(
+                {
+                    "title": f"{missing.metric} without {without(stream)}",
+                    "svg": missing_chart(missing, stream, places),
+                    "lines": [(number, named[number], look[number]) for number in places],
+                    "rows": missing_rows(missing, stream),
+                }
+            )
 
     # The sequences with the lowest and the highest mean over the trackers, each at most once. They are ranked by the
     # main metric, or the last one that single sequences have (there is no EAO of one sequence).
@@ -335,7 +361,10 @@ def write_report(
             venues=any(row.venue for row in table.rows),
             covered=covered,
             perfects=[([scores.name for scores in group], perfect) for group, perfect in perfect_rows(evaluation)],
-            differences=difference_rows(evaluation.differences),
+            differences=difference_rows(evaluation.labeled_differences),
+            apart=any(tracker.missing for tracker in trackers),
+            missing=missing,
+            missing_charts=missing_charts,
             charts=charts,
             radars=radars,
             attributes=common,

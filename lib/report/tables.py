@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Words
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -65,6 +65,7 @@ class Row:
     sources: tuple[str, ...] = ()  # identifiers of the sources of a quoted row
     scored: str = ""  # for a measured row, sequences that count of those the benchmark has, e.g. "245 of 245"
     complete: bool = True  # False if it does not cover the benchmark; such a row is not ranked
+    missing: str = ""  # what tells the frames that lacked a stream; rows are ranked among those with the same
     note: str = ""  # to be printed below the table
     temporal: bool = False  # uses templates or tokens of later frames, as far as known; ranked among its like
 
@@ -82,7 +83,8 @@ class Comparison:
     protocol: str  # variant of the rules that the measured rows follow
     title: str  # whose rules those are
     metrics: tuple[str, ...]  # columns
-    # best first by the benchmark's main metric, then those that are not ranked; behind them likewise the temporal ones
+    # best first by the benchmark's main metric, then those that are not ranked; first those that saw every frame whole;
+    # behind them, in the same order, the temporal ones
     rows: tuple[Row, ...]
     sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
     notes: tuple[str, ...] = ()  # to be printed below the table
@@ -90,14 +92,15 @@ class Comparison:
     differences: tuple[Difference, ...] = ()  # between measured rows, fractions
 
     def mark(self, row: Row, metric: str) -> str:
-        """Rank a value: "best", "second" or "", among the complete rows that are temporal, or those that are not.
+        """Rank a value: "best", "second" or "", among the complete rows with the same masks that are temporal, or not.
 
         Equal printed values share a mark.
         """
         value = row.values[metric]
         if value is None or not row.complete:
             return ""
-        ranked = [other.values[metric] for other in self.rows if other.complete and other.temporal == row.temporal]
+        alike = [other for other in self.rows if (other.missing, other.temporal) == (row.missing, row.temporal)]
+        ranked = [other.values[metric] for other in alike if other.complete]
         printed = sorted({round(number, 1) for number in ranked if number is not None}, reverse=True)
         place = printed.index(round(value, 1))
         return ("best", "second")[place] if place < 2 and len(printed) > 1 else ""
@@ -128,7 +131,8 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
             measured row covers only a part of the benchmark.
 
     Returns:
-        Rows ordered by the main metric, missing values last, and after them those on a part of the benchmark.
+        Rows ordered by the main metric, missing values last, and after them those on a part of the benchmark; so in
+        each group of trackers that lacked the same streams in the same frames, those that lacked none first.
 
     Raises:
         ValueError: for a published row that there is not.
@@ -146,16 +150,18 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
         update = [f"its template was updated {scores.template_update}"] if scores.template_update else []
         note = "; ".join([*update, *scores.notes, *([f"not ranked, {remark}"] if remark else [])])
         paper = papers.get(scores.name.casefold())
-        about_row = {"scored": scored, "complete": complete, "note": note, "temporal": bool(update)}
-        rows.append(Row(scores.name, MEASURED, values, paper, **about_row))
+        measured = Row(scores.label, MEASURED, values, paper, scored=scored, complete=complete, note=note)
+        rows.append(replace(measured, missing=scores.missing, temporal=bool(update)))
     partial = not all(row.complete for row in rows)
+    masked = [row for row in rows if row.missing]
     for name, problems in evaluation.left_out.items():
         note, scored = f"NOT scored: {'; '.join(problems)}", f"0 of {evaluation.benchmark_size}"
         rows.append(Row(name, MEASURED, dict.fromkeys(metrics), scored=scored, complete=False, note=note))
 
     # Published ones
     notes = [f"ground truth of the measured rows: {evaluation.ground_truth}", *evaluation.notes]
-    words = published if published is not None else ["none" if partial else "all"]
+    none = partial or len(masked) == len(rows)
+    words = published if published is not None else ["none" if none else "all"]
     known = evaluation.dataset in library.tables and evaluation.split == "test"
     for row in choose(evaluation.dataset, words) if evaluation.split == "test" else ():
         values = {metric: row.values.get(metric) for metric in metrics}
@@ -170,15 +176,22 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
         notes.append("no published numbers, as a part of a benchmark does not compare with them (--published all: add)")
     if quoted and partial:
         notes.append("the published numbers are of the whole benchmark, and do not compare with a part of it")
+    if masked and len({row.missing for row in rows}) > 1:
+        notes.append(
+            "scores with streams missing are ranked among those with the same masks only, apart from the others"
+        )
+    elif masked:
+        notes.append("ALL of these scores were measured with streams missing, and don't compare with published ones")
     if frozen := [row.tracker for row in quoted if row.paper and row.paper.frozen]:
         notes.append(
             "on a frozen base model and without templates or tokens carried from frame to frame, as PATrack (arXiv "
             f"2603.21100): {', '.join(frozen)}; other published rows train more or use several frames, as far as known"
         )
 
-    def rank(row: Row) -> tuple[bool, bool, float]:
+    def rank(row: Row) -> tuple[bool, bool, str, bool, float]:
         value = row.values[main]
-        return row.temporal, not row.complete, math.inf if value is None else -round(value, 1)
+        place = math.inf if value is None else -round(value, 1)
+        return row.temporal, bool(row.missing), row.missing, not row.complete, place
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
@@ -190,7 +203,13 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
     sources = {name: text for name, text in library.sources.items() if name in named}
     about = evaluation.dataset, evaluation.protocol, evaluation.title
     return Comparison(
-        *about, metrics, tuple(rows), sources, tuple(notes), evaluation.split, differences=evaluation.differences
+        *about,
+        metrics,
+        tuple(rows),
+        sources,
+        tuple(notes),
+        evaluation.split,
+        differences=evaluation.labeled_differences,
     )
 
 
@@ -320,6 +339,7 @@ def to_json(comparison: Comparison) -> str:
                 "sequences": row.scored,
                 "complete": row.complete,
                 "temporal": row.temporal,
+                "missing": row.missing,
                 "sources": list(row.sources),
                 "note": row.note,
             }
@@ -397,7 +417,7 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
             if scores.template_update:
                 continue
             values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
-            rows.append([scores.name, *values, count_scored(evaluation, scores)[0], scores.file_format])
+            rows.append([scores.label, *values, count_scored(evaluation, scores)[0], scores.file_format])
         if perfect:
             values = [f"{perfect[metric]:.4f}" for metric in metrics]
             scored = count_scored(evaluation, group[0])[0]
@@ -406,7 +426,7 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
         rows.append([f"-- {APART}", *[""] * (len(metrics) + 2)])
     for scores in apart:
         values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
-        rows.append([scores.name, *values, count_scored(evaluation, scores)[0], scores.file_format])
+        rows.append([scores.label, *values, count_scored(evaluation, scores)[0], scores.file_format])
     split = "" if evaluation.split == "test" else f", split {evaluation.split}"
     share = str(total) if len(evaluation.frames) == total else f"{len(evaluation.frames)} of {total}"
     parts = [
@@ -415,7 +435,7 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
         format_table(rows, left=(0, len(rows[0]) - 1)),
     ]
     if evaluation.differences:
-        table = format_table(difference_rows(evaluation.differences, percent=False), left=(0, 4))
+        table = format_table(difference_rows(evaluation.labeled_differences, percent=False), left=(0, 4))
         parts.append(f"{DIFFERENCES}:\n{table}")
     remarks = list(evaluation.notes)
     if not all(count_scored(evaluation, scores)[1] for scores in trackers):

@@ -32,7 +32,7 @@ from patrack.methods.lora import LoRALinear
 from patrack.network import Network
 from patrack.vit import Attention, Block, TokenLayout, cast_once, eliminate_candidates
 
-__all__ = ["Experts", "GuidedAttention", "LowRank", "SEATrack", "SEATrackBlock"]
+__all__ = ["Experts", "GuidedAttention", "LowRank", "SEATrack", "SEATrackBlock", "guided_maps"]
 
 GAIN = 2.0**0.5
 """Of the normal initial values, in Glorot's sense (`torch.nn.init.xavier_normal_`)."""
@@ -106,16 +106,33 @@ class GuidedAttention(Attention):
     def forward(self, tokens: Tensor, layout: TokenLayout, with_row: bool = False) -> tuple[Tensor, Tensor | None]:
         """Tokens of both streams (2B, N, C) -> (2B, N, C), and the row of the guided maps; see `Attention.forward`."""
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (2B, heads, N, d)
-        # plain products: the fused kernels know no mixture of two maps, and on a CPU these are faster than asking one
-        # for the product of [(1 - w) q, w q'] and [k, k'], which equals it
-        rgb, x = ((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)).chunk(2)  # logits (B, heads, N, N) each
-        difference = x - rgb
-        to_rgb, to_x = (w.to(difference.dtype) for w in (self.guidance_rgb, self.guidance_x))
-        guided = torch.cat((torch.addcmul(rgb, to_rgb, difference), torch.addcmul(x, to_x, difference, value=-1)))
-        bias = layout.key_bias(guided)
-        maps = (guided if bias is None else guided + bias).softmax(dim=3)
-        out = (maps.to(v.dtype) @ v).transpose(1, 2).flatten(2)  # (2B, N, C)
-        return self.proj(out), maps[:, :, layout.center].float().mean(dim=1) if with_row else None
+        maps = guided_maps(q, k, torch.cat((self.guidance_rgb, self.guidance_x)), layout.key_bias(k))
+        out = torch.cat([each.to(v.dtype) @ own for each, own in zip(maps, v.chunk(2), strict=True)])
+        row = torch.cat([each[:, :, layout.center].float().mean(dim=1) for each in maps]) if with_row else None
+        return self.proj(out.transpose(1, 2).flatten(2)), row
+
+
+def guided_maps(q: Tensor, k: Tensor, guidance: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compute the attention maps of two streams that guide each other (AMG).
+
+    Plain products: no fused kernel mixes two maps. (To ask one for the product of [(1 - w) q, w q'] and [k, k'] gives
+    the same, costs twice the operations, and takes longer on a CPU.)
+
+    Args:
+        q: (2B, heads, N, d).
+        k: (2B, heads, M, d).
+        guidance: (2,) w of RGB and of X.
+        bias: (M,), one number per key, added to the logits; None: 0.
+
+    Returns:
+        Those of RGB and of X, (B, heads, N, M) each, sums of 1.
+    """
+    rgb, x = ((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)).chunk(2)  # logits (B, heads, N, M) each
+    difference, (to_rgb, to_x) = x - rgb, guidance.to(x.dtype)
+    guided_rgb, guided_x = torch.addcmul(rgb, to_rgb, difference), torch.addcmul(x, to_x, difference, value=-1)
+    if bias is not None:
+        guided_rgb, guided_x = guided_rgb + bias, guided_x + bias
+    return guided_rgb.softmax(dim=3), guided_x.softmax(dim=3)
 
 
 class LowRank(nn.Module):
@@ -196,7 +213,7 @@ class Experts(nn.Module):
     def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
         """Tokens of both streams (2B, N, C) -> what is added to them (2B, N, C)."""
         reduced = self.reduce(self.norm(tokens))
-        return torch.cat([self._mix(part) for part in layout.split(reduced)], dim=1)
+        return torch.cat([self._mix(part) for part in layout.split(reduced) if part.shape[1]], dim=1)
 
     def _mix(self, tokens: Tensor) -> Tensor:
         """Template or search tokens of both streams, normalized and reduced (2B, n, C) -> (2B, n, C)."""

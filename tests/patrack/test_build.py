@@ -105,9 +105,13 @@ def test_missing_base_model_is_an_error_that_names_key_and_file(tmp_path):
     assert "Train it with an rgb_* experiment, or set model.base_model=FILE" in str(caught.value)
 
 
-def test_missing_file_of_ostrack_is_an_error_that_says_where_it_comes_from(tmp_path):
-    with pytest.raises(WeightsError, match=r"vitb_256_mae_ce_32x4_ep300 of the model zoo .*botaoye/OSTrack"):
-        build.build_tracker(_with_base_model(tmp_path / "OSTrack_ep0300.pth.tar"), "none")
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("OSTrack_ep0300", "vitb_256_mae_ce_32x4_ep300"), ("OSTrack_mae_ep0300", r"vitb_256_mae_32x4_ep300 \(.*\)")],
+)
+def test_missing_file_of_ostrack_is_an_error_that_says_where_it_comes_from(tmp_path, name, folder):
+    with pytest.raises(WeightsError, match=rf"folder {folder} of the model zoo .*botaoye/OSTrack"):
+        build.build_tracker(_with_base_model(tmp_path / f"{name}.pth.tar"), "none")
 
 
 def test_folder_without_weights_is_an_error_that_says_what_was_looked_for(tmp_path):

@@ -37,6 +37,11 @@ VARIANTS = {
         "method": "lora",
         "adapters": {"targets": ["q", "k", "v", "proj", "fc1", "fc2"], "rank": 2, "alpha": 4.0},
     },
+    "seatrack": {"method": "seatrack", "adapters": {}},
+    "seatrack in the last block, without experts": {
+        "method": "seatrack",
+        "adapters": {"layers": [3], "experts": {"enabled": False}, "lora": {"enabled": False}},
+    },
     "one stream": {"streams": "rgb"},
 }
 ALL = "[q, k, v, proj, fc1, fc2]"

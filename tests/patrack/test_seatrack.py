@@ -8,19 +8,19 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from parity_recipe import named_randn, weight
-from patrack import Tracker, adapter_parameters, build_model
+from patrack import adapter_parameters, build_model
 from patrack.config import load
 from patrack.config.schema import ModelConfig
+from patrack.fused import FusedNetwork
 from patrack.methods.lora import LoRALinear
 from patrack.methods.seatrack import Experts, GuidedAttention, LowRank, SEATrack, SEATrackBlock
 from patrack.network import Network
-from patrack.predictor import PlainNetwork
+from patrack.predictor import PlainNetwork, tracking_network
 from patrack.vit import Attention, Block, TokenLayout
 from patrack.weights import published_names
 from small_models import DEEPER_SIZES
@@ -238,18 +238,19 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.7])
-def test_it_tracks_as_it_was_trained(keep_ratio: float) -> None:
+@torch.no_grad()
+def test_it_tracks_as_it_was_trained_with_and_without_elimination(keep_ratio: float) -> None:
     model, layouts = small(keep_ratio), []
-    frames = list(np.random.default_rng(0).integers(0, 256, (4, 60, 80, 6), dtype=np.uint8))
+    generator = torch.Generator().manual_seed(0)
+    template, search = (torch.randint(0, 256, (1, s, s, 6), dtype=torch.uint8, generator=generator) for s in (16, 32))
+    folded, plain = tracking_network(model), PlainNetwork(model)
+    assert isinstance(folded, FusedNetwork)
+    outputs = [network(network.embed_template(template), search) for network in (folded, plain)]
+    torch.testing.assert_close(outputs[0]["score_map"], outputs[1]["score_map"], atol=1e-6, rtol=0)
     for block in model.backbone.blocks:
         block.register_forward_hook(lambda _block, _inputs, output: layouts.append(output[1].num_search))
-    boxes = []
-    for network in (model, PlainNetwork(model)):
-        tracker = Tracker(network)
-        tracker.initialize(frames[0], (30, 20, 14, 12))
-        boxes.append(np.array([tracker.track(frame)[0] for frame in frames]))
-    np.testing.assert_allclose(boxes[0], boxes[1], atol=1e-4)
-    assert layouts[:4] == ([64, 64, 64, 64] if keep_ratio == 1.0 else [64, 45, 45, 32])
+    plain(plain.embed_template(template), search)
+    assert layouts == ([64, 64, 64, 64] if keep_ratio == 1.0 else [64, 45, 45, 32])
 
 
 @pytest.mark.parametrize(

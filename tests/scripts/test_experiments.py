@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import statistics
-import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
-import yaml
 
 from commands import load_command
+from lib.experiments import estimate
+from lib.experiments.running import Commands
+from lib.experiments.suite import SIZES, find_suite, read_suite
 from lib.training.manifest import read_manifest
 from patrack import build_model
 from patrack import config as config_files
+from patrack.methods import METHODS
 from patrack.weights import save_base_model
 from small_models import EXPERIMENT
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-VARIANTS = sorted((SCRIPTS / "variants").glob("*.yaml"))
+SUITES = sorted(config_files.project_path("experiments/suites").glob("*.yaml"))
 TRAINING = """\
 data:
   train: [{name: synthrgbt, split: train}]
@@ -39,14 +42,13 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = load_command("scripts/experiments.py")
     module.started = []
 
-    def run(line: list[str], check: bool, **_: object) -> None:
-        module.started.append(Path(line[1]).name)
-        if code := load_command(line[1]).main(line[2:]):
-            raise subprocess.CalledProcessError(code, line)
+    def call(self: Commands, script: str, words: list[str], log: Path, environment: Mapping[str, str]) -> int:
+        module.started.append(script)
+        return load_command(f"tracking/{script}").main(words)
 
-    monkeypatch.setattr(
-        module, "subprocess", SimpleNamespace(run=run, CalledProcessError=subprocess.CalledProcessError)
-    )
+    monkeypatch.setattr(Commands, "call", call)
+    # the speed is told by the runs that are finished, or by these numbers
+    monkeypatch.setattr(estimate, "measured_speed", lambda *_: estimate.Speed(10.0, 100.0, 1.0, "made up"))
     return module
 
 
@@ -68,7 +70,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     save_base_model(build_model(config_files.load(tmp_path / "small.yaml")), tmp_path / "base_model.safetensors")
     places = ["--data-root", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--device", "cpu"]
     base_model = f"model.base_model={tmp_path / 'base_model.safetensors'}"
-    return ["--config", str(tmp_path / "small.yaml"), base_model, *places]
+    return ["--config", str(tmp_path / "small.yaml"), base_model, *places, "--no-costs"]
 
 
 def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
@@ -76,11 +78,18 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
 ) -> None:
     variants = ["--variant", "still", "untrained", "--variant", "slow", "--variant", "fast", "train.lr=1e-2"]
     words = [*words, "--dataset", "synthrgbt", "--seeds", "0", "1", *variants]
+    assert script.main([*words, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    assert "4 trainings, 5 runs" in said
+    assert "5 runs are left: about" in said
+    assert not (tmp_path / "out").exists()
     assert script.main(words) == 0
     assert sorted(script.started) == ["test.py"] * 5 + ["train.py"] * 4
     said, text = capsys.readouterr().out, (tmp_path / "out" / "experiments.md").read_text()
     assert text in said
-    rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in text.splitlines()}
+    assert "What a difference must be to mean anything" in text
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines}
     assert list(rows) == ["small", "---", "still", "slow", "fast", "*a perfect tracker*"]
     assert {"validation IoU", "SR", "SR - still"} <= set(rows["small"])
     assert rows["still"][rows["small"].index("validation IoU")] == "-"
@@ -92,13 +101,28 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
     assert found["metrics"]["validation IoU"]["values"] == {"0": ious[0], "1": ious[1]}
     assert found["metrics"]["validation IoU"]["mean"] == pytest.approx(statistics.fmean(ious))
     assert found["metrics"]["validation IoU"]["sd"] == pytest.approx(statistics.stdev(ious))
-    assert list(found["difference"]["values"]) == ["0"]  # the first variant is untrained, and has one seed
+    # the first variant is untrained: its one run stands beside both seeds
+    still = content["experiments"]["small"]["variants"]["still"]["metrics"]["SR"]["mean"]
+    scores = found["metrics"]["SR"]["values"]
+    assert found["difference"]["values"] == {seed: scores[seed] - still for seed in ("0", "1")}
     assert read_manifest(runs[1])["config"]["train"]["lr"] == 1e-2
+
+    # the same in the other forms, and the log
+    table = list(csv.DictReader((tmp_path / "out" / "experiments.csv").read_text().splitlines()))
+    (row,) = [row for row in table if (row["variant"], row["metric"]) == ("fast", "SR")]
+    assert float(row["mean"]) == found["metrics"]["SR"]["mean"]
+    assert float(row["difference"]) == found["difference"]["value"]
+    assert "\\midrule\nstill & " in (tmp_path / "out" / "experiments.tex").read_text()
+    log = (tmp_path / "out" / "runs.md").read_text()
+    assert "5 runs: 5 finished" in log
+    assert "| small | fast | 1 | finished |" in log
+    for name in ("experiments.png", "experiments.svg", "curves.png", "curves.svg"):
+        assert (tmp_path / "out" / name).stat().st_size > 1000
 
     script.started.clear()
     times = [path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")]
     assert script.main(words) == 0
-    assert "train.py" not in script.started
+    assert script.started == ["test.py"]  # of the untrained one, whose results no training tells apart
     assert [path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")] == times
     script.started.clear()
     assert script.main([*words, "--summarize-only"]) == 0
@@ -109,25 +133,19 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
 def test_run_that_fails_is_named_and_the_others_are_tabled(
     script: ModuleType, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    variants = ["--variant", "good", "--variant", "bad", "model.base_model=nowhere.safetensors"]
+    variants = ["--variant", "good", "--variant", "bad", "model.head_channels=16"]
     assert script.main([*words, *variants]) == 1
     said = capsys.readouterr()
-    assert "small bad, seed 0: failed" in said.err
-    assert [line.split(" | ")[0] for line in said.out.splitlines() if line.startswith("| ")][2:] == ["| good", "| bad"]
+    assert "small bad, seed 0: failed, see " in said.out
+    lines = [line.split(" | ")[0] for line in said.out.splitlines() if line.startswith("| ")]
+    assert lines[2:] == ["| good", "| bad"]
+    assert "Not in the table, for they are not finished: bad, seed 0 (failed)" in said.out
+    log = (tmp_path / "out" / "runs.md").read_text()
+    assert "1 finished, 1 failed" in log
     assert script.main([*words, *variants[:2], "train.lr=1e-2"]) == 1
-    assert "holds a run with other settings:\n  train.lr" in capsys.readouterr().err
-
-
-def test_reason_of_a_failed_run_is_the_last_error_in_its_log(script: ModuleType, tmp_path: Path) -> None:
-    args, run = SimpleNamespace(output=tmp_path), SimpleNamespace(config=SimpleNamespace(name="e"), variant="v", seed=1)
-    failed = subprocess.CalledProcessError(1, ["train.py"])
-    (tmp_path / "logs").mkdir()
-    log = tmp_path / "logs/e-v-1.log"
-    log.write_text("INFO begun\n")
-    assert script.reason_of(args, run, failed) == "exit code 1"
-    log.write_text("INFO begun\nERROR first\nINFO again\nERROR data differ:\n  train\n")
-    assert script.reason_of(args, run, failed) == "data differ:\n  train"
-    assert script.reason_of(args, run, ValueError("not begun")) == "not begun"
+    said = capsys.readouterr().err
+    assert "holds a run with other settings:\n  train.lr" in said
+    assert "Give another --output" in said
 
 
 def test_runs_that_are_there_are_averaged(
@@ -143,14 +161,21 @@ def test_runs_that_are_there_are_averaged(
     assert "seed 0 again" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("file", VARIANTS, ids=lambda path: path.stem)
-def test_shipped_variants_can_be_used(file: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", SUITES, ids=lambda path: path.stem)
+def test_shipped_suites_can_be_used_at_every_size_they_are_for(file: Path, tmp_path: Path) -> None:
     script = load_command("scripts/experiments.py")
-    plan = script.read_plan(script.parse(["--variants", str(file), "--output", str(tmp_path)]))
-    assert plan.variants == yaml.safe_load(file.read_text())["variants"]
-    for experiment in plan.experiments:
-        runs = script.runs_of(plan, experiment, tmp_path)
-        assert {run.variant for run in runs} == plan.variants.keys()
+    suite = read_suite(file)
+    assert find_suite(file.stem) == file
+    words = [word for variant in suite.variants.values() for word in variant.settings]
+    if absent := {word.removeprefix("model.method=") for word in words if "model.method=" in word} - METHODS.keys():
+        pytest.skip(f"no method {', '.join(sorted(absent))} in this revision")
+    sizes: list[list[str]] = (
+        [[]] if suite.experiments else [["--data", "synthrgbx", "--model-size", size] for size in SIZES]
+    )
+    for size in sizes:
+        plan = script.read_plan(script.parse(["--suite", file.stem, *size, "--output", str(tmp_path)]))
+        assert {run.variant for run in plan.runs} == suite.variants.keys()
+        assert len({run.folder for run in plan.runs}) == len(plan.runs)
 
 
 @pytest.mark.parametrize(
@@ -158,10 +183,18 @@ def test_shipped_variants_can_be_used(file: Path, tmp_path: Path) -> None:
     [
         (["--variant", "a/b", "--config", "rgbt_tiny"], "a/b"),
         (["--variant", "a", "--only", "b", "--config", "rgbt_tiny"], "unknown variants b; there are a"),
-        (["--variant", "a"], "give --config"),
+        (["--variant", "a"], "give --data NAME"),
         (["--variant", "a", "train.lrr=1", "--config", "rgbt_tiny"], "train.lrr"),
+        (["--suite", "famlies"], "unknown suite 'famlies'; did you mean 'families'? there are "),
+        (["--variant", "a", "--data", "lashr"], "unknown data set 'lashr' (nearest: 'lasher'); known are synthrgbx"),
+        (["--variant", "a", "model.method=bat", "model.adapters.rank=8", "--data", "lasher"], "variant a of rgbt_base"),
+        (["--variant", "a", "--data", "lasher", "--seeds", "x"], "--seeds takes numbers"),
+        (["--variant", "a", "--config", "rgbt_tiny", "--model-size", "base"], "give that too"),
     ],
-    ids=["no folder name", "unknown variant", "no experiment", "unknown setting"],
+    ids=[
+        *("no folder name", "unknown variant", "no experiment", "unknown setting", "unknown suite", "unknown data"),
+        *("setting of another method", "no number", "size of nothing"),
+    ],
 )
 def test_mistakes_are_found_before_anything_is_trained(
     script: ModuleType, words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture

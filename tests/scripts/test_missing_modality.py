@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 from pathlib import Path
@@ -9,10 +10,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from commands import load_command
 from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import read_masks
+from lib.report.missing import read_missing
+from patrack import config as configs
+from patrack.network import build_model
+from patrack.weights import save_base_model
 from small_models import EXPERIMENT
 
 
@@ -41,20 +47,101 @@ def test_scores_are_tabled_and_drawn_against_the_share_that_is_missing(
     more = ["--shares", "0", "0.4", "1", "--gap", "1", "--batch", "2"]
     assert main([*options, *more]) == 0
     table = (out / "missing.md").read_text()
-    assert [line.split("|")[1:3] for line in table.splitlines()[2:]] == [
-        [f" {stream} ", f" {share} "] for stream in ("RGB", "X") for share in ("0", "0.4", "1")
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[0] for line in lines] == [
+        "| without RGB",
+        "| ---",
+        "| small",
+        "| without X",
+        "| ---",
+        "| small",
     ]
+    assert lines[0].split(" | ")[1:4] == ["0", "0.4", "1"]
     assert table in capsys.readouterr().out
     assert cv2.imread(str(out / "missing.png")) is not None
-    scores = json.loads((out / "missing.json").read_text())["trackers"]
-    assert list(scores) == ["complete", "rgb-0.4", "rgb-1", "x-0.4", "x-1"]
+    assert "<svg" in (out / "missing.svg").read_text()
+    scores = read_missing(out)
+    assert [(curve.tracker, curve.stream) for curve in scores.curves] == [("small", "rgb"), ("small", "x")]
+    whole = json.loads((out / "missing.json").read_text())["scores"]["trackers"]
+    names = [f"small, {mask}" for mask in ("complete", "rgb-0.4", "rgb-1", "x-0.4", "x-1")]
+    assert list(whole) == names
+    for curve, kinds in zip(scores.curves, (names[:3], [names[0], *names[3:]]), strict=True):
+        assert curve.scores == pytest.approx([whole[name]["metrics"]["SR"] for name in kinds])
+    rows = list(csv.DictReader((out / "missing.csv").open()))
+    assert [(row["tracker"], row["stream"], row["share"]) for row in rows][:2] == [
+        ("small", "rgb", "0"),
+        ("small", "rgb", "0.4"),
+    ]
+    assert float(rows[1]["SR"]) == pytest.approx(100 * scores.curves[0].scores[1], abs=1e-4)
     masks = read_masks(out / "masks" / "x-0.4.json")
     assert [(~mask).sum(axis=0).tolist() for mask in masks.values()] == [[0, 2], [0, 2]]
     assert all(mask[0].all() for mask in masks.values())
     assert not read_masks(out / "masks" / "x-1.json")["one"][:, 1].any()
-    before = (out / "results" / "x-1" / "one.txt").stat().st_mtime_ns
+    result = out / "results" / "small" / "x-1" / "one.txt"
+    before = result.stat().st_mtime_ns
     assert main([*options, *more]) == 0
-    assert (out / "results" / "x-1" / "one.txt").stat().st_mtime_ns == before
+    assert result.stat().st_mtime_ns == before
+
+
+def test_several_trackers_are_compared_with_the_first_one_beside_the_base_model(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    main, out = load_command("scripts/missing_modality.py").main, tmp_path / "out"
+    rest = options[4:]  # without --config and --checkpoint
+    torch.manual_seed(0)
+    small = configs.load(str(tmp_path / "small.yaml"))
+    base = tmp_path / "base.safetensors"
+    save_base_model(build_model(small), base)
+    (tmp_path / "based.yaml").write_text(EXPERIMENT + f"  base_model: {base}\n")
+    trackers = [f"ours={tmp_path / 'based.yaml'}@none", f"other={tmp_path / 'small.yaml'}@none"]
+    assert main(["--config", *trackers, *rest, "--shares", "0", "1", "--streams", "x", "--seed", "0"]) == 0
+    scores = read_missing(out)
+    assert scores.trackers == ["ours", "other"]
+    assert scores.origins["ours"] == f"{tmp_path / 'based.yaml'}@none"
+    ours, other = scores.curves
+    assert ours.mean == pytest.approx(sum(ours.scores) / 2)
+    assert ours.loss is not None
+    assert ours.loss.value == pytest.approx((ours.scores[0] - ours.scores[1]) / 2)
+    assert ours.gain is None
+    assert other.gain is not None
+    assert other.gain.low is not None
+    assert other.gain.high is not None
+    assert other.gain.low <= other.gain.value <= other.gain.high
+    assert list(scores.alone) == ["rgb"]
+    assert ours.gone is not None
+    assert ours.gone.value == pytest.approx(ours.scores[1] - scores.alone["rgb"])
+    table = capsys.readouterr().out
+    assert "| RGB only (base model) |" in table
+    assert (out / "results" / "RGB only" / "one.txt").exists()
+
+    assert main(["--config", trackers[0], *rest, "--shares", "0", "0.5", "--streams", "either"]) == 0
+    scores = read_missing(out)
+    assert (scores.trackers, scores.streams, list(scores.alone)) == (["ours"], ["either"], ["rgb", "x"])
+    assert "| without RGB or X |" in (out / "missing.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["a=rgbt_tiny", "a=rgbt_small"], "the name 'a' is rgbt_tiny already; give another one, as NAME=CONFIG"),
+        (["rgbt_tiny", "rgbt_tiny@none"], "the name 'rgbt_tiny' is rgbt_tiny already"),
+        (["a/b=rgbt_tiny"], "--config: 'a/b' can't name a file or folder"),
+        (["RGB only=rgbt_tiny"], "is the base model's"),
+        (["=rgbt_tiny"], "must be [NAME=]CONFIG[@CHECKPOINT]"),
+        (["a=@none"], "must be [NAME=]CONFIG[@CHECKPOINT]"),
+        (["a=rgbt_tiny@"], "must be [NAME=]CONFIG[@CHECKPOINT]"),
+        (["rgbt_tinny"], "rgbt_tinny"),
+        (["a=rgb_tiny"], "a has one stream (model.streams: rgb); give trackers of two"),
+        (["a=rgbt_tiny", "b=rgbt_tiny@nowhere.safetensors"], "nowhere.safetensors"),
+    ],
+)
+def test_trackers_that_can_not_be_used_are_refused_before_anything_is_tracked(
+    options: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, words: list[str], message: str
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        assert load_command("scripts/missing_modality.py").main(["--config", *words, *options[4:]]) == 1
+    assert message in caplog.text
+    assert not (tmp_path / "out").exists()
 
 
 def test_another_seed_is_another_run(options: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -93,6 +180,7 @@ def test_fusion_of_one_stream_is_refused(options: list[str], tmp_path: Path, cap
     [
         (["--fusion", "--shares", "0", "1"], "--shares can't be used with --fusion"),
         (["--rgb-config", "rgb_tiny"], "--rgb-config can't be used without --fusion"),
+        (["--config", "rgbt_tiny", "rgbt_small"], "--checkpoint goes with one --config, got 2"),
     ],
 )
 def test_options_of_the_other_table_are_refused(

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from commands import load_command
+from lib.datasets.missing import read_masks
 from lib.datasets.recordings import load_pair
 from lib.inference.runner import doubts
 from lib.report.video import OverlayVideo
@@ -612,3 +613,52 @@ def test_recording_with_a_mask_of_its_name_or_with_the_only_one(pair, tmp_path, 
     neither = masks(tmp_path / "neither.json", other=[FULL], another=[FULL])
     message = failure(recording(pair, tmp_path / "c", "--missing", neither), caplog)
     assert "no mask for 1 of 1 sequences: clip" in message
+
+
+def test_a_rate_draws_masks_that_lie_beside_the_results_and_repeat_them(benchmark, tmp_path, caplog):
+    out, again, seeded = tmp_path / "out", tmp_path / "again", tmp_path / "seeded"
+    rate = ["--missing", "either:0.67", "--gap", "1"]
+    assert main(dataset(benchmark, out, *rate, "--sequences", "two")) == 0
+    assert list(read_masks(out / "missing.json")) == ["two"]
+    assert main(dataset(benchmark, out, *rate)) == 0  # the rest of the same run
+    kept = read_masks(out / "missing.json")
+    assert sorted(kept) == ["one", "two"]
+    assert all((~mask).sum() == 2 and mask[0].all() and mask.any(axis=1).all() for mask in kept.values())
+    assert json.loads((out / "run.json").read_text())["identity"]["missing"] == "either:0.67, gaps of 1 frames, seed 0"
+    assert main(dataset(benchmark, again, "--missing", str(out / "missing.json"))) == 0  # by somebody else
+    for name in ("one", "two"):
+        assert (again / f"{name}.txt").read_text() == (out / f"{name}.txt").read_text()
+    message = failure(dataset(benchmark, out, *rate, "--seed", "3"), caplog)
+    assert "'either:0.67, gaps of 1 frames, seed 0' -> 'either:0.67, gaps of 1 frames, seed 3'" in message
+    assert main(dataset(benchmark, seeded, *rate, "--seed", "3")) == 0
+    assert main(dataset(benchmark, seeded, "--overwrite")) == 0  # another run takes the masks of this one away
+    assert not (seeded / "missing.json").exists()
+
+
+def test_a_recording_takes_a_rate_and_keeps_its_mask(pair, tmp_path, caplog):
+    assert main(recording(pair, tmp_path / "a", "--missing", "x:1", "--no-video")) == 0
+    assert read_masks(tmp_path / "a" / "missing.json")["clip"].tolist() == [[True, False]] * 4
+    assert "another run" in failure(recording(pair, tmp_path / "a", "--missing", "x:0.5", "--no-video"), caplog)
+    assert "another run" in failure(recording(pair, tmp_path / "a", "--no-video"), caplog)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--missing", "x:2"], "--missing x:2: share of missing frames must lie in [0, 1], got 2.0"),
+        (["--missing", "ir:0.5"], "stream must be one of rgb, x, either, got 'ir'"),
+        (["--missing", "nowhere.json"], "--missing nowhere.json: there is no such file"),
+        (["--gap", "3"], "--gap 3 would do nothing without --missing RATE"),
+    ],
+)
+def test_missing_that_means_nothing_is_an_error(benchmark, tmp_path, caplog, more, message):
+    assert message in failure(dataset(benchmark, tmp_path / "out", *more), caplog)
+    assert not (tmp_path / "out").exists()
+
+
+def test_masks_of_unknown_sequences_and_of_a_stream_that_nobody_looks_at_are_said(benchmark, tmp_path, caplog):
+    file = masks(tmp_path / "m.json", one=[FULL] * 4, two=[FULL] * 4, three=[FULL] * 4)
+    with caplog.at_level(logging.WARNING):
+        assert main(dataset(benchmark, tmp_path / "a", "--missing", file, "model.streams=x")) == 0
+    assert "1 of its masks are left aside, as folder, split test, doesn't have these sequences: three" in caplog.text
+    assert "changes nothing: rgbt_tiny looks at X alone" in caplog.text

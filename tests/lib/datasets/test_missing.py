@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.datasets.missing import masks_digest, random_mask, read_masks, with_masks, write_masks
+from lib.datasets.missing import (
+    RandomMasks,
+    choose_masks,
+    masks_digest,
+    missing_shares,
+    parse_missing,
+    random_mask,
+    read_masks,
+    with_masks,
+    write_masks,
+)
 from lib.datasets.sequence import DatasetError, Sequence
 
 
@@ -51,6 +61,11 @@ def test_masks_are_read_as_published(tmp_path: Path, ones: tuple) -> None:
         pytest.param("[" * 100000, "not", id="nested without end"),
         pytest.param([1], "must hold", id="a list"),
         pytest.param({}, "must hold", id="empty"),
+        pytest.param(
+            {"Group1_random_missing": {"missing_function": "random_missing", "sequences": [["a", {"frames": 9}]]}},
+            "names groups of sequences .Group1_random_missing.*missing_results",
+            id="the published groups",
+        ),
         pytest.param({"a": [[1, 1]]}, "sequence a must be", id="rows alone"),
         pytest.param({"a": {"data": [[1, 1]]}}, r"sequence a must be .*got \['data'\]", id="no number of frames"),
         pytest.param({"a": {"frames": True, "data": [[1, 1]]}}, "sequence a must be", id="frames is no number"),
@@ -87,7 +102,7 @@ def test_sequences_get_their_rows_and_those_of_dropped_first_frames_are_dropped(
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ({"b": np.ones((3, 2), bool)}, "masks.json: no mask for 1 of 1 sequences: a"),
+        ({"b": np.ones((3, 2), bool)}, r"masks.json: no mask for 1 of 1 sequences: a \(it has 1, b\)"),
         ({"a": np.ones((4, 2), bool)}, "mask of a has 4 rows, .*3 frames"),
         ({"a": np.array([[0, 0], [1, 1], [1, 1]], bool)}, "a lacks both streams in frame 0"),
     ],
@@ -144,3 +159,80 @@ def test_written_masks_are_read_back_and_have_the_same_digest_however_they_are_w
     assert masks_digest(read_masks(other)) == masks_digest(masks)
     masks["a"][5] = [False, True]
     assert masks_digest(masks) != masks_digest(back)
+
+
+@pytest.mark.parametrize(
+    ("text", "stream", "share"),
+    [
+        ("0.3", "either", 0.3),
+        ("x:0.3", "x", 0.3),
+        ("RGB:.5", "rgb", 0.5),
+        ("either:1", "either", 1.0),
+        (" 0 ", "either", 0.0),
+        ("x:1e-2", "x", 0.01),
+    ],
+)
+def test_a_rate_is_read(text: str, stream: str, share: float) -> None:
+    assert parse_missing(text, 5, 3) == RandomMasks(stream, share, 5, 3)
+    assert parse_missing(text) == RandomMasks(stream, share, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1.5", r"--missing 1.5: share of missing frames must lie in \[0, 1\], got 1.5"),
+        ("-0.1", "must lie in"),
+        ("nan", "must lie in"),
+        ("x:30", "must lie in"),
+        ("depth:0.3", "stream must be one of rgb, x, either, got 'depth'"),
+        (":0.3", "stream must be one of"),
+        ("30%", "no such file, and it is no rate; .* e.g. x:0.3"),
+        ("x:", "no such file"),
+        ("masks.jsn", "masks.jsn: there is no such file"),
+    ],
+)
+def test_what_is_neither_rate_nor_file_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_missing(text)
+
+
+def test_a_file_called_like_a_rate_is_read_by_its_path_and_has_no_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "0.3", {"a": entry([1, 1])})
+    assert parse_missing("./0.3") == Path("./0.3")
+    with pytest.raises(ValueError, match=r"--gap 5 belongs to a rate, and --missing \./0\.3 is a file"):
+        parse_missing("./0.3", gap=5)
+    with pytest.raises(ValueError, match="gap must be at least 1"):
+        parse_missing("0.3", gap=0)
+    with pytest.raises(DatasetError, match="cannot be read"):
+        choose_masks(parse_missing(str(tmp_path)), [])
+
+
+def test_drawn_masks_of_a_sequence_do_not_depend_on_the_others_and_follow_the_seed() -> None:
+    drawn = RandomMasks("x", 0.5, gap=2, seed=0)
+    a, b = sequence("a", 40), sequence("b", 40, cut=3)
+    both = drawn.draw([a, b])
+    assert np.array_equal(drawn.draw([b, a])["a"], both["a"])
+    assert np.array_equal(drawn.draw([a])["a"], both["a"])
+    assert not np.array_equal(both["a"], both["b"][3:])
+    assert both["b"].shape == (43, 2)
+    assert both["b"][:4].all()
+    assert not np.array_equal(replace(drawn, seed=1).draw([a])["a"], both["a"])
+    assert str(drawn) == "x:0.5, gaps of 2 frames, seed 0"
+    masks, told = choose_masks(drawn, [a])
+    assert told == str(drawn)
+    assert missing_shares(masks) == (0.0, 0.5)
+    assert missing_shares({}) == (0.0, 0.0)
+
+
+def test_either_drops_one_stream_a_gap_never_both_and_keeps_the_first_frame() -> None:
+    mask = RandomMasks("either", 1.0, gap=4).draw([sequence("a", 81)])["a"]
+    assert mask[0].all()
+    assert (mask[1:].sum(axis=1) == 1).all()
+    gaps = mask[1:].reshape(20, 4, 2)
+    assert (gaps == gaps[:, :1]).all()
+    assert 0 < mask[1:, 0].mean() < 1
+    half = RandomMasks("either", 0.5, gap=4).draw([sequence("a", 81)])["a"]
+    assert (~half).sum() == 40

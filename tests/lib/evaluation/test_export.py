@@ -204,6 +204,15 @@ def test_the_same_results_give_the_same_archive(tmp_path, ours, monkeypatch):
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
 
 
+def test_results_with_streams_missing_are_said_to_be_so(tmp_path, ours):
+    truth = write_truth(tmp_path / "truth", "lasher")
+    assert export_results("lasher", "T", ours, tmp_path / "a", ground_truth=truth)[1] == ()
+    (ours / "run.json").write_text('{"identity": {"missing": "x:0.5, gaps of 10 frames, seed 0"}}')
+    _, (note,) = export_results("lasher", "T", ours, tmp_path / "b", ground_truth=truth)
+    assert "tracked with streams missing, x:0.5" in note
+    assert "the files written don't say so" in note
+
+
 @pytest.mark.parametrize("output", ["full", "full.zip"])
 def test_files_that_are_there_are_not_overwritten(tmp_path, ours, output):
     truth = write_truth(tmp_path / "truth", "lasher")

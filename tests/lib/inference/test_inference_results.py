@@ -8,7 +8,8 @@ from io import FileIO
 import numpy as np
 import pytest
 
-from lib.inference.results import SequenceResult, claim, claimed, partial_result, write_result, write_track
+from lib.datasets.missing import read_masks
+from lib.inference.results import SequenceResult, claim, claimed, keep_masks, partial_result, write_result, write_track
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
 
@@ -197,3 +198,21 @@ def test_row_that_had_no_room_is_an_error_that_names_the_file(tmp_path, monkeypa
         partial_result(tmp_path / "partial.csv") as (_, keep),
     ):
         keep(np.array(FIRST_BOX), 1.0, 0.1)
+
+
+def test_masks_belong_to_their_run_and_keep_those_of_sequences_that_it_had_before(tmp_path):
+    masked = IDENTITY | {"missing": "x:0.5, gaps of 10 frames, seed 0"}
+    one, two = (np.array([[True, True], [True, there]]) for there in (False, True))
+    claim(tmp_path, masked, {}, data={"a": {"files": "1"}})
+    keep_masks(tmp_path, {"a": one})
+    claim(tmp_path, masked, {}, data={"b": {"files": "1"}})
+    keep_masks(tmp_path, {"b": two})
+    assert {name: mask.tolist() for name, mask in read_masks(tmp_path / "missing.json").items()} == {
+        "a": one.tolist(),
+        "b": two.tolist(),
+    }
+    claim(tmp_path, IDENTITY, {}, data={"a": {"files": "1"}})  # nothing was tracked, so the folder is as good as new
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+    (tmp_path / "missing.json").write_text("mine")
+    with pytest.raises(ValueError, match="holds the results of another run"):
+        claim(tmp_path, masked, {})

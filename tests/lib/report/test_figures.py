@@ -58,7 +58,7 @@ def test_a_tracker_that_was_scored_on_a_part_stands_last_with_its_number_of_sequ
     scores = replace(scores, benchmark_size=2, trackers={"whole": whole, "part": scores.trackers["tracker 1"]})
     write_plots(scores, tmp_path)
     assert list(drawn[0]) == ["whole [0.400]", "part [0.900, 1 of 2 sequences]"]
-    chart = curve_chart("Success", "SR", [CURVES["SR"], CURVES["SR"]], [0.4, 0.9], [True, False])
+    chart = curve_chart("Success", "SR", [CURVES["SR"], CURVES["SR"]], [0.4, 0.9], [("", False), ("", True)])
     assert chart.ranking == [(0, "40.0"), (1, "90.0")]
 
 

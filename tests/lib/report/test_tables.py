@@ -11,7 +11,7 @@ import pytest
 from lib.evaluation import Evaluation, TrackerScores
 from lib.evaluation.protocols import LongTerm, MultiStart, get_protocol
 from lib.report.published import choose, load_published, parse_published
-from lib.report.tables import FORMATS, Comparison, Row, compare, render
+from lib.report.tables import FORMATS, Comparison, Row, compare, evaluation_table, render
 
 METRICS = ("PR", "NPR", "SR")
 FILE = """
@@ -327,3 +327,34 @@ def test_rows_are_chosen_by_group_tracker_or_variant(words, expected):
 def test_a_row_that_there_is_not_is_an_error_that_lists_the_rows(dataset, words, message):
     with pytest.raises(ValueError, match=message):
         choose(dataset, words)
+
+
+def test_scores_with_streams_missing_are_ranked_apart_and_say_so():
+    masks = "x:0.5, gaps of 10 frames, seed 0"
+    trackers = {
+        "a": scores("a", 0.9, 0.9, 0.5),
+        "b": replace(scores("b", 0.8, 0.8, 0.6), missing=masks),
+        "c": replace(scores("c", 0.7, 0.7, 0.4), missing=masks),
+        "d": scores("d", 0.6, 0.6, 0.3),
+    }
+    table = compare(evaluation(trackers, benchmark_size=2), published=["none"])
+    assert [row.tracker for row in table.rows] == ["a", "d", "b [missing x:0.5]", "c [missing x:0.5]"]
+    assert marks(table) == ["best", "second", "best", "second"]
+    assert any("ranked among those with the same masks only" in note for note in table.notes)
+    assert "b \\[missing x:0.5\\]" in render(table, "markdown")
+    assert json.loads(render(table, "json"))["rows"][2]["missing"] == masks
+    assert "a [missing" not in evaluation_table(evaluation(trackers))
+    assert "b [missing x:0.5]" in evaluation_table(evaluation(trackers))
+
+
+def test_published_numbers_do_not_stand_beside_scores_that_all_lack_a_stream_unless_asked_for():
+    trackers = {"b": replace(scores("b", 0.8, 0.8, 0.6), missing="0123456789abcdef")}
+    about = evaluation(trackers, benchmark_size=2)
+    table = compare(about)
+    assert [row.tracker for row in table.rows] == ["b [missing 0123456789abcdef]"]
+    assert any("ALL of these scores" in note for note in table.notes)
+    rows = compare(about, published=["ViPT"]).rows
+    assert [(row.tracker, row.missing) for row in rows] == [
+        ("ViPT", ""),
+        ("b [missing 0123456789abcdef]", rows[1].missing),
+    ]
