@@ -121,7 +121,10 @@ class Batch:
 
     def pairs(self) -> list[FramePair]:
         """Lists the frames that each sample was made of."""
-        return [FramePair(*row[:4], online=row[4] if row[4:] else None) for row in self.frames.tolist()]
+        return [
+            FramePair(source, sequence, template, search, online=online[0] if online else None)
+            for source, sequence, template, search, *online in self.frames.tolist()
+        ]
 
 
 class PairDataset(Dataset):
