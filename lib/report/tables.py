@@ -423,7 +423,7 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
             scored = count_scored(evaluation, group[0])[0]
             rows.append(["(perfect tracker)", *values, scored, "the true boxes under these rules"])
     if apart:
-        rows.append([f"-- {APART}", *[""] * (len(metrics) + 2)])
+        rows.append(["-- template updated", *[""] * (len(metrics) + 2)])
     for scores in apart:
         values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
         rows.append([scores.label, *values, count_scored(evaluation, scores)[0], scores.file_format])
