@@ -14,6 +14,7 @@ from torch import nn
 from patrack.config import SAVED_NAME, experiment_path, load, project_path
 from patrack.config.schema import Config
 from patrack.files import user_path
+from patrack.modality import JOINT, PAIRS
 from patrack.network import adapter_parameters, build_model
 from patrack.tracker import Tracker
 from patrack.weights import (
@@ -88,7 +89,10 @@ def build_tracker(
     if kind == "adapters" and not has_adapters:
         logger.warning("%s is not used: with model.streams=%s the base model runs alone", path, config.model.streams)
         path = kind = None
-    if kind in ("adapters", "full") and modality not in ("", config.modality):
+    joint = JOINT if config.model.modalities and config.model.streams == "both" else config.modality
+    if kind in ("adapters", "full") and modality not in ("", joint):
+        if JOINT in (modality, joint):
+            raise WeightsError(other_pairs(path, modality, config))
         logger.warning("%s was trained for %s, this experiment is for %s", path, modality, config.modality)
 
     if kind in (None, "adapters"):  # any other checkpoint brings its own base model
@@ -107,14 +111,33 @@ def build_tracker(
     return tracker_of(model, config, device, config.test.precision)
 
 
+def other_pairs(path: Path | None, stated: str, config: Config) -> str:
+    """Say why the weights of one pair are none for a joint experiment, and the other way round."""
+    size = config.name.rpartition("_")[2]
+    if stated == JOINT:
+        return (
+            f"{path} holds the weights of a joint model ({JOINT}), but {config.name} is for {config.modality} alone: "
+            f"give the experiment that they were trained with, e.g. --config {JOINT}_{size} modality={config.modality}"
+        )
+    return (
+        f"{path} holds weights for {stated} alone, but {config.name} is a joint experiment for "
+        f"{', '.join(config.model.modalities)}: give weights of a joint training, or an experiment for {stated}, e.g. "
+        f"--config {stated}_{size}"
+    )
+
+
 def tracker_of(network: nn.Module, config: Config, device: str | torch.device, precision: str | None = None) -> Tracker:
     """Put the experiment's crop and test settings and a network that has its weights together.
 
     Args:
         network, device, precision: see `Tracker`.
-        config: crop and test settings.
+        config: crop and test settings, and what the frames are.
+
+    Raises:
+        ValueError: a joint network that treats pairs apart, and `config.modality` doesn't say which pair it is.
     """
-    return Tracker(network, config.crop, config.test, device, precision)
+    modality = config.modality if config.modality in PAIRS else None
+    return Tracker(network, config.crop, config.test, device, precision, modality)
 
 
 def find_checkpoint(config: Config, checkpoint: str | os.PathLike[str] | None, has_adapters: bool) -> Path | None:

@@ -29,9 +29,15 @@ from patrack.fused_layers import Affine, Branch, FusedBottleneck, FusedCEA, Fuse
 from patrack.head import CenterHead, ConvBlock, fold_batchnorm, maps_and_boxes
 from patrack.methods.bat import BAT, BATBlock
 from patrack.methods.lora import LoRA, LoRALinear
-from patrack.methods.patrack import PATrack, PATrackBlock, TaskAdapter
+from patrack.methods.patrack import (
+    ModalityDependentAdapter,
+    ModalityEntangledAdapter,
+    PATrack,
+    PATrackBlock,
+    TaskAdapter,
+)
 from patrack.methods.seatrack import Experts, GuidedAttention, SEATrack, SEATrackBlock, guided_maps
-from patrack.network import Network, TrackingNetwork, normalize
+from patrack.network import Network, TrackingNetwork, modality_numbers, normalize
 from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
 __all__ = ["FusedNetwork", "unfoldable"]
@@ -42,9 +48,11 @@ def _patrack_branches(block: PATrackBlock, half: int, bias: Tensor) -> list[Bran
     norm, cea_norm = (block.norm1, block.cea_norm1) if half == 1 else (block.norm2, block.cea_norm2)
     branches: list[Branch] = []
     if mda is not None:
+        assert isinstance(mda, ModalityDependentAdapter)  # `Network.of_modality`
         branches.append(FusedMDA(mda, norm, bias))
         bias = torch.zeros_like(bias)
     if cea is not None and cea_norm is not None:
+        assert isinstance(cea, ModalityEntangledAdapter)
         branches.append(FusedCEA(cea, cea_norm, norm, bias))
     return branches
 
@@ -290,9 +298,10 @@ class FusedNetwork(TrackingNetwork):
     Args:
         model: stays as it is; its weights are copied.
         dtype: of weights and activations: float32, float64, bfloat16 or float16. What is folded is computed in float64.
+        modality: of the samples, if the network treats modalities apart.
 
     Raises:
-        ValueError: the network isn't known to the last module; see `unfoldable`.
+        ValueError: the network isn't known to the last module; see `unfoldable`. Or as `Network.of_modality`.
     """
 
     pos_embed_z: Tensor
@@ -300,13 +309,14 @@ class FusedNetwork(TrackingNetwork):
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, model: Network, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: Network, dtype: torch.dtype = torch.float32, modality: str | None = None) -> None:
         super().__init__()
         reason = unfoldable(model)
         if reason:
             raise ValueError(f"the network can't be folded: {reason}")
         device = next(model.parameters()).device
-        wide = copy.deepcopy(model).cpu().double().eval()
+        wide = copy.deepcopy(model).cpu().double().eval().of_modality(modality)
+        self.modality = modality
         backbone = wide.backbone
         self.streams, self.template_size, self.search_size = model.streams, model.template_size, model.search_size
         self.template_grid, self.search_grid = backbone.template_grid, backbone.search_grid
@@ -397,7 +407,8 @@ class FusedNetwork(TrackingNetwork):
             images = [normalize(crop.to(parameter.device)).unsqueeze(0) for crop in (template, search)]
             if self.templates > 1:
                 images[0] = images[0].unsqueeze(1).expand(-1, self.templates, -1, -1, -1)
-            plain = model(*(image.to(parameter.dtype) for image in images))
+            number = modality_numbers(self.modality, 1, parameter.device)
+            plain = model(*(image.to(parameter.dtype) for image in images), modality=number)
             for block in blocks:
                 block.keep_ratio = 1.0
             for layer in affine:

@@ -18,6 +18,7 @@ import numpy as np
 __all__ = [
     "DEPTH",
     "EVENT",
+    "JOINT",
     "PAIRS",
     "THERMAL",
     "ClipDepth",
@@ -204,8 +205,12 @@ PAIRS: dict[str, Pair] = {  # a new modality: a row here, and a function as abov
 """By modality: how experiments (`rgbt_small`) and data sets call the pair."""
 
 
+JOINT = "rgbx"
+"""Modality of an experiment whose one model serves several pairs; the data say which."""
+
+
 def modalities() -> tuple[str, ...]:
-    """List what an experiment or a recording can be: the pairs, then "rgb" alone."""
+    """List what a recording can be, and an experiment that isn't joint: the pairs, then "rgb" alone."""
     return (*PAIRS, "rgb")
 
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from patrack.config.schema import MethodConfig, ModelConfig
 from patrack.crop import MEAN, STD
 from patrack.head import CenterHead
+from patrack.modality import modalities
 from patrack.vit import Attention, Block, PatchEmbed, TokenLayout
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "base_model_names",
     "build_model",
     "freeze_batchnorm",
+    "modality_numbers",
     "normalize",
     "trainable_parameters",
 ]
@@ -206,9 +208,20 @@ class Network(nn.Module):
         first = layout.num_template
         return torch.cat((fused[:, :first], self.backbone.gate(rgb[:, first:], x[:, first:])), dim=1)
 
-    def reach_head(self, tokens: Tensor) -> Tensor:
-        """Adapt fused search tokens (B, Nx, C) to the head, zeros where they were eliminated."""
+    def reach_head(self, tokens: Tensor, modality: Tensor | None) -> Tensor:
+        """Adapt fused search tokens (B, Nx, C) to the head, zeros where they were eliminated; (B,) modality numbers."""
         return tokens if self.task_adapter is None else self.task_adapter(tokens)
+
+    def of_modality(self, modality: str | None) -> Network:
+        """Return the network that this one is for samples of one modality, of which it may share tensors; here: itself.
+
+        Args:
+            modality: a name in `patrack.modality.PAIRS`; None: not known.
+
+        Raises:
+            ValueError: the network treats modalities apart, and it isn't known or none of them.
+        """
+        return self
 
     def extra_loss(self) -> Tensor | None:
         """Return a loss of the method's own for the last training forward, a mean over its samples; here: none."""
@@ -261,7 +274,7 @@ class Network(nn.Module):
             raise ValueError(f"modality must have one number per sample, got shape {tuple(modality.shape)}")
 
         features = self.join(*self.encode(template, search, modality))
-        adapted = self.reach_head(features[:, self.layout().num_template :])
+        adapted = self.reach_head(features[:, self.layout().num_template :], modality)
         output: dict[str, Tensor] = self.head(rearrange(adapted, "b (y x) c -> b c y x", y=self.search_grid))
         if return_features:
             output["features"] = features
@@ -456,6 +469,11 @@ def freeze_batchnorm(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+def modality_numbers(modality: str | None, count: int, device: torch.device) -> Tensor | None:
+    """Make what `Network.forward` takes as `modality` for samples of one modality: (count,), or None if not known."""
+    return None if modality is None else torch.full((count,), modalities().index(modality), device=device)
 
 
 def normalize(patch: np.ndarray | Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from patrack.crop import hann_window
 from patrack.fused import FusedNetwork, unfoldable
 from patrack.head import decode_boxes
-from patrack.network import Network, TrackingNetwork, normalize
+from patrack.network import Network, TrackingNetwork, modality_numbers, normalize
 
 __all__ = ["PRECISIONS", "PlainNetwork", "Predictor", "tracking_network"]
 
@@ -37,12 +37,14 @@ class PlainNetwork(TrackingNetwork):
 
     Args:
         model: put in eval mode.
+        modality: of the images, which a `Network` is told; None: not known.
 
     Raises:
         TypeError: it lacks `streams`, `template_size` or `search_size`.
+        ValueError: it treats modalities apart; see `Network.of_modality`.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, modality: str | None = None) -> None:
         super().__init__()
         wanted = ("streams", "template_size", "search_size")
         if not all(hasattr(model, name) for name in wanted):
@@ -51,6 +53,9 @@ class PlainNetwork(TrackingNetwork):
         self.streams = str(model.streams)
         self.template_size, self.search_size = cast(int, model.template_size), cast(int, model.search_size)
         self.rows, self.templates = 1, int(getattr(model, "templates", 1))
+        self.modality = modality if isinstance(model, Network) else None
+        if isinstance(model, Network):
+            model.of_modality(modality)  # an error now rather than at the first frame
 
     @property
     def dtype(self) -> torch.dtype:
@@ -63,18 +68,22 @@ class PlainNetwork(TrackingNetwork):
 
     def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
         """`embed_template`'s result and (B, Hx, Wx, C) uint8 -> what `Network.forward` returns."""
-        return self.model(template, normalize(crops).to(self.dtype))
+        images = template, normalize(crops).to(self.dtype)
+        if self.modality is None:
+            return self.model(*images)
+        return self.model(*images, modality=modality_numbers(self.modality, len(crops), crops.device))
 
 
-def tracking_network(model: nn.Module, precision: str | None = None) -> TrackingNetwork:
+def tracking_network(model: nn.Module, precision: str | None = None, modality: str | None = None) -> TrackingNetwork:
     """Make the network that tracks: a folded copy where the model is known to the last module, else the model as it is.
 
     Args:
         model: its device is kept.
         precision: "fp32", "bf16" or "fp16"; None: the model's own.
+        modality: of the images, for networks that treat modalities apart; None: not known.
 
     Raises:
-        ValueError: unknown precision.
+        ValueError: unknown precision; or as `Network.of_modality`.
     """
     if precision is not None and precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -85,9 +94,9 @@ def tracking_network(model: nn.Module, precision: str | None = None) -> Tracking
     if not isinstance(model, Network):
         reason = f"{type(model).__name__} is no network of PATrack's"
     elif not (reason := unfoldable(model)):
-        return FusedNetwork(model, dtype)
+        return FusedNetwork(model, dtype, modality)
     _say_once(f"Tracking with the network as it was trained, not folded: {reason}. {GAIN}")
-    return PlainNetwork(model if dtype == own else copy.deepcopy(model).to(dtype))
+    return PlainNetwork(model if dtype == own else copy.deepcopy(model).to(dtype), modality)
 
 
 @lru_cache

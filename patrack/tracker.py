@@ -282,6 +282,10 @@ class Tracker:
             paper's.
         device: e.g. "cuda"; default: where the model is.
         precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
+        modality: which pair the frames are, e.g. "rgbt"; needed where the model treats pairs apart.
+
+    Raises:
+        ValueError: the model treats pairs apart, and `modality` is none of them.
     """
 
     def __init__(
@@ -291,9 +295,10 @@ class Tracker:
         test: TestConfig | None = None,
         device: str | torch.device | None = None,
         precision: str | None = None,
+        modality: str | None = None,
     ) -> None:
         self.settings = Settings(crop or CropConfig(), test or TestConfig())
-        self.model, self.network = model, tracking_network(model, precision)
+        self.model, self.network = model, tracking_network(model, precision, modality)
         tensor = next(chain(self.network.parameters(), self.network.buffers()))
         self.device = tensor.device if device is None else torch.device(device)
         self._checked = self.network is model

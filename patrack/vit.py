@@ -7,6 +7,7 @@ N tokens (Nz of the template or of both of them, then n of the search image), C 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable
 
@@ -77,6 +78,12 @@ class TokenLayout:
     def keeping(self, kept: Tensor) -> TokenLayout:
         """Return the layout with fewer search tokens; `kept` (B, n') as in the constructor."""
         return TokenLayout(self.template_grid, self.search_grid, self.streams, kept, self.modality, self.templates)
+
+    def of_samples(self, samples: Tensor) -> TokenLayout:
+        """Return the layout of some of the samples; their numbers (b,) int64."""
+        part = copy.copy(self)
+        part.kept, part.modality = (None if item is None else item[samples] for item in (self.kept, self.modality))
+        return part
 
     def split(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Split tokens (R, N, C) into template (R, Nz, C) and search (R, n, C)."""

@@ -455,6 +455,8 @@ def stated_reading(metadata: Mapping[str, str], model: Network) -> Reading:
         value: Any = json.loads(metadata.get("config", "{}"))
         for word in key.split("."):
             value = value.get(word) if isinstance(value, Mapping) else None
+        if key == "model.modalities" and isinstance(value, list):
+            value = ", ".join(map(str, value))
         if isinstance(value, str | int):
             stated[key] = str(value)
     return stated | json.loads(metadata.get("reading", "{}"))

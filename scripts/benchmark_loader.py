@@ -30,6 +30,7 @@ from lib.options import Parser
 from lib.synthetic import generate
 from patrack import config as config_files
 from patrack.files import atomic_write
+from patrack.modality import JOINT
 
 if TYPE_CHECKING:  # loaded where it is used, so that --help answers at once
     from lib.training import loader
@@ -55,7 +56,8 @@ def make_dataset(args: argparse.Namespace, root: Path) -> loader.PairDataset:
     """Draw six sequences of SynthRGBX below `root` and make samples of them."""
     from lib.training.loader import build_dataset, frame_reader, load_sources
 
-    modality = config_files.load(args.config).modality
+    config = config_files.load(args.config)
+    modality = config.model.modalities[0] if config.modality == JOINT else config.modality
     kind, (width, _, height) = "rgbt" if modality == "rgb" else modality, args.size.partition("x")
     if not (width.isdecimal() and height.isdecimal()):
         raise ValueError(f"--size must be WIDTHxHEIGHT, got {args.size!r}")

@@ -122,6 +122,11 @@ class Choice(NamedTuple):
 
         return self.checkpoint or weights_beside(self.config)
 
+    def load(self, sequences: list[datasets.Sequence]) -> Config:
+        """Load the experiment; a joint one becomes that of the sequences' pair."""
+        config = configs.load(self.config)
+        return config.of_modality(sequences[0].modality) if sequences else config
+
 
 def parse_trackers(words: list[str], checkpoint: str | None = None) -> dict[str, Choice]:
     """Read `[NAME=]CONFIG[@CHECKPOINT]`, in which a path that is there is taken as it is; without NAME the config's.
@@ -161,7 +166,7 @@ def track_masks(
 
     # everything that can be wrong with weights, before hours of tracking
     device = str(usable_device(args.device))
-    loaded = {name: configs.load(choice.config) for name, choice in trackers.items()}
+    loaded = {name: choice.load(sequences) for name, choice in trackers.items()}
     for name, config in loaded.items():
         if config.model.streams != "both":
             raise ValueError(f"{name} has one stream (model.streams: {config.model.streams}); give trackers of two")
@@ -249,7 +254,7 @@ def track_variants(args: argparse.Namespace, choice: Choice, sequences: list[dat
     from lib.inference.runner import run_sequences
     from patrack.build import build_tracker, identity, weights_beside
 
-    config = configs.load(choice.config)
+    config = choice.load(sequences)
     if config.model.streams != "both":
         raise ValueError(f"{config.name} has one stream (model.streams: {config.model.streams}); give one of two")
     others = sorted({sequence.modality for sequence in sequences} - {config.modality})

@@ -179,8 +179,8 @@ def test_a_modality(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("walk\n", encoding="utf-8")
     (tmp_path / "dataset.yaml").write_text("modality: rgbn\n", encoding="utf-8")
     assert folder_data_set(tmp_path, "train").modality == "rgbn"
-    with pytest.raises(ValueError, match="'rgbt', 'rgbd', 'rgbe', 'rgbn' or 'rgb'"):
-        load(path, ["modality=rgbx"])
+    with pytest.raises(ValueError, match="'rgbt', 'rgbd', 'rgbe', 'rgbn', 'rgb' or 'rgbx'"):
+        load(path, ["modality=rgbq"])
 
     folder = write_recording(tmp_path / "walk", ("rgb", "nir"), frames=3)
     with pytest.raises(ValueError, match=r"near-infrared .*one channel of 16 bits.*uint8"):

@@ -25,7 +25,8 @@ from lib.evaluation.evaluate import RecordingScores, measure
 from lib.inference.sequence import FrameTracker, track_frames
 from patrack import config as configs
 from patrack.build import build_tracker, weights_beside
-from patrack.modality import PAIRS
+from patrack.modality import JOINT, PAIRS
+from patrack.network import Network
 from patrack.tracker import Tracker
 from patrack.weights import model_hash
 
@@ -110,10 +111,15 @@ def mean_ious(tracker: nn.Module | FrameTracker, recordings: Iterable[Sequence])
     model = tracker if isinstance(tracker, nn.Module) else None
     training = [module for module in model.modules() if module.training] if model is not None else []
     try:
-        runner = Tracker(model) if model is not None else cast(FrameTracker, tracker)
-        rgb_alone = isinstance(runner, Tracker) and runner.network.streams == "rgb"
+        joint = isinstance(model, Network) and bool(model.config.modalities)
+        runners: dict[str | None, FrameTracker] = {}
         scores = {}
         for recording in recordings:
+            pair = recording.modality if joint else None
+            if pair not in runners:
+                runners[pair] = cast(FrameTracker, tracker) if model is None else Tracker(model, modality=pair)
+            runner = runners[pair]
+            rgb_alone = isinstance(runner, Tracker) and runner.network.streams == "rgb"
             seen = rgb_only(recording) if rgb_alone else recording
             boxes = track_frames(runner, seen, recording.boxes[0]).boxes
             scores[recording.name] = measure(boxes, recording).mean_iou
@@ -171,6 +177,12 @@ class Lineup:
             ValueError: the experiment or its weights can't be used, it is for another modality, or the name is taken.
         """
         config = configs.load(experiment, [*self.overrides, *overrides])
+        if config.modality == JOINT and config.model.streams != "rgb":
+            if modality is None:  # each pair that is there and that it knows
+                for pair in config.model.modalities:
+                    self.add(name, experiment, overrides, pair)
+                return
+            config = config.of_modality(modality)
         if modality not in (None, "rgb", config.modality):  # RGB alone can be read with any
             raise ValueError(f"{experiment} is for {config.modality}, but was given for {modality}")
         reads = "rgb" if config.model.streams == "rgb" else config.modality

@@ -27,6 +27,7 @@ import torch
 from tqdm import tqdm
 
 from lib import datasets
+from lib.datasets.events import EVENT_SUFFIXES
 from lib.datasets.fingerprint import fingerprint
 from lib.datasets.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
 from lib.datasets.missing import Missing, RandomMasks, choose_masks, masks_digest, read_masks, with_masks
@@ -58,7 +59,7 @@ from lib.report.video import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
-from patrack.modality import EVENT, PAIRS, ValueRange
+from patrack.modality import EVENT, JOINT, PAIRS, ValueRange
 from patrack.tracker import Tracker
 
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
@@ -126,6 +127,9 @@ def track_dataset(
     names = None if sequences is None else list(dict.fromkeys(sequences))
     chosen = datasets.load(dataset, split, root, folder, names, for_frames=True)
     refuse_shared_files(sequence.name for sequence in chosen)
+    kinds = {sequence.modality for sequence in chosen}
+    if len(kinds) == 1:
+        config = config.of_modality(*kinds)
     # Two streams need the X they were trained on; the base model alone takes any.
     others = {sequence.modality for sequence in chosen} - {config.modality}
     if config.model.streams != "rgb" and others:
@@ -235,6 +239,24 @@ def doubts(recording: Sequence, box_xywh: np.ndarray) -> list[str]:
             moved = "; does --x-transform lead from X's pixels to RGB's?" if recording.x_transform else ""
             found.append(f"X is one flat color in the first frame: nothing can be seen in it{moved}")
     return found
+
+
+def _pair_told_by(x: Path) -> str:
+    """Tell by its name what the images of a recording's X are, or by its type that they are events.
+
+    Raises:
+        ValueError: neither says it.
+    """
+    path = x.resolve()
+    if path.is_file() and path.suffix.lower() in EVENT_SUFFIXES:
+        return next(modality for modality, pair in PAIRS.items() if pair.kind == EVENT)
+    told = [modality for modality, pair in PAIRS.items() if path.stem.lower() in pair.folders]
+    if not told:
+        ways = ", ".join(f"modality={modality} ({pair.kind})" for modality, pair in PAIRS.items())
+        raise ValueError(
+            f"--x {x}: its name doesn't say what X is, which a joint experiment must know: add one of {ways}"
+        )
+    return told[0]
 
 
 def _depth_doubt(x_file: Path | VideoFrame | EventFrame, modality: str) -> list[str]:
@@ -435,6 +457,8 @@ def track_recording(
     if x is None:
         model = config.model.model_copy(update={"streams": "rgb"})
         config = config.model_copy(update={"modality": "rgb", "model": model})
+    elif config.modality == JOINT:
+        config = config.of_modality(_pair_told_by(x))
     elif config.modality == "rgb":
         raise ValueError(f"{config.name} tracks RGB alone: give --x none, or a --config for {', '.join(PAIRS)}")
     reading: dict[str, Any] = {"x_range": x_range, "x_transform": x_transform}

@@ -120,7 +120,8 @@ class Case:
     @cached_property
     def model(self) -> Network:
         """Network as it is trained, fp32, in eval mode."""
-        return untrained_model(self.config).to(self.device)
+        pairs = self.config.model.modalities  # of a joint network, that of its first pair
+        return untrained_model(self.config).to(self.device).of_modality(pairs[0] if pairs else None)
 
     @property
     def precisions(self) -> list[str]:

@@ -167,7 +167,7 @@ class PairDataset(Dataset):
         """Makes the samples of a batch; torch's loader calls it."""
         # all are drawn before the first is read: between images, small code runs cold
         rngs = [sample_generator(self.seed, *key) for key in keys]
-        pairs = [self.sampler.draw(rng) for rng in rngs]
+        pairs = [self.sampler.draw(rng, index) for rng, (_, index) in zip(rngs, keys, strict=True)]
         return [self._sample(*one) for one in zip(keys, rngs, pairs, strict=True)]
 
     def _sample(self, key: Key, rng: np.random.Generator, pair: FramePair) -> tuple[PairCrops, FramePair]:
@@ -187,7 +187,7 @@ class PairDataset(Dataset):
                 fault = f"{self.sampler.describe(pair)}: {error}"
                 if not (self.redraw_on_error or isinstance(error, InvalidCrop)):
                     raise SampleError(f"sample {key[1]} of epoch {key[0]}: {fault}") from error
-            pair = self.sampler.draw(rng)
+            pair = self.sampler.draw(rng, key[1])
         raise SampleError(f"sample {key[1]} of epoch {key[0]}: {MAX_DRAWS} draws without a valid crop; last: {fault}")
 
     def _frame(self, sequence: Sequence, number: int) -> DecodedFrame:
@@ -201,13 +201,20 @@ def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[
     """Loads the data sets of data.train and data.val from the folder `root` that holds them.
 
     Raises:
-        ValueError: unknown, missing or inconsistent data sets.
+        ValueError: unknown, missing or inconsistent data sets, or one of a modality that a joint experiment lacks.
     """
+    pairs = config.model.modalities
 
     def load(item: SourceConfig) -> Source:
         excluded = set(item.exclude_attributes)
         loaded = datasets.load(item.name, item.split, Path(item.root) if item.root else None, root, for_frames=True)
         sequences = tuple(sequence for sequence in loaded if excluded.isdisjoint(sequence.attributes))
+        others = sorted({sequence.modality for sequence in sequences}.difference(pairs))
+        if pairs and others:
+            raise ValueError(
+                f"data set {item.name} is {', '.join(others)}, but {config.name} is a joint experiment for "
+                f"{', '.join(pairs)}: take it out of data, or name its modality in model.modalities"
+            )
         return Source(f"{item.name}/{item.split}", sequences, item.weight)
 
     val = config.data.val if config.data.val_samples else []
@@ -376,7 +383,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         training=training,
     )
     return PairDataset(
-        PairSampler(sources, data.max_gap, online=model.templates > 1),
+        PairSampler(sources, data.max_gap, data.balanced, online=model.templates > 1),
         augment,
         frames,
         config.seed,

@@ -119,22 +119,24 @@ def usable_frames(sequence: Sequence) -> np.ndarray:
 class PairSampler:
     """Draws (template, search) frame pairs.
 
-    A source by weight, one of its sequences uniformly, a template uniformly among its usable frames, then a search
-    frame uniformly among the usable frames in [template + 1, template + gap). Without one there, a new template is
-    drawn and the gap grows by 5. A still shows template and search in the same image. A second, online template is
-    drawn uniformly among the usable frames in [template, search): tracking begins with the first one in both places.
+    A source by weight (of the sample's modality, if they are balanced), one of its sequences uniformly, a template
+    uniformly among its usable frames, then a search frame uniformly among the usable frames in [template + 1,
+    template + gap). Without one there, a new template is drawn and the gap grows by 5. A still shows template and
+    search in the same image. A second, online template is drawn uniformly among the usable frames in [template,
+    search): tracking begins with the first one in both places.
 
     Args:
         sources: data sets; stills without a usable box are left out, other sequences if shorter than 20 frames or with
             fewer than 5 usable ones.
         max_gap: frames.
+        balanced: the modalities of the sources, as often as any other: sample i is of modality i mod their number.
         online: draw a second template; False consumes no random number.
 
     Raises:
-        ValueError: there is no source, or one has no sequence left.
+        ValueError: there is no source, or one has no sequence left, or with `balanced` is of several modalities.
     """
 
-    def __init__(self, sources: Items[Source], max_gap: int, online: bool = False) -> None:
+    def __init__(self, sources: Items[Source], max_gap: int, balanced: bool = False, online: bool = False) -> None:
         if not sources:
             raise ValueError("no data set to draw from: data.train (or data.val) is empty")
         self.sources = tuple(sources)
@@ -157,12 +159,22 @@ class PairSampler:
                 logger.info("%s: %d of %d sequences too short, left out", source.name, total - len(kept), total)
             self._usable.append(kept)
             self._numbers.append(np.fromiter(kept, np.int64))
-        weights = np.array([source.weight for source in self.sources], np.float64)
-        self._cumulative = np.cumsum(weights / weights.sum())
+        groups: dict[str, list[int]] = {}
+        for number, source in enumerate(self.sources):
+            kinds = {sequence.modality for sequence in source.sequences} if balanced else {""}
+            if len(kinds) > 1:
+                raise ValueError(f"{source.name} is of several modalities, {', '.join(sorted(kinds))}: not balanced")
+            groups.setdefault(kinds.pop(), []).append(number)
+        self.modalities = tuple(groups) if balanced else ()
+        self._groups = []  # numbers of sources that exclude each other, and the shares up to each of them
+        for numbers in groups.values():
+            weights = np.array([self.sources[number].weight for number in numbers], np.float64)
+            self._groups.append((numbers, np.cumsum(weights / weights.sum())))
 
-    def draw(self, rng: np.random.Generator) -> FramePair:
-        """Draws one pair; consumes a varying number of values of `rng`."""
-        source = min(int(np.searchsorted(self._cumulative, rng.random(), side="right")), len(self.sources) - 1)
+    def draw(self, rng: np.random.Generator, index: int = 0) -> FramePair:
+        """Draws the pair of a sample, of which `index` is the number; consumes a varying number of values of `rng`."""
+        members, cumulative = self._groups[index % len(self._groups)]
+        source = members[min(int(np.searchsorted(cumulative, rng.random(), side="right")), len(members) - 1)]
         # an index from `integers` is what `rng.choice` draws, in a fraction of its time
         numbers = self._numbers[source]
         sequence = int(numbers[rng.integers(len(numbers))])

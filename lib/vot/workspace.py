@@ -33,6 +33,7 @@ from lib.datasets.sequence import DatasetError, FileList, first_few, select, unk
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config
 from patrack.files import atomic_write, safe_name, user_path
+from patrack.modality import JOINT
 
 __all__ = [
     "COLOR",
@@ -328,6 +329,11 @@ def channels_of(config: Config) -> tuple[str, ...]:
     """
     if config.modality == "rgb" or config.model.streams == "rgb":
         return (COLOR,)
+    if config.modality == JOINT:
+        pairs = [f"modality={modality}" for modality in config.model.modalities if modality in X_CHANNELS]
+        raise ValueError(
+            f"{config.name} is a joint experiment: say which pair the frames are, with {' or '.join(pairs)}"
+        )
     if config.modality not in X_CHANNELS:
         raise ValueError(
             f"{config.name} is for {config.modality}, which the VOT toolkit has no channel for; choose one of: rgb, "

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from patrack.files import safe_name
-from patrack.modality import modalities
+from patrack.modality import JOINT, PAIRS, modalities
 
 __all__ = [
     "Config",
@@ -39,15 +39,18 @@ __all__ = [
 ]
 
 
-def _known_modality(value: object) -> object:
+def _known_modality(value: object, *more: str) -> object:
     """Check against the table of `patrack.modality` as it is now: a `Literal` would be the table of import time."""
-    *others, last = map(repr, modalities())
-    if value not in modalities():
+    known = (*modalities(), *more)
+    *others, last = map(repr, known)
+    if value not in known:
         raise ValueError(f"must be {', '.join(others)} or {last}")
     return value
 
 
-Modality = Annotated[str, BeforeValidator(_known_modality)]
+Modality = Annotated[str, BeforeValidator(lambda value: _known_modality(value))]
+"""Of a recording."""
+ExperimentModality = Annotated[str, BeforeValidator(lambda value: _known_modality(value, JOINT))]
 Positive = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -109,6 +112,9 @@ class ModelConfig(Section):
         "sum",
         description="how the two streams meet before the head: sum as published, or mean; gate: weighed, learnt",
     )
+    modalities: list[str] = Field(
+        [], description="the pairs that one model serves, e.g. [rgbt, rgbd, rgbe], with modality rgbx; []: one pair"
+    )
     method: str = Field("patrack", description="what is added to the frozen network: a name in patrack.methods.METHODS")
     adapters: SerializeAsAny[MethodConfig] = Field(
         default_factory=lambda: cast(MethodConfig, {}), description="the method's settings; other methods have others"
@@ -152,6 +158,10 @@ class ModelConfig(Section):
             mistakes.append(("head_channels", self.head_channels, "must be a multiple of 8"))
         if self.elimination.keep_ratio < 1.0:
             mistakes += self.wrong_layers("elimination.layers", self.elimination.layers)
+        if unknown := [name for name in self.modalities if name not in PAIRS]:
+            mistakes.append(("modalities", unknown, f"must be of {', '.join(PAIRS)}"))
+        if len(set(self.modalities)) < len(self.modalities):
+            mistakes.append(("modalities", self.modalities, "must name each pair once"))
         if self.streams == "both":
             mistakes += self.adapters.mistakes(self)
             from patrack.methods import METHODS
@@ -217,6 +227,10 @@ class DataConfig(Section):
     )
     train: list[SourceConfig] = []
     val: list[SourceConfig] = []
+    balanced: bool = Field(
+        False,
+        description="sample i is of modality i mod their number: equal shares, which weights divide within a modality",
+    )
     samples_per_epoch: Positive = 60000
     val_samples: int = Field(10000, ge=0)
     max_gap: Positive = Field(200, description="frames between template and search")
@@ -325,7 +339,7 @@ class Config(Section):
     """A whole experiment."""
 
     name: str = Field(description="run folder and result key; the file's name unless given")
-    modality: Modality
+    modality: ExperimentModality
     seed: int = Field(0, ge=0, lt=2**32)
     model: ModelConfig = Field(default_factory=ModelConfig)
     crop: CropConfig = CropConfig()
@@ -343,6 +357,12 @@ class Config(Section):
         mistakes: list[tuple[str, object, str]] = []
         if self.modality == "rgb" and self.model.streams != "rgb":
             mistakes.append(("model.streams", self.model.streams, "must be 'rgb' for modality rgb"))
+        pairs = self.model.modalities
+        if self.modality == JOINT and not pairs:
+            rule = f"must name the pairs that modality {JOINT} stands for, of {', '.join(PAIRS)}"
+            mistakes.append(("model.modalities", pairs, rule))
+        if pairs and self.modality not in (JOINT, "rgb", *pairs):
+            mistakes.append(("modality", self.modality, f"must be {JOINT} or of model.modalities: {', '.join(pairs)}"))
         if self.train.frozen_blocks > self.model.depth:
             rule = f"must be at most model.depth ({self.model.depth})"
             mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
@@ -363,3 +383,16 @@ class Config(Section):
         if mistakes:
             raise Impossible(mistakes)
         return self
+
+    def of_modality(self, modality: str) -> Config:
+        """Return the experiment for data of one modality: a joint one becomes that pair's, any other stays as it is.
+
+        Raises:
+            ValueError: the joint experiment doesn't know this modality.
+        """
+        if self.modality != JOINT or (modality == "rgb" and self.model.streams == "rgb"):
+            return self
+        if modality not in self.model.modalities:
+            known = ", ".join(self.model.modalities)
+            raise ValueError(f"{self.name} is a joint experiment for {known} (model.modalities), not for {modality}")
+        return self.model_copy(update={"modality": modality})

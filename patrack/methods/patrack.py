@@ -16,13 +16,17 @@ By default a block holds MDA or CEA, not both. Two readings of the paper exist: 
 weights' function (commit c64ec4c), `form="paper"` follows the text. `init="neutral"` gives every family zero effect on
 the base model at step 0; g is a learned factor per channel then, and 1 otherwise.
 
+One network may serve several pairs (`model.modalities`). By `per_modality` it treats them alike ("nothing"), scales and
+shifts what MDA and CEA read for each ("norms": LN m_k + b_k in place of LN, with k the sample's modality), or has all
+three families once for each ("adapters"). Not in the paper, which trains a network per pair.
+
 Legend: B samples, R rows (2B, RGB first), N tokens, C channels, D hidden channels, g tokens a side of a grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -30,13 +34,23 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from patrack.config.schema import Fraction, MethodConfig, ModelConfig, Positive, Section
+from patrack.modality import modalities
 from patrack.network import Network
 from patrack.vit import Block, TokenLayout, attend
 
-__all__ = ["ModalityDependentAdapter", "ModalityEntangledAdapter", "PATrack", "PATrackBlock", "TaskAdapter"]
+__all__ = [
+    "ModalityAffine",
+    "ModalityDependentAdapter",
+    "ModalityEntangledAdapter",
+    "PATrack",
+    "PATrackBlock",
+    "PerModality",
+    "TaskAdapter",
+]
 
 Form = Literal["published", "paper"]
 Parts = Literal["both", "high", "low"]
+Adapter = TypeVar("Adapter", bound=nn.Module)
 
 
 class ModalityDependentAdapter(nn.Module):
@@ -177,6 +191,11 @@ class ModalityEntangledAdapter(nn.Module):
         outputs = [self._attend(own, other, shared, layout) for own, other in (parts, parts[::-1])]
         return self.up(torch.cat(outputs))
 
+    def entangle(self, tokens: Tensor, norm: nn.Module, layout: TokenLayout) -> Tensor:
+        """Normalized tokens of both streams (2B, N, C) -> what is added to each, behind the base model's norm."""
+        entangled: Tensor = norm(self(tokens, layout))
+        return entangled if self.gate is None else entangled * self.gate
+
     def _attend(
         self, own: tuple[Tensor, ...], other: tuple[Tensor, ...], shared: Tensor | None, layout: TokenLayout
     ) -> Tensor:
@@ -221,8 +240,85 @@ class TaskAdapter(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Fused search tokens (B, Nx, C) -> (B, Nx, C)."""
-        adapted = self.up(self.dropout(self.mid(self.down(tokens))))
+        adapted = self.up(self.dropout(self.reduced(tokens)))
         return tokens + adapted if self.skip else adapted
+
+    def reduced(self, tokens: Tensor) -> Tensor:
+        """(B, Nx, C) -> the bottleneck's features (B, Nx, D), before dropout."""
+        return self.mid(self.down(tokens))
+
+
+class PerModality(nn.ModuleDict):
+    """One adapter for each X modality; a sample goes through its own's.
+
+    Args:
+        make: makes one.
+        names: of the modalities; `TokenLayout.modality` holds places in this list.
+    """
+
+    def __init__(self, make: Callable[[], nn.Module], names: Iterable[str]) -> None:
+        super().__init__({name: make() for name in names})
+
+    def exchange(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """See `ModalityDependentAdapter.exchange`."""
+        return self._each(
+            layout.modality, 2, lambda one, samples, rows: one.exchange(tokens[rows], layout.of_samples(samples))
+        )
+
+    def entangle(self, tokens: Tensor, norm: nn.Module, layout: TokenLayout) -> Tensor:
+        """See `ModalityEntangledAdapter.entangle`."""
+        return self._each(
+            layout.modality, 2, lambda one, samples, rows: one.entangle(tokens[rows], norm, layout.of_samples(samples))
+        )
+
+    def forward(self, tokens: Tensor, modality: Tensor | None) -> Tensor:
+        """Fused search tokens (B, Nx, C) and places of their modalities (B,) -> (B, Nx, C); see `TaskAdapter`."""
+        reduced = self._each(modality, 1, lambda one, samples, rows: one.reduced(tokens[rows]))
+        first = next(iter(self.values()))
+        assert isinstance(first, TaskAdapter)
+        dropped = first.dropout(reduced)  # one mask for all samples, which the parts of a split batch share
+        adapted = self._each(modality, 1, lambda one, samples, rows: one.up(dropped[rows]))
+        return tokens + adapted if first.skip else adapted
+
+    @torch.compiler.disable  # numbers of samples differ from batch to batch
+    def _each(self, modality: Tensor | None, streams: int, compute: Callable[..., Tensor]) -> Tensor:
+        """Compute the rows of each modality with its adapter, and bring them into the order of the samples.
+
+        Args:
+            modality: (B,) places.
+            streams: rows of a sample: b, and B + b of two streams.
+            compute: adapter, samples (b,) and their rows (streams * b,) -> (streams * b, N, C).
+        """
+        assert modality is not None  # `PATrack.places`
+        parts, order = [], []
+        for place, adapter in enumerate(self.values()):
+            samples = (modality == place).nonzero().squeeze(1)
+            # in training without samples, too: the gradients of several processes are joined, and none may lack one
+            if len(samples) or torch.is_grad_enabled():
+                rows = torch.cat([samples + len(modality) * stream for stream in range(streams)])
+                parts.append(compute(adapter, samples, rows).unflatten(0, (streams, len(samples))))
+                order.append(samples)
+        return torch.cat(parts, dim=1)[:, torch.cat(order).argsort()].flatten(0, 1)
+
+
+class ModalityAffine(nn.Module):
+    """A factor and a shift for each channel and X modality, on normalized tokens; starts without effect.
+
+    Args:
+        dim: channels C.
+        count: modalities K.
+    """
+
+    def __init__(self, dim: int, count: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(count, dim))  # the factor minus 1, which weight decay leads to
+        self.shift = nn.Parameter(torch.zeros(count, dim))
+
+    def forward(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
+        """(R, N, C) -> (R, N, C)."""
+        assert layout.modality is not None  # `PATrack.places`
+        rows = layout.modality.repeat(layout.streams)  # (R,)
+        return tokens * (1.0 + self.scale[rows].unsqueeze(1)) + self.shift[rows].unsqueeze(1)
 
 
 class MDAConfig(Section):
@@ -272,6 +368,10 @@ class PATrackConfig(MethodConfig):
         "published",
         description="published: the release's values; neutral: zero-init, with a skip around the task adapter",
     )
+    per_modality: Literal["nothing", "norms", "adapters"] = Field(
+        "nothing",
+        description="what each of model.modalities has of its own: norms: factor and shift on what MDA and CEA read",
+    )
 
     def mistakes(self, model: ModelConfig) -> list[tuple[str, object, str]]:
         """Find settings that don't go with the sizes of the network; see `MethodConfig.mistakes`."""
@@ -283,6 +383,9 @@ class PATrackConfig(MethodConfig):
                     found.append((key, size, rule))
             if self.mda.hidden_dim % 4:
                 found.append(("adapters.mda.hidden_dim", self.mda.hidden_dim, "must be a multiple of 4"))
+        if self.per_modality != "nothing" and not model.modalities:
+            rule = "needs modality rgbx and the pairs in model.modalities"
+            found.append(("adapters.per_modality", self.per_modality, rule))
         layers = {
             "adapters.cea.layers": self.cea.layers if self.cea.enabled else [],
             "adapters.mda.layers": self.mda.layers or [] if self.mda.enabled else [],
@@ -295,8 +398,9 @@ class PATrackBlock(Block):
 
     Args:
         dim, num_heads, mlp_ratio, drop_path: see `Block`.
-        mda: two modality-dependent adapters (attention half, MLP half), or None.
+        mda: two modality-dependent adapters (attention half, MLP half), or None; or such for each modality.
         cea: two modality-entangled adapters, or None; each has a norm in front of it, which isn't trained.
+        affine: number of modalities that scale and shift what adapters read; 0: none does.
     """
 
     def __init__(
@@ -305,30 +409,36 @@ class PATrackBlock(Block):
         num_heads: int,
         mlp_ratio: float = 4.0,
         drop_path: float = 0.0,
-        mda: tuple[ModalityDependentAdapter, ModalityDependentAdapter] | None = None,
-        cea: tuple[ModalityEntangledAdapter, ModalityEntangledAdapter] | None = None,
+        mda: tuple[ModalityDependentAdapter | PerModality, ModalityDependentAdapter | PerModality] | None = None,
+        cea: tuple[ModalityEntangledAdapter | PerModality, ModalityEntangledAdapter | PerModality] | None = None,
+        affine: int = 0,
     ) -> None:
         super().__init__(dim, num_heads, mlp_ratio, drop_path)
-        self.mda1: ModalityDependentAdapter | None
-        self.mda2: ModalityDependentAdapter | None
-        self.cea1: ModalityEntangledAdapter | None
-        self.cea2: ModalityEntangledAdapter | None
+        self.mda1: ModalityDependentAdapter | PerModality | None
+        self.mda2: ModalityDependentAdapter | PerModality | None
+        self.cea1: ModalityEntangledAdapter | PerModality | None
+        self.cea2: ModalityEntangledAdapter | PerModality | None
         self.mda1, self.mda2 = mda or (None, None)
         self.cea1, self.cea2 = cea or (None, None)
         self.cea_norm1 = nn.LayerNorm(dim, eps=1e-6) if cea else None
         self.cea_norm2 = nn.LayerNorm(dim, eps=1e-6) if cea else None
+        self.mda_affine1 = ModalityAffine(dim, affine) if mda and affine else None
+        self.mda_affine2 = ModalityAffine(dim, affine) if mda and affine else None
+        self.cea_affine1 = ModalityAffine(dim, affine) if cea and affine else None
+        self.cea_affine2 = ModalityAffine(dim, affine) if cea and affine else None
 
     def beside(self, half: int, tokens: Tensor, normed: Tensor, layout: TokenLayout) -> Iterable[Tensor]:
         """Compute the adapters' branches (2B, N, C) of one half; see `Block.beside`."""
         first = half == 1
         mda, cea = (self.mda1, self.cea1) if first else (self.mda2, self.cea2)
         norm, cea_norm = (self.norm1, self.cea_norm1) if first else (self.norm2, self.cea_norm2)
+        for_mda, for_cea = (self.mda_affine1, self.cea_affine1) if first else (self.mda_affine2, self.cea_affine2)
         branches = []
         if mda is not None:
-            branches.append(mda.exchange(normed, layout))
+            branches.append(mda.exchange(normed if for_mda is None else for_mda(normed, layout), layout))
         if cea is not None and cea_norm is not None:
-            entangled = norm(cea(cea_norm(tokens), layout))
-            branches.append(entangled if cea.gate is None else entangled * cea.gate)
+            read = cea_norm(tokens)
+            branches.append(cea.entangle(read if for_cea is None else for_cea(read, layout), norm, layout))
         return branches
 
 
@@ -365,24 +475,105 @@ class PATrack(Network):
         model, mda, cea = self.config, self.settings.mda, self.settings.cea
         mda_pair = cea_pair = None
         if mda.enabled and (index not in cea.layers if mda.layers is None else index in mda.layers):
-            mda_pair = (
-                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form, mda.parts),
-                ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form, mda.parts),
-            )
+
+            def make_mda() -> ModalityDependentAdapter:
+                return ModalityDependentAdapter(model.embed_dim, mda.hidden_dim, mda.form, mda.parts)
+
+            mda_pair = (self._own(make_mda), self._own(make_mda))
         if cea.enabled and index in cea.layers:
             gated = self.settings.init == "neutral"
-            cea_pair = (
-                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated, cea.shared_query),
-                ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated, cea.shared_query),
-            )
-        return PATrackBlock(model.embed_dim, model.num_heads, model.mlp_ratio, drop_path, mda_pair, cea_pair)
 
-    def make_task_adapter(self) -> TaskAdapter | None:
+            def make_cea() -> ModalityEntangledAdapter:
+                return ModalityEntangledAdapter(model.embed_dim, cea.hidden_dim, cea.form, gated, cea.shared_query)
+
+            cea_pair = (self._own(make_cea), self._own(make_cea))
+        affine = len(model.modalities) if self.settings.per_modality == "norms" else 0
+        return PATrackBlock(model.embed_dim, model.num_heads, model.mlp_ratio, drop_path, mda_pair, cea_pair, affine)
+
+    def _own(self, make: Callable[[], Adapter]) -> Adapter | PerModality:
+        """Make an adapter, or one for each modality."""
+        return PerModality(make, self.config.modalities) if self.settings.per_modality == "adapters" else make()
+
+    def make_task_adapter(self) -> TaskAdapter | PerModality | None:
         """Make the bottleneck in front of the head."""
-        task = self.settings.task
+        task, skip = self.settings.task, self.settings.init == "neutral"
         if not task.enabled:
             return None
-        return TaskAdapter(self.config.embed_dim, task.hidden_dim, task.dropout, skip=self.settings.init == "neutral")
+        return self._own(lambda: TaskAdapter(self.config.embed_dim, task.hidden_dim, task.dropout, skip))
+
+    def encode(self, template: Tensor, search: Tensor, modality: Tensor | None) -> tuple[Tensor, TokenLayout]:
+        """Take images through embedding and blocks; see `Network.encode`."""
+        return super().encode(template, search, self.places(modality))
+
+    def reach_head(self, tokens: Tensor, modality: Tensor | None) -> Tensor:
+        """Adapt fused search tokens to the head; see `Network.reach_head`."""
+        if isinstance(self.task_adapter, PerModality):
+            return self.task_adapter(tokens, self.places(modality))
+        return super().reach_head(tokens, modality)
+
+    def places(self, modality: Tensor | None) -> Tensor | None:
+        """Turn numbers of modalities (B,) into places in `model.modalities`, if the network treats them apart.
+
+        Raises:
+            ValueError: it does, and one of them is missing or none of its own.
+        """
+        if self.settings.per_modality == "nothing":
+            return modality
+        names, known = self.config.modalities, modalities()
+        if modality is None:
+            self.of_modality(None)  # says what is missing
+            raise AssertionError
+        table = torch.tensor([names.index(name) if name in names else -1 for name in known], device=modality.device)
+        places = table[modality]
+        if (places < 0).any():
+            others = sorted({known[number] for number in modality[places < 0].tolist()})
+            raise ValueError(
+                f"the network has {', '.join(names)} (model.modalities), got samples of {', '.join(others)}"
+            )
+        return places
+
+    def of_modality(self, modality: str | None) -> Network:
+        """Return the network of one pair, which shares the tensors that aren't scaled; see `Network.of_modality`."""
+        names, apart = self.config.modalities, self.settings.per_modality
+        if apart == "nothing":
+            return self
+        if modality not in names:
+            said = "" if modality is None else f", and doesn't know {modality}"
+            raise ValueError(
+                f"the network treats {', '.join(names)} apart (model.adapters.per_modality={apart}){said}: say which "
+                f"of them the images are, with modality={names[0]} for instance"
+            )
+
+        # A network of that pair alone, whose tensors are this one's: those of its modality under names without it.
+        adapters = self.settings.model_copy(update={"per_modality": "nothing"})
+        with torch.device("meta"):
+            one = type(self)(self.config.model_copy(update={"modalities": [], "adapters": adapters}))
+        others = tuple(f".{name}." for name in names if name != modality)
+        state = {
+            name.replace(f".{modality}.", "."): tensor
+            for name, tensor in self.state_dict().items()
+            if not any(other in name for other in others) and "_affine" not in name
+        }
+        one.load_state_dict(state, assign=True)
+        one.set_keep_ratio(self.backbone.keep_ratio)
+        one.train(self.training)
+
+        # Factor and shift go into the layer behind them (MDA) or into the norm in front of the adapter (CEA).
+        place = names.index(modality)
+        for block, joint in zip(one.backbone.blocks, self.backbone.blocks, strict=True):
+            assert isinstance(block, PATrackBlock)
+            assert isinstance(joint, PATrackBlock)
+            for affine, mda in ((joint.mda_affine1, block.mda1), (joint.mda_affine2, block.mda2)):
+                if affine is not None and isinstance(mda, ModalityDependentAdapter):
+                    weight, bias = mda.reduce.weight, mda.reduce.bias
+                    mda.reduce.bias = nn.Parameter((bias + weight @ affine.shift[place]).detach())
+                    mda.reduce.weight = nn.Parameter((weight * (1.0 + affine.scale[place])).detach())
+            for affine, norm in ((joint.cea_affine1, block.cea_norm1), (joint.cea_affine2, block.cea_norm2)):
+                if affine is not None and norm is not None:
+                    factor = 1.0 + affine.scale[place]
+                    norm.bias = nn.Parameter((norm.bias * factor + affine.shift[place]).detach())
+                    norm.weight = nn.Parameter((norm.weight * factor).detach())
+        return one
 
     def reset_parameters(self) -> None:
         """Draw the adapters' initial values, as released or neutral."""
@@ -408,6 +599,9 @@ class PATrack(Network):
             found["model.adapters.cea.form"] = adapters.cea.form
         if TaskAdapter in kinds:
             found["model.adapters.init"] = adapters.init
+        if self.config.modalities:
+            found["model.modalities"] = ", ".join(self.config.modalities)
+            found["model.adapters.per_modality"] = adapters.per_modality
         return found
 
     def published_reading(self) -> dict[str, str]:

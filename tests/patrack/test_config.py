@@ -86,7 +86,8 @@ def test_sources_of_an_experiment_are_known_data_sets_with_that_split(name):
         assert source.name in datasets.data_set_names()
         if source.name in datasets.DATA_SETS:
             assert source.split in datasets.DATA_SETS[source.name].splits
-            assert datasets.DATA_SETS[source.name].modality == name.split("_")[0]
+            pairs = load(name).model.modalities or [name.split("_")[0]]
+            assert datasets.DATA_SETS[source.name].modality in pairs
 
 
 def test_no_experiment_trains_or_validates_on_a_test_split():
@@ -342,7 +343,7 @@ def test_every_way_to_write_a_number_is_understood(write, text):
         ("model.adapters.cea.layers", "3", "must be a valid list"),
         ("model.adapters.cea.layers", "[3, x]", "model.adapters.cea.layers.1 = 'x': must be a valid integer"),
         ("test.window", "yes", "must be true or false"),
-        ("modality", "rgbx", "must be 'rgbt', 'rgbd', 'rgbe' or 'rgb'"),
+        ("modality", "rgbq", "must be 'rgbt', 'rgbd', 'rgbe', 'rgb' or 'rgbx'"),
         ("name", "3", "must be a valid string"),
         ("name", "../x", "'../x' can't name a file or folder: it must not have '/' (run folder and result key"),
         ("name", "/abs", "must not have '/'"),

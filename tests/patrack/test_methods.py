@@ -93,8 +93,8 @@ def other_block(model: Network) -> None:
 
 def other_network(model: Network) -> None:
     class Doubled(PATrack):
-        def reach_head(self, tokens: Tensor) -> Tensor:
-            return super().reach_head(2 * tokens)
+        def reach_head(self, tokens: Tensor, modality: Tensor | None) -> Tensor:
+            return super().reach_head(2 * tokens, modality)
 
     model.__class__ = Doubled
 
