@@ -277,7 +277,7 @@ class Tracker:
     Args:
         model: a `Network`, of which a folded copy is made where that is known to be the same (`patrack.fused`); or what
             `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
-            `streams` and the `forward` of `Network`, which is put in eval mode.
+            `streams` and the `forward` of `Network` (and `templates`, unless it takes one), which is put in eval mode.
         crop, test: an experiment's settings, of which the precision is left to the next argument but one; default: the
             paper's.
         device: e.g. "cuda"; default: where the model is.
@@ -285,7 +285,8 @@ class Tracker:
         modality: which pair the frames are, e.g. "rgbt"; needed where the model treats pairs apart.
 
     Raises:
-        ValueError: the model treats pairs apart, and `modality` is none of them.
+        ValueError: the model treats pairs apart, and `modality` is none of them; or it takes one template, and
+            `test.template_update` asks for updates.
     """
 
     def __init__(
@@ -299,6 +300,12 @@ class Tracker:
     ) -> None:
         self.settings = Settings(crop or CropConfig(), test or TestConfig())
         self.model, self.network = model, tracking_network(model, precision, modality)
+        interval = self.settings.test.template_update.interval
+        if interval and self.network.templates == 1:  # to replace the only one measured worse than to leave it
+            raise ValueError(
+                f"test.template_update.interval={interval} needs a network of two templates (model.templates=2), of "
+                "which one stays; this one takes one"
+            )
         tensor = next(chain(self.network.parameters(), self.network.buffers()))
         self.device = tensor.device if device is None else torch.device(device)
         self._checked = self.network is model

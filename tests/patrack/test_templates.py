@@ -236,6 +236,12 @@ def test_impossible_settings_are_refused(overrides, message):
         load("rgbt_tiny", overrides)
 
 
+def test_network_of_one_template_has_none_to_update(make_model):
+    test = schema.TestConfig(template_update=schema.TemplateUpdateConfig(interval=25))
+    with pytest.raises(ValueError, match=r"template_update\.interval=25 needs a network of two templates"):
+        Tracker(make_model(), test=test)
+
+
 def test_published_protocol_has_one_template_and_no_update():
     for name in ("rgbt_base", "rgbd_base", "rgbe_base", "rgb_base", "rgbt_tiny", "rgbt_small"):
         config = load(name)
