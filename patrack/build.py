@@ -89,9 +89,9 @@ def build_tracker(
     if kind == "adapters" and not has_adapters:
         logger.warning("%s is not used: with model.streams=%s the base model runs alone", path, config.model.streams)
         path = kind = None
-    joint = JOINT if config.model.modalities and config.model.streams == "both" else config.modality
+    two, joint = config.model.streams == "both", JOINT if config.model.modalities else config.modality
     if kind in ("adapters", "full") and modality not in ("", joint):
-        if JOINT in (modality, joint):
+        if two and JOINT in (modality, joint):
             raise WeightsError(other_pairs(path, modality, config))
         logger.warning("%s was trained for %s, this experiment is for %s", path, modality, config.modality)
 

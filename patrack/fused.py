@@ -3,7 +3,7 @@
 Nothing is approximated; only the rounding differs (tests: 1e-10 in fp64). What is folded:
 
 - the norms' scale and shift into the layers behind them, so that a block normalizes each half once for all of them;
-- LoRA's updates into their layers, BAT's three layers into two;
+- LoRA's updates into their layers (SEATrack's, too), BAT's three layers into two;
 - convolutions and pools of the modality-dependent adapters into two small products (`patrack.fused_layers`);
 - the projections of a modality-entangled adapter into one batched product for both streams;
 - task adapter and BatchNorm into the head's first convolutions, of which there is one for all three branches;
@@ -169,12 +169,10 @@ class FusedBlock(nn.Module):
         branches = BRANCHES.get(type(block), lambda *_: [])
         self.half1 = FusedHalf(block.norm1, attn.qkv, attn.proj, lambda bias: branches(block, 1, bias))
         self.half2 = FusedHalf(block.norm2, mlp.fc1, mlp.fc2, lambda bias: branches(block, 2, bias))
-        guided = isinstance(attn, GuidedAttention)
-        self.register_buffer("guidance", torch.cat((attn.guidance_rgb, attn.guidance_x)).detach() if guided else None)
-        self.experts1: Experts | None
-        self.experts2: Experts | None
-        seatrack = isinstance(block, SEATrackBlock)
-        self.experts1, self.experts2 = (block.attn_experts, block.mlp_experts) if seatrack else (None, None)
+        guidance = torch.cat((attn.guidance_rgb, attn.guidance_x)) if isinstance(attn, GuidedAttention) else None
+        self.register_buffer("guidance", None if guidance is None else guidance.detach())
+        self.experts1: Experts | None = block.attn_experts if isinstance(block, SEATrackBlock) else None
+        self.experts2: Experts | None = block.mlp_experts if isinstance(block, SEATrackBlock) else None
 
     def forward(self, tokens: Tensor, layout: TokenLayout, around: Neighbors | None) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C), or the search tokens (R, n, C) alone, and their layout.

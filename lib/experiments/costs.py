@@ -149,7 +149,7 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
 
     # counted in fp32 and without packed weights, whose products the counter doesn't know
     with torch.inference_mode():
-        counted = copy.deepcopy(tracking_network(model, "fp32"))
+        counted = copy.deepcopy(tracking_network(model, "fp32", _pair(run)))
         template, crops = case.inputs(counted)
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             counted(template, crops)
@@ -158,6 +158,11 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
         "total_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "gflops": counter.get_total_flops() / 1e9,
     }
+
+
+def _pair(run: Run) -> str | None:
+    """Name the pair that a joint model is measured on, its first one."""
+    return next(iter(run.config.model.modalities), None)
 
 
 def _tracking(run: Run, device: Any) -> tuple[Any, Any, Any]:
@@ -169,7 +174,7 @@ def _tracking(run: Run, device: Any) -> tuple[Any, Any, Any]:
     overrides = (*run.overrides, f"seed={run.seed}")
     case = Case(run.experiment, overrides, device, Effort(), Path(tempfile.gettempdir()), IMAGE)
     model = untrained_model(run.config).to(device)
-    tracker = tracker_of(tracking_network(model, run.config.test.precision), run.config, device)
+    tracker = tracker_of(tracking_network(model, run.config.test.precision, _pair(run)), run.config, device)
     frame = case.image(IMAGE)
     tracker.initialize(frame, case.box)
     return lambda: tracker.track(frame), case, model

@@ -41,7 +41,7 @@ from lib.training.samples import (
 )
 from patrack.config.schema import Config, SourceConfig
 from patrack.files import atomic_write, remove_leftovers
-from patrack.modality import modalities
+from patrack.modality import JOINT, modalities
 from patrack.network import normalize
 
 __all__ = [
@@ -201,9 +201,15 @@ def load_sources(config: Config, root: Path | None) -> tuple[list[Source], list[
     """Loads the data sets of data.train and data.val from the folder `root` that holds them.
 
     Raises:
-        ValueError: unknown, missing or inconsistent data sets, or one of a modality that a joint experiment lacks.
+        ValueError: unknown, missing or inconsistent data sets, or one of a modality that a joint experiment lacks; or
+            it is told to be for one pair alone.
     """
     pairs = config.model.modalities
+    if pairs and config.modality != JOINT:
+        raise ValueError(
+            f"modality={config.modality} picks one pair of a joint experiment, for tracking: train it with "
+            f"modality={JOINT}, or an experiment for {config.modality} alone"
+        )
 
     def load(item: SourceConfig) -> Source:
         excluded = set(item.exclude_attributes)

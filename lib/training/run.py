@@ -184,6 +184,8 @@ def run_training(
                         *(use, source["name"], f"{source['sequences']:,}", f"{source['frames']:,}"),
                         *(f"{source['usable_frames']:,}", source["weight"]),
                     )
+            if config.data.balanced:
+                logger.info("equal shares of the modalities of these sets; weights divide the share of each")
             logger.info(
                 "%d epochs of %d steps, %d pairs per step (processes %d, parts per process %d, at once %d), learning "
                 "rate %g (as written: not scaled with the batch), %s, device %s",

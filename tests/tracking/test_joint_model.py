@@ -130,6 +130,10 @@ def test_data_of_a_pair_that_the_joint_model_does_not_have_are_refused(
     assert "data set synthrgbe is rgbe, but rgbx_tiny is a joint experiment for rgbt, rgbd" in caplog.text
     caplog.clear()
     with caplog.at_level(logging.ERROR):
+        assert train([*words, *SMALL, *TRAINING, "modality=rgbd", base_model]) == 1
+    assert "modality=rgbd picks one pair of a joint experiment, for tracking" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.ERROR):
         assert track(tracked(data, tmp_path / "out", "rgbx_tiny", "rgbe", "model.modalities=[rgbt, rgbd]")) == 1
     assert "rgbx_tiny is a joint experiment for rgbt, rgbd (model.modalities), not for rgbe" in caplog.text
 
