@@ -185,15 +185,16 @@ class FusedBlock(nn.Module):
         normed = self.half1.norm(tokens)
         q, k, v = self.half1.first(normed).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         row = self._row(q, k, layout) if self.keep_ratio < 1.0 else None
+        bias = layout.key_bias(k)
         if self.search_only:
             first = layout.num_template
             layout = TokenLayout(0, layout.search_grid, layout.streams, layout.kept)
             tokens, normed, q = tokens[:, first:], normed[:, first:], q[:, :, first:]
             row = None if row is None else row[:, first:]
         if self.guidance is None:
-            attended = attend(q, k, v)
+            attended = attend(q, k, v, bias=bias)
         else:
-            maps = guided_maps(q, k, self.guidance)
+            maps = guided_maps(q, k, self.guidance, bias)
             attended = torch.cat([each @ own for each, own in zip(maps, v.chunk(2), strict=True)])
         tokens = self.half1.finish(attended.transpose(1, 2).flatten(2), tokens, normed, layout, around)
         if self.experts1 is not None:
@@ -209,7 +210,7 @@ class FusedBlock(nn.Module):
         if self.guidance is None:
             return attention_row(q, k, layout)
         center = q[:, :, layout.center].unsqueeze(2)
-        return torch.cat(guided_maps(center, k, self.guidance)).squeeze(2).float().mean(dim=1)
+        return torch.cat(guided_maps(center, k, self.guidance, layout.key_bias(k))).squeeze(2).float().mean(dim=1)
 
 
 class FusedPatches(nn.Module):
@@ -317,7 +318,7 @@ class FusedNetwork(TrackingNetwork):
         backbone = wide.backbone
         self.streams, self.template_size, self.search_size = model.streams, model.template_size, model.search_size
         self.template_grid, self.search_grid = backbone.template_grid, backbone.search_grid
-        self.rows = 2 if model.streams == "both" else 1
+        self.rows, self.templates = 2 if model.streams == "both" else 1, model.templates
         self.patches = FusedPatches(backbone.patch_embed, model.streams)
         self.register_buffer("pos_embed_z", backbone.pos_embed_z.detach())
         self.register_buffer("pos_embed_x", backbone.pos_embed_x.detach())
@@ -329,7 +330,8 @@ class FusedNetwork(TrackingNetwork):
             for i, block in enumerate(backbone.blocks)
         )
         gathers = any(isinstance(module, FusedMDA) for module in self.blocks.modules())
-        grids = ((self.template_grid, self.search_grid), (self.search_grid,)) if gathers else ()
+        every = (self.template_grid,) * self.templates + (self.search_grid,)
+        grids = (every, (self.search_grid,)) if gathers else ()
         self.neighbors = nn.ModuleList(NeighborTables(sides) for sides in grids)  # of all tokens, of search tokens
         share = 0.5 if self.rows == 2 and backbone.fusion == "mean" else 1.0
         self.register_buffer("scale", share * backbone.norm.weight.detach())
@@ -351,21 +353,22 @@ class FusedNetwork(TrackingNetwork):
                 module.pack()
 
     def embed_template(self, crops: Tensor) -> Tensor:
-        """Template crops (B, Hz, Wz, 3 or 6) uint8 -> the tokens (R, Nz, C) that `forward` wants for every frame."""
+        """Template crops (B, Hz, Wz, 3 or 6) uint8 -> the tokens (R, g*g, C) that `forward` wants for every frame."""
         return self.patches(crops) + self.pos_embed_z
 
     def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
         """Find the targets in search crops.
 
         Args:
-            template: (R, Nz, C), from `embed_template`.
+            template: (R, g*g, C), from `embed_template`; of two templates (R, 2, g*g, C).
             crops: (B, Hx, Wx, 3 or 6) uint8.
 
         Returns:
             What `CenterHead.forward` returns.
         """
+        template = template if self.templates == 1 else template.flatten(1, 2)
         tokens = torch.cat((template, self.patches(crops) + self.pos_embed_x), dim=1)
-        layout = TokenLayout(self.template_grid, self.search_grid, self.rows)
+        layout = TokenLayout(self.template_grid, self.search_grid, self.rows, templates=self.templates)
         around = [tables(len(tokens)) for tables in self.neighbors] or [None, None]
         for block in self.blocks:
             tokens, layout = block(tokens, layout, around[int(cast(FusedBlock, block).search_only)])
@@ -400,13 +403,18 @@ class FusedNetwork(TrackingNetwork):
         try:
             model.eval().backbone.keep_ratio = 1.0
             images = [normalize(crop.to(parameter.device)).unsqueeze(0) for crop in (template, search)]
+            if self.templates > 1:
+                images[0] = images[0].unsqueeze(1).expand(-1, self.templates, -1, -1, -1)
             number = modality_numbers(self.modality, 1, parameter.device)
             plain = model(*(image.to(parameter.dtype) for image in images), modality=number)
             for block in blocks:
                 block.keep_ratio = 1.0
             for layer in affine:
                 layer.library = None
-            folded = self(self.embed_template(template.to(own).unsqueeze(0)), search.to(own).unsqueeze(0))
+            embedded = self.embed_template(template.to(own).unsqueeze(0))
+            if self.templates > 1:
+                embedded = embedded.unsqueeze(1).expand(-1, self.templates, -1, -1)
+            folded = self(embedded, search.to(own).unsqueeze(0))
         finally:
             model.backbone.keep_ratio = keep_ratio
             for module, training in modes.items():

@@ -146,7 +146,7 @@ class NeighborTables(nn.Module):
     """Tables of the neighbors of tokens on square grids.
 
     Args:
-        grids: sides of the grids, whose tokens follow each other row by row: template and search.
+        grids: sides of the grids, whose tokens follow each other row by row: each template and search.
     """
 
     high: Tensor
@@ -305,7 +305,7 @@ class FusedCEA(Branch):
         else:
             query, key, scale = shared[0] if shared else down, match.roll(rows // 2, dims=0), None
             value = value.roll(rows // 2, dims=0)
-        sections = zip(*(layout.split(item) for item in (query, key, value)), strict=True)
+        sections = zip(*(layout.split_grids(item) for item in (query, key, value)), strict=True)
         attended = torch.cat([attend(q, k, v, scale) for q, k, v in sections if q.shape[1]], dim=1)
         if self.published:
             attended += other

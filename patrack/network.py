@@ -38,6 +38,10 @@ __all__ = [
 ]
 
 
+TEMPLATES = "model.templates"
+"""Key of `Network.reading`, stated with two templates only."""
+
+
 class Backbone(nn.Module):
     """The ViT's weights: patch and position embeddings, blocks, last norm, and the gate where streams are weighed."""
 
@@ -73,6 +77,8 @@ class Network(nn.Module):
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     """Class of `config.adapters`: the method's settings."""
+    TAKES_TWO_TEMPLATES: ClassVar[bool] = True
+    """False where hooks handle the tokens of one template only."""
     PUBLISHED_NAMES: ClassVar[tuple[tuple[str, str], ...]] = ()
     """Names of the method's tensors in its release: regular expressions and what replaces them, one after the other."""
     PUBLISHED_MARK: ClassVar[str] = ""
@@ -122,7 +128,8 @@ class Network(nn.Module):
 
     def reading(self) -> dict[str, str]:
         """Name the settings that change what the same tensors compute, which files of weights therefore state."""
-        return {"model.fusion": self.backbone.fusion} if self.num_streams == 2 else {}
+        found = {"model.fusion": self.backbone.fusion} if self.num_streams == 2 else {}
+        return found | ({TEMPLATES: str(self.templates)} if self.templates > 1 else {})
 
     def published_reading(self) -> dict[str, str]:
         """Name the settings under which the release's tensors mean what they meant there, as `reading` does."""
@@ -169,21 +176,26 @@ class Network(nn.Module):
         tokens = self.backbone.norm(tokens)
         if layout.streams == 2:
             tokens = self.fuse(tokens, layout)
-            layout = TokenLayout(layout.template_grid, layout.search_grid, 1, layout.kept, layout.modality)
+            grids = layout.template_grid, layout.search_grid
+            layout = TokenLayout(*grids, 1, layout.kept, layout.modality, layout.templates)
         return layout.to_full(tokens)
 
     def embed(self, template: Tensor, search: Tensor, modality: Tensor | None) -> Tensor:
         """Turn images into tokens.
 
         Args:
-            template: (R, 3, Hz, Wz), normalized.
+            template: (R, 3, Hz, Wz), normalized; of two templates (R, 2, 3, Hz, Wz).
             search: (R, 3, Hx, Wx).
             modality: see `forward`.
 
         Returns:
             (R, Nz+Nx, C), position embeddings added.
         """
-        z = self.backbone.patch_embed(template) + self.backbone.pos_embed_z
+        if template.ndim == 5:
+            z = self.backbone.patch_embed(template.flatten(0, 1)) + self.backbone.pos_embed_z
+            z = z.unflatten(0, template.shape[:2]).flatten(1, 2)
+        else:
+            z = self.backbone.patch_embed(template) + self.backbone.pos_embed_z
         x = self.backbone.patch_embed(search) + self.backbone.pos_embed_x
         return torch.cat((z, x), dim=1)
 
@@ -237,7 +249,8 @@ class Network(nn.Module):
         """Find the template's target in the search crops.
 
         Args:
-            template: (B, 6, Hz, Wz) normalized, RGB then X; (B, 3, Hz, Wz) is enough for one stream.
+            template: (B, 6, Hz, Wz) normalized, RGB then X; (B, 3, Hz, Wz) is enough for one stream. With
+                `model.templates` 2, (B, 2, 6 or 3, Hz, Wz): that of the first frame, and an online one.
             search: (B, 6 or 3, Hx, Wx), likewise.
             return_features: adds `features` (B, Nz+Nx, C), the fused tokens before the head is reached.
             modality: (B,) int64, number of each sample's X modality (`patrack.modality`), for methods that treat them
@@ -249,6 +262,11 @@ class Network(nn.Module):
         Raises:
             ValueError: an input has the wrong number of channels or the wrong size.
         """
+        if template.shape[1:-3] != ((self.templates,) if self.templates > 1 else ()):
+            wanted = "(B, 6, Hz, Wz)" if self.templates == 1 else f"(B, {self.templates}, 6, Hz, Wz)"
+            raise ValueError(
+                f"template must be {wanted} for model.templates={self.templates}, got {tuple(template.shape)}"
+            )
         template = self._rows(template, self.template_size, "template")
         search = self._rows(search, self.search_size, "search")
         samples = len(search) // (2 if self.streams == "both" else 1)
@@ -256,7 +274,7 @@ class Network(nn.Module):
             raise ValueError(f"modality must have one number per sample, got shape {tuple(modality.shape)}")
 
         features = self.join(*self.encode(template, search, modality))
-        adapted = self.reach_head(features[:, self.backbone.template_grid**2 :], modality)
+        adapted = self.reach_head(features[:, self.layout().num_template :], modality)
         output: dict[str, Tensor] = self.head(rearrange(adapted, "b (y x) c -> b c y x", y=self.search_grid))
         if return_features:
             output["features"] = features
@@ -264,21 +282,23 @@ class Network(nn.Module):
         return output if extra is None else {**output, "extra_loss": extra}
 
     def _rows(self, images: Tensor, size: int, name: str) -> Tensor:
-        """Stack the streams' images as rows: (B, 6, H, W) -> (2B, 3, H, W) or (B, 3, H, W)."""
-        channels, height, width = images.shape[1:]
+        """Stack the streams' images as rows: (B, ..., 6, H, W) -> (2B, ..., 3, H, W) or (B, ..., 3, H, W)."""
+        channels, height, width = images.shape[-3:]
         allowed = (6,) if self.streams == "both" else (3, 6)
         if channels not in allowed or (height, width) != (size, size):
             wanted = " or ".join(f"(B, {c}, {size}, {size})" for c in allowed)
             raise ValueError(f"{name} must be {wanted} for streams={self.streams!r}, got {tuple(images.shape)}")
-        if self.streams == "both":
-            return torch.cat((images[:, :3], images[:, 3:]))
-        return images if channels == 3 else images[:, :3] if self.streams == "rgb" else images[:, 3:]
+        if channels == 3:
+            return images
+        rgb, x = images.split(3, dim=-3)
+        return torch.cat((rgb, x)) if self.streams == "both" else rgb if self.streams == "rgb" else x
 
     # Sizes and settings
 
     def layout(self, modality: Tensor | None = None) -> TokenLayout:
         """Return the layout of the tokens in front of the first block."""
-        return TokenLayout(self.backbone.template_grid, self.search_grid, self.num_streams, modality=modality)
+        grids = self.backbone.template_grid, self.search_grid
+        return TokenLayout(*grids, self.num_streams, modality=modality, templates=self.templates)
 
     def keep_ratio_at(self, block: int) -> float:
         """Return the share of search tokens that a block keeps, by its number from 0."""
@@ -293,6 +313,11 @@ class Network(nn.Module):
     def search_grid(self) -> int:
         """Cells a side of the score map."""
         return self.backbone.search_grid
+
+    @property
+    def templates(self) -> int:
+        """Templates that `forward` takes: 1, or 2."""
+        return self.config.templates
 
     @property
     def template_size(self) -> int:
@@ -354,12 +379,14 @@ class TrackingNetwork(nn.Module):
         streams: "both", "rgb" or "x".
         template_size, search_size: sides of the crops, pixels.
         rows: rows of a template's embedding per target.
+        templates: that `forward` takes of each target.
     """
 
     streams: str
     template_size: int
     search_size: int
     rows: int
+    templates: int = 1
 
     @property
     def dtype(self) -> torch.dtype:
@@ -371,7 +398,10 @@ class TrackingNetwork(nn.Module):
         raise NotImplementedError
 
     def forward(self, template: Tensor, crops: Tensor) -> dict[str, Tensor]:
-        """Find targets: `embed_template`'s result and search crops (B, Hx, Wx, 3 or 6) uint8 -> maps and boxes."""
+        """Find targets: `embed_template`'s result and search crops (B, Hx, Wx, 3 or 6) uint8 -> maps and boxes.
+
+        With several `templates`, their embeddings are stacked along a second axis: (rows * B, templates, ...).
+        """
         raise NotImplementedError
 
 

@@ -52,7 +52,7 @@ class PlainNetwork(TrackingNetwork):
         self.model = model.eval()
         self.streams = str(model.streams)
         self.template_size, self.search_size = cast(int, model.template_size), cast(int, model.search_size)
-        self.rows = 1
+        self.rows, self.templates = 1, int(getattr(model, "templates", 1))
         self.modality = modality if isinstance(model, Network) else None
         if isinstance(model, Network):
             model.of_modality(modality)  # an error now rather than at the first frame
@@ -107,7 +107,7 @@ def _say_once(message: str) -> None:
 class Predictor:
     """Finds targets in their search crops, up to `slots` of them in one step.
 
-        predictor.set_template(slot, crop)      # once per target
+        predictor.set_template(slot, crop)      # once per target, and again where the last template is updated
         predictor.launch({slot: crop, ...})     # returns at once on a GPU
         predictor.fetch()                       # {slot: [cx, cy, w, h, score], ...}
 
@@ -139,7 +139,7 @@ class Predictor:
         self._same_shape = gpu or compile  # of every step; otherwise slots without a target cost nothing
         self._recorded = gpu and isinstance(network, FusedNetwork)
         self._step: Step = torch.compile(self._predict, dynamic=False) if compile else self._predict
-        self._templates: Tensor | None = None  # (rows, slots, ...), on the device
+        self._templates: Tensor | None = None  # (rows, slots, [templates,] ...), on the device
         self._crops: Tensor | None = None  # (slots, H, W, C) uint8, on the host
         self._answers = torch.zeros(slots, 5, pin_memory=gpu)
         self._places: dict[int, int] = {}  # slot -> its row among the answers
@@ -147,13 +147,24 @@ class Predictor:
         self._hann: Tensor | None = None
 
     @torch.inference_mode()
-    def set_template(self, slot: int, crop: np.ndarray) -> None:
-        """Gives a slot a new target: its template crop, (Hz, Wz, C) uint8."""
+    def set_template(self, slot: int, crop: np.ndarray, place: int | None = None) -> None:
+        """Gives a slot a new target, or replaces one of its templates.
+
+        Args:
+            slot: of the target.
+            crop: template crop, (Hz, Wz, C) uint8.
+            place: number of the template, of a network of several; None: all of them, for a new target.
+        """
         template: Tensor = self.network.embed_template(torch.from_numpy(crop).to(self.device).unsqueeze(0))
-        template = template.unflatten(0, (self.network.rows, 1))  # (rows, 1, ...)
-        if self._templates is None:
-            self._templates = template.repeat(1, self.slots, *[1] * (template.ndim - 2))
-        self._templates[:, slot] = template[:, 0]
+        several = self.network.templates > 1
+        template = template.unflatten(0, (self.network.rows, 1, 1) if several else (self.network.rows, 1))
+        if self._templates is None:  # (rows, slots, ...)
+            counts = (1, self.slots, self.network.templates) if several else (1, self.slots)
+            self._templates = template.repeat(*counts, *[1] * (template.ndim - len(counts)))
+        if place is None or not several:
+            self._templates[:, slot] = template[:, 0]
+        else:
+            self._templates[:, slot, place] = template[:, 0, 0]
 
     @torch.inference_mode()
     def launch(self, crops: Mapping[int, np.ndarray]) -> None:

@@ -17,7 +17,7 @@ from patrack.fused import FusedNetwork
 from patrack.network import Network, TrackingNetwork
 from patrack.predictor import Predictor, tracking_network
 
-__all__ = ["Frame", "Present", "Settings", "Target", "Tracker", "begin"]
+__all__ = ["Frame", "Present", "Settings", "Target", "Tracker", "begin", "update_template"]
 
 Present = tuple[bool, bool]
 """Whether RGB and X are there in a frame."""
@@ -95,13 +95,8 @@ class Target:
         self._resize_factor = 1.0
         self._size_factor = np.ones(2)  # on predicted widths and heights
         self.frame_number = 0
-        template, resize_factor = _cut(frame, self.box, settings.crop.template_factor, network.template_size)
-        self.template = _with_black(template, present)
-        if settings.crop.template_outline:
-            if self.template is template:  # a view of the frame, maybe
-                self.template = template.copy()
-            target = box_to_crop(self.box, self.box, resize_factor, network.template_size)
-            draw_outline(self.template, target, settings.crop.template_outline)
+        self._present = present
+        self.template = self._template(frame, present)
 
     def search_crop(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> np.ndarray | None:
         """Cut the search crop of the next frame: (size, size, C) uint8 around the last box, or None.
@@ -119,6 +114,35 @@ class Target:
             return None
         crop, self._resize_factor = _cut(frame, self.box, self.settings.crop.search_factor, self._network.search_size)
         return _with_black(crop, present)
+
+    def online_template(self, frame: np.ndarray | Frame, score: float, present: Present) -> np.ndarray | None:
+        """Cut another template around the present box, if `test.template_update` wants one of this frame.
+
+        Args:
+            frame, present: of which `accept` has just given the box.
+            score: that `accept` returned.
+
+        Returns:
+            (size, size, C) uint8; None between updates, with a low score, and where a stream is missing that the first
+            frame had: the template would lack it for a long time.
+        """
+        update = self.settings.test.template_update
+        if not update.interval or self.frame_number % update.interval or not score > update.threshold:
+            return None
+        if any(had and not there for had, there in zip(self._present, present, strict=True)):
+            return None
+        return self._template(frame, present)
+
+    def _template(self, frame: np.ndarray | Frame, present: Present) -> np.ndarray:
+        """Cut a template around the present box."""
+        crop, size = self.settings.crop, self._network.template_size
+        cut, resize_factor = _cut(frame, self.box, crop.template_factor, size)
+        template = _with_black(cut, present)
+        if crop.template_outline:
+            if template is cut:  # a view of the frame, maybe
+                template = cut.copy()
+            draw_outline(template, box_to_crop(self.box, self.box, resize_factor, size), crop.template_outline)
+        return template
 
     def calibrate(
         self, frame: np.ndarray | Frame, present: Present, predict: Callable[[np.ndarray], list[float]]
@@ -231,6 +255,15 @@ def begin(predictor: Predictor, slot: int, target: Target, frame: np.ndarray | F
         target.calibrate(frame, present, predict)
 
 
+def update_template(
+    predictor: Predictor, slot: int, target: Target, frame: np.ndarray | Frame, score: float, present: Present
+) -> None:
+    """Replace the last template of a target after a frame in which that is due; see `Target.online_template`."""
+    template = target.online_template(frame, score, present)
+    if template is not None:
+        predictor.set_template(slot, template, predictor.network.templates - 1)
+
+
 class Tracker:
     """Follows one target through a video; deterministic, one frame at a time.
 
@@ -238,12 +271,13 @@ class Tracker:
         tracker.initialize(first_frame, (x, y, w, h))
         box, score = tracker.track(next_frame)
 
-    The template is cropped once, from the first frame; each search crop lies around the last box.
+    The template is cropped once, from the first frame; `test.template_update` adds one of later frames. Each search
+    crop lies around the last box.
 
     Args:
         model: a `Network`, of which a folded copy is made where that is known to be the same (`patrack.fused`); or what
             `patrack.predictor.tracking_network` returns; or another network with `template_size`, `search_size`,
-            `streams` and the `forward` of `Network`, which is put in eval mode.
+            `streams` and the `forward` of `Network` (and `templates`, unless it takes one), which is put in eval mode.
         crop, test: an experiment's settings, of which the precision is left to the next argument but one; default: the
             paper's.
         device: e.g. "cuda"; default: where the model is.
@@ -251,7 +285,8 @@ class Tracker:
         modality: which pair the frames are, e.g. "rgbt"; needed where the model treats pairs apart.
 
     Raises:
-        ValueError: the model treats pairs apart, and `modality` is none of them.
+        ValueError: the model treats pairs apart, and `modality` is none of them; or it takes one template, and
+            `test.template_update` asks for updates.
     """
 
     def __init__(
@@ -265,6 +300,12 @@ class Tracker:
     ) -> None:
         self.settings = Settings(crop or CropConfig(), test or TestConfig())
         self.model, self.network = model, tracking_network(model, precision, modality)
+        interval = self.settings.test.template_update.interval
+        if interval and self.network.templates == 1:  # to replace the only one measured worse than to leave it
+            raise ValueError(
+                f"test.template_update.interval={interval} needs a network of two templates (model.templates=2), of "
+                "which one stays; this one takes one"
+            )
         tensor = next(chain(self.network.parameters(), self.network.buffers()))
         self.device = tensor.device if device is None else torch.device(device)
         self._checked = self.network is model
@@ -332,21 +373,27 @@ class Tracker:
         if crop is None:
             return self._target.stay()
         self._predictor.launch({0: crop})
-        return self._target.accept(self._predictor.fetch()[0])
+        box, score = self._target.accept(self._predictor.fetch()[0])
+        update_template(self._predictor, 0, self._target, frame, score, present)
+        return box, score
 
-    def resume(self, box_xywh: Box, frame_number: int) -> None:
-        """Go on where an earlier run over the same frames stopped, as if it had not.
+    def resume(self, frame: np.ndarray | Frame, box_xywh: Box, score: float, present: Present = (True, True)) -> None:
+        """Go through the next frame of an earlier run without looking for the target, as `track` did then.
+
+        After all its frames tracking goes on as if that run had not stopped.
 
         Args:
-            box_xywh: (4,), pixels, every digit of it: what `track` returned last.
-            frame_number: of that frame; the first one, which `initialize` was given just now, is 0.
+            frame, present: as given to `track`.
+            box_xywh, score: what it returned, every digit.
 
         Raises:
             RuntimeError: `initialize` was not called.
         """
         if self._target is None:
             raise RuntimeError("call initialize(frame, box_xywh) with the first frame before resume(...)")
-        self._target.box, self._target.frame_number = np.array(box_xywh, dtype=np.float64), frame_number
+        self._target.box = np.array(box_xywh, dtype=np.float64)
+        self._target.frame_number += 1
+        update_template(self._predictor, 0, self._target, frame, score, present)
 
 
 def _checked_box(box_xywh: Box, height: int, width: int) -> np.ndarray:

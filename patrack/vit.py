@@ -2,7 +2,7 @@
 
 Names follow timm's vision transformer, from which the pretrained weights descend. No method is known here: what a
 method adds to a block is said in `Block.beside`. Legend: B samples, R rows (B, or 2B with two streams, RGB first),
-N tokens (Nz of the template, then n of the search image), C channels.
+N tokens (Nz of the template or of both of them, then n of the search image), C channels.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ class TokenLayout:
     """Says where the tokens of a sequence come from, and of which sensor.
 
     Args:
-        template_grid: template tokens a side.
+        template_grid: tokens a side of a template.
         search_grid: search tokens a side.
         streams: 1, or 2 when RGB and X are stacked along the batch.
         kept: (B, n) int64, positions (row-major, ascending) of the search tokens still there; None: all of them.
         modality: (B,) int64, number of each sample's X modality, for methods that treat them apart; None: not known.
+        templates: grids of template tokens, one after the other: that of the first frame, then an online one.
     """
 
-    __slots__ = ("kept", "modality", "search_grid", "streams", "template_grid")
+    __slots__ = ("kept", "modality", "search_grid", "streams", "template_grid", "templates")
 
     def __init__(
         self,
@@ -49,14 +50,15 @@ class TokenLayout:
         streams: int = 2,
         kept: Tensor | None = None,
         modality: Tensor | None = None,
+        templates: int = 1,
     ) -> None:
         self.template_grid, self.search_grid, self.streams = template_grid, search_grid, streams
-        self.kept, self.modality = kept, modality
+        self.kept, self.modality, self.templates = kept, modality, templates
 
     @property
     def num_template(self) -> int:
-        """Number Nz of template tokens."""
-        return self.template_grid**2
+        """Number Nz of tokens of all templates."""
+        return self.templates * self.template_grid**2
 
     @property
     def full_counts(self) -> tuple[int, int]:
@@ -75,7 +77,7 @@ class TokenLayout:
 
     def keeping(self, kept: Tensor) -> TokenLayout:
         """Return the layout with fewer search tokens; `kept` (B, n') as in the constructor."""
-        return TokenLayout(self.template_grid, self.search_grid, self.streams, kept, self.modality)
+        return TokenLayout(self.template_grid, self.search_grid, self.streams, kept, self.modality, self.templates)
 
     def of_samples(self, samples: Tensor) -> TokenLayout:
         """Return the layout of some of the samples; their numbers (b,) int64."""
@@ -87,6 +89,23 @@ class TokenLayout:
         """Split tokens (R, N, C) into template (R, Nz, C) and search (R, n, C)."""
         template, search = tokens.split((self.num_template, tokens.shape[1] - self.num_template), dim=1)
         return template, search
+
+    def split_grids(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Split tokens (R, N, C) into those of each template (R, g*g, C), and the search tokens (R, n, C) last."""
+        cells = self.template_grid**2
+        return tokens.split([cells] * self.templates + [tokens.shape[1] - self.num_template], dim=1)
+
+    def key_bias(self, tokens: Tensor) -> Tensor | None:
+        """Return what is added to the logits of each key, (N,) in the type of tokens (..., N, C); None: nothing.
+
+        Two templates share the attention that one would get: each of their keys counts half, by the logarithm. So two
+        equal templates are one to the rest of the network, which thus needs no new weights for the second.
+        """
+        if self.templates == 1:
+            return None
+        bias = tokens.new_zeros(tokens.shape[-2])
+        bias[: self.num_template] = -math.log(self.templates)
+        return bias
 
     def to_full_search(self, search: Tensor) -> Tensor:
         """Put search tokens (R, n, C) on the full grid (R, Nx, C), zeros where tokens were eliminated."""
@@ -117,25 +136,28 @@ class TokenLayout:
         return kept.repeat(self.streams, 1).unsqueeze(2).expand(-1, -1, tokens.shape[2])
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None) -> Tensor:
-    """Compute softmax(scale * q k^T) v, in the form that is fast on each device.
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float | None = None, bias: Tensor | None = None) -> Tensor:
+    """Compute softmax(scale * q k^T + bias) v, in the form that is fast on each device.
 
     Args:
         q: (B, N, D) or (B, heads, N, D).
         k: (B, M, D) or (B, heads, M, D).
         v: as k.
         scale: factor on the logits; None: 1 / sqrt(D).
+        bias: (M,), one number per key; None: 0.
 
     Returns:
         The shape of q.
     """
     if q.ndim == 3:  # the fused kernels of a GPU want heads
-        return attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), scale).squeeze(1)
+        return attend(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), scale, bias).squeeze(1)
+    mask = None if bias is None else bias.expand(q.shape[-2], -1)
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
         # PyTorch's bf16 backward of fused attention is several times slower than the fp32 one on a CPU
         with torch.autocast("cpu", enabled=False):
-            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), scale=scale).to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+            mask = None if mask is None else mask.float()
+            return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), mask, scale=scale).to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
 
 
 class PatchEmbed(nn.Module):
@@ -166,16 +188,19 @@ class Attention(nn.Module):
         query, key, _ = self.qkv.weight.chunk(3)
         key.copy_(query)
 
-    def forward(self, tokens: Tensor, layout: TokenLayout | None = None) -> tuple[Tensor, Tensor | None]:
-        """Tokens (R, N, C) -> (R, N, C), and, if their layout is given, the row of `attention_row`."""
+    def forward(self, tokens: Tensor, layout: TokenLayout, with_row: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Tokens (R, N, C) and their layout -> (R, N, C), and, if it is asked for, the row of `attention_row`."""
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (R, heads, N, d) each
-        out = attend(q, k, v).transpose(1, 2).flatten(2)  # (R, N, C)
-        return self.proj(out), None if layout is None else attention_row(q, k, layout)
+        out = attend(q, k, v, bias=layout.key_bias(q)).transpose(1, 2).flatten(2)  # (R, N, C)
+        return self.proj(out), attention_row(q, k, layout) if with_row else None
 
 
 def attention_row(q: Tensor, k: Tensor, layout: TokenLayout) -> Tensor:
-    """Attention of the template's center token: q and k (R, heads, N, d) -> (R, N), mean over heads, sums of 1."""
+    """Attention of the center token of the first template: q and k (R, heads, N, d) -> (R, N), mean over heads."""
     logits = (q[:, :, layout.center].unsqueeze(2) @ k.transpose(2, 3)).squeeze(2) * q.shape[-1] ** -0.5
+    bias = layout.key_bias(k)
+    if bias is not None:
+        logits = logits + bias
     return logits.float().softmax(dim=2).mean(dim=1)
 
 
@@ -283,7 +308,7 @@ class Block(nn.Module):
     def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
         """Tokens (R, N, C) -> tokens (R, N', C) and their layout; N' < N where candidates are eliminated."""
         normed = cast_once(self.norm1(tokens))
-        attended, row = self.attn(normed, layout if keep_ratio < 1.0 else None)
+        attended, row = self.attn(normed, layout, with_row=keep_ratio < 1.0)
         out = tokens + self.drop_path(attended)
         for branch in self.beside(1, tokens, normed, layout):
             out = out + self.drop_path(branch)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from patrack.config import project_path, with_new_names
 from patrack.methods import METHODS
-from patrack.network import Network, adapter_names, adapter_parameters, base_model_names
+from patrack.network import TEMPLATES, Network, adapter_names, adapter_parameters, base_model_names
 from patrack.tensorfiles import WeightsError, fill, hash_tensors, problems, read_tensors, write_tensors
 
 __all__ = [
@@ -468,7 +468,7 @@ def refuse_other_reading(model: Network, stated: Mapping[str, str], source: str)
     Raises:
         WeightsError: lists the settings that differ.
     """
-    own = reading_of(model)
+    own = {TEMPLATES: "1"} | reading_of(model)
     wrong = [f"{key}={stated[key]} (the model has {own[key]})" for key in own if stated.get(key, own[key]) != own[key]]
     if wrong:
         raise WeightsError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Names
@@ -125,6 +126,7 @@ def evaluate(
             scores,
             notes=(*files.notes, *scores.notes, *remark),
             name=name,
+            template_update=_template_update(tree, files.folder),
             missing=lacked,
             source=str(path),
             folder=files.folder,
@@ -160,6 +162,20 @@ def _score_true_boxes(rules: Protocol, truth: Mapping[str, GroundTruth]) -> dict
     if not isinstance(rules, OnePass):
         return {}
     return score_one_pass(rules, truth, {name: annotation.boxes[0] for name, annotation in truth.items()}).metrics
+
+
+def _template_update(tree: FileTree, folder: str) -> str:
+    """Tell how a run of ours replaced a template, e.g. "every 25 frames above 0.7"; empty if `run.json` doesn't say."""
+    for place in dict.fromkeys((folder, "")):  # those of a VOT workspace lie above the experiment's folder
+        if not tree.has(f"{place}run.json"):
+            continue
+        try:
+            update = json.loads(tree.read(f"{place}run.json"))["identity"]["test"]["template_update"]
+            if update["interval"]:
+                return f"every {update['interval']} frames above {update['threshold']:g}"
+        except (ValueError, KeyError, TypeError):  # a file of somebody else's, or of a time before there were updates
+            continue
+    return ""
 
 
 def parse_results(pairs: Names[str], flag: str = "--results") -> dict[str, Path]:

@@ -77,6 +77,8 @@ class TrackerScores:
         curves: by metric name (or name of the curve for the VOT protocols).
         notes: facts a reader of the numbers should know, e.g. sequences that the protocol leaves out.
         name: as given by the user; this and what follows is filled in by `evaluate`.
+        template_update: how the tracker replaced a template while it ran, in words, as a `run.json` beside the results
+            tells; empty: it did not, or nothing is known.
         source: folder or archive of the result files.
         folder: below it, that they were found in; ends with `/`, or is empty.
         missing: what tells which frames the tracker saw without RGB or X (`lib.datasets.missing`): what masks were
@@ -97,6 +99,7 @@ class TrackerScores:
     curves: dict[str, Curve] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     name: str = ""
+    template_update: str = ""
     source: str = ""
     folder: str = ""
     missing: str = ""

@@ -23,7 +23,7 @@ from lib.datasets.frames import DecodedFrame, Video, decode_frame
 from lib.datasets.sequence import Sequence
 from lib.inference.results import Outcome, SequenceResult, TrackingError, failure, write_result
 from patrack.predictor import Predictor
-from patrack.tracker import Target, Tracker, begin
+from patrack.tracker import Target, Tracker, begin, update_template
 
 __all__ = ["FrameTracker", "OnFrame", "PrefetchedFrames", "run_batched", "run_sequence", "track_frames"]
 
@@ -128,8 +128,7 @@ def track_frames(
                     boxes[0] = box_xywh
                 elif number < known and before is not None:
                     boxes[number], scores[number] = before.boxes[number], before.scores[number]
-                    if number == known - 1:
-                        cast(Tracker, tracker).resume(boxes[number], number)
+                    cast(Tracker, tracker).resume(frame, boxes[number], float(scores[number]), present)
                 else:
                     boxes[number], scores[number] = tracker.track(frame, *missing)
             except (ValueError, RuntimeError, cv2.error) as error:
@@ -177,9 +176,11 @@ class _RunningSequence:
         self.frames = PrefetchedFrames(sequence, threads, DEPTH_OF_MANY)
         first, box, present = self.frames.take().result(), sequence.boxes[0], sequence.streams_at(0)
         self.target = Target(tracker.network, tracker.settings, first, box, present)
+        self.predictor, self.slot = predictor, slot
         begin(predictor, slot, self.target, first, present)
         self.boxes[0] = box
         self.number = 0
+        self.frame: Future[DecodedFrame]
         self.crop: Future[np.ndarray | None]
         self._go_on()
 
@@ -187,7 +188,8 @@ class _RunningSequence:
         """Move to the next frame, whose crop another thread cuts."""
         self.number += 1
         if not self.done:
-            frame, present = self.frames.take(), self.sequence.streams_at(self.number)
+            self.frame = frame = self.frames.take()
+            self.present = present = self.sequence.streams_at(self.number)
             self.crop = self.threads.submit(lambda: self.target.search_crop(frame.result(), present))
 
     @property
@@ -207,8 +209,9 @@ class _RunningSequence:
 
     def take(self, predicted: list[float], seconds: float) -> None:
         """Take what the network predicted in this frame, and move on."""
-        self.boxes[self.number], self.scores[self.number] = self.target.accept(predicted)
-        self.times[self.number] = seconds
+        self.boxes[self.number], score = self.target.accept(predicted)
+        update_template(self.predictor, self.slot, self.target, self.frame.result(), score, self.present)
+        self.scores[self.number], self.times[self.number] = score, seconds
         self._go_on()
 
 

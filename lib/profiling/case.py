@@ -135,9 +135,10 @@ class Case:
 
     @property
     def tokens(self) -> int:
-        """Tokens of template and search crop together, per stream."""
+        """Tokens of templates and search crop together, per stream."""
         model = self.config.model
-        return sum((size // model.patch_size) ** 2 for size in (model.template_size, model.search_size))
+        crops = [model.template_size] * model.templates + [model.search_size]
+        return sum((size // model.patch_size) ** 2 for size in crops)
 
     def folded(self, precision: str) -> FusedNetwork:
         """Give the network that tracks; it is folded once in fp32, then rounded."""
@@ -156,7 +157,9 @@ class Case:
             torch.from_numpy(self.image(side)).unsqueeze(0).to(self.device)
             for side in (model.template_size, model.search_size)
         )
-        return network.embed_template(template), search
+        embedded = network.embed_template(template)
+        several = network.templates > 1
+        return embedded.unsqueeze(1).repeat_interleave(network.templates, 1) if several else embedded, search
 
     def image(self, size: int | tuple[int, int], seed: int = 0) -> np.ndarray:
         """Make noise of the network's channels: (H, W, C) uint8; `size` is the side or (width, height), pixels."""

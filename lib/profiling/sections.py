@@ -448,6 +448,8 @@ def made_up_batch(case: Case, size: int) -> Batch:
         torch.from_numpy(np.stack([case.image(side, seed).transpose(2, 0, 1) for seed in range(size)]))
         for side in (model.template_size, model.search_size)
     )
+    if model.templates > 1:
+        template = template.unsqueeze(1).repeat(1, model.templates, 1, 1, 1)
     boxes = torch.tensor([[0.375, 0.375, 0.25, 0.25]]).repeat(size, 1)
     frames = torch.zeros(size, 4, dtype=torch.int64)
     batch = Batch(template, search, boxes, frames)

@@ -78,6 +78,9 @@ def to_latex(comparison: Comparison) -> str:
             name = escape(row.tracker) + (f"~\\cite{{{_paper_key(row.paper)}}}" if row.paper else "")
             cells = [name, escape(_where(row)), *comparison.texts(row, STYLES, "--")]
             origin = f" % {', '.join(row.sources)}" if row.sources else ""
+            if comparison.heads_group(row):
+                words = escape("with templates or tokens of later frames, ranked apart")
+                lines += [r"\midrule", rf"\multicolumn{{{len(cells)}}}{{@{{}}l@{{}}}}{{\emph{{{words}}}}} \\"]
             lines.append(" & ".join(cells) + r" \\" + origin)
         lines += [r"\bottomrule", r"\end{tabular}%"]
     lines += ["}", rf"\end{{{float_kind}}}"]

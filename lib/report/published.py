@@ -31,6 +31,7 @@ class Paper:
         arxiv: number; empty: not known.
         url: address of the code, where there is no number.
         frozen: adapters or prompts on a frozen base model, and nothing carried from frame to frame.
+        temporal: uses templates or tokens of later frames; False: doesn't, or not known.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Paper:
     arxiv: str = ""
     url: str = ""
     frozen: bool = False
+    temporal: bool = False
 
 
 @dataclass(frozen=True)

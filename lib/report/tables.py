@@ -50,6 +50,7 @@ __all__ = [
 
 MISSING = "-"
 MEASURED = "measured here"
+APART = "with templates or tokens of later frames, ranked apart:"
 DIFFERENCES = f"differences with 95 % intervals of the paired bootstrap over sequences ({DRAWS} draws, seed {SEED})"
 
 
@@ -66,6 +67,7 @@ class Row:
     complete: bool = True  # False if it does not cover the benchmark; such a row is not ranked
     missing: str = ""  # what tells the frames that lacked a stream; rows are ranked among those with the same
     note: str = ""  # to be printed below the table
+    temporal: bool = False  # uses templates or tokens of later frames, as far as known; ranked among its like
 
     @property
     def venue(self) -> str:
@@ -81,7 +83,8 @@ class Comparison:
     protocol: str  # variant of the rules that the measured rows follow
     title: str  # whose rules those are
     metrics: tuple[str, ...]  # columns
-    # best first by the benchmark's main metric, then those that are not ranked; first those that saw every frame whole
+    # best first by the benchmark's main metric, then those that are not ranked; first those that saw every frame whole;
+    # behind them, in the same order, the temporal ones
     rows: tuple[Row, ...]
     sources: dict[str, str] = field(default_factory=dict)  # description of every source that a row names
     notes: tuple[str, ...] = ()  # to be printed below the table
@@ -89,13 +92,15 @@ class Comparison:
     differences: tuple[Difference, ...] = ()  # between measured rows, fractions
 
     def mark(self, row: Row, metric: str) -> str:
-        """Rank a value: "best", "second" or "", among the complete rows with the same masks; equal printed values share
-        a mark.
+        """Rank a value: "best", "second" or "", among the complete rows with the same masks that are temporal, or not.
+
+        Equal printed values share a mark.
         """
         value = row.values[metric]
         if value is None or not row.complete:
             return ""
-        ranked = [other.values[metric] for other in self.rows if other.complete and other.missing == row.missing]
+        alike = [other for other in self.rows if (other.missing, other.temporal) == (row.missing, row.temporal)]
+        ranked = [other.values[metric] for other in alike if other.complete]
         printed = sorted({round(number, 1) for number in ranked if number is not None}, reverse=True)
         place = printed.index(round(value, 1))
         return ("best", "second")[place] if place < 2 and len(printed) > 1 else ""
@@ -104,6 +109,11 @@ class Comparison:
         """Format the values of a row with one decimal, each in the style of its mark."""
         texts = {metric: missing if value is None else f"{value:.1f}" for metric, value in row.values.items()}
         return [styles[self.mark(row, metric)].format(texts[metric]) for metric in self.metrics]
+
+    def heads_group(self, row: Row) -> bool:
+        """Tell whether a row is the first temporal one, with others above it: that is where `APART` stands."""
+        first = next((other for other in self.rows if other.temporal), None)
+        return row is first and row is not self.rows[0]
 
     @property
     def covered(self) -> str:
@@ -137,10 +147,11 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
         found = {metric: scores.metrics.get(metric, math.nan) for metric in metrics}
         values = {metric: 100.0 * value if math.isfinite(value) else None for metric, value in found.items()}
         scored, complete, remark = count_scored(evaluation, scores)
-        note = "; ".join([*scores.notes, *([f"not ranked, {remark}"] if remark else [])])
+        update = [f"its template was updated {scores.template_update}"] if scores.template_update else []
+        note = "; ".join([*update, *scores.notes, *([f"not ranked, {remark}"] if remark else [])])
         paper = papers.get(scores.name.casefold())
         measured = Row(scores.label, MEASURED, values, paper, scored=scored, complete=complete, note=note)
-        rows.append(replace(measured, missing=scores.missing))
+        rows.append(replace(measured, missing=scores.missing, temporal=bool(update)))
     partial = not all(row.complete for row in rows)
     masked = [row for row in rows if row.missing]
     for name, problems in evaluation.left_out.items():
@@ -155,7 +166,9 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
     for row in choose(evaluation.dataset, words) if evaluation.split == "test" else ():
         values = {metric: row.values.get(metric) for metric in metrics}
         origin = "quoted" if row.values else "not known"
-        rows.append(Row(row.tracker, origin, values, row.paper, row.sources, note=row.note))
+        rows.append(
+            Row(row.tracker, origin, values, row.paper, row.sources, note=row.note, temporal=row.paper.temporal)
+        )
     quoted = [row for row in rows if row.origin != MEASURED]
     if not known and list(words) != ["none"]:
         notes.append(f"no published numbers are known for {evaluation.dataset}, split {evaluation.split}")
@@ -175,9 +188,10 @@ def compare(evaluation: Evaluation, *, published: Words[str] | None = None) -> C
             f"2603.21100): {', '.join(frozen)}; other published rows train more or use several frames, as far as known"
         )
 
-    def rank(row: Row) -> tuple[bool, str, bool, float]:
+    def rank(row: Row) -> tuple[bool, bool, str, bool, float]:
         value = row.values[main]
-        return bool(row.missing), row.missing, not row.complete, math.inf if value is None else -round(value, 1)
+        place = math.inf if value is None else -round(value, 1)
+        return row.temporal, bool(row.missing), row.missing, not row.complete, place
 
     main = primary_metric(metrics)
     rows.sort(key=rank)
@@ -268,6 +282,8 @@ def to_markdown(comparison: Comparison) -> str:
     lines.append(f"| Tracker | Venue | {' | '.join(comparison.metrics)} | Sequences | Origin |")
     lines.append(f"| --- | --- | {' | '.join(['---:'] * len(comparison.metrics))} | ---: | --- |")
     for row in comparison.rows:
+        if comparison.heads_group(row):
+            lines.append(f"| *{APART}* |{' |' * (len(comparison.metrics) + 3)}")
         values = comparison.texts(row, styles)
         lines.append(
             f"| {' | '.join([escape(row.tracker), escape(row.venue), *values, row.scored, escape(_origin(row))])} |"
@@ -292,13 +308,14 @@ def to_csv(comparison: Comparison) -> str:
     writer = csv.writer(file, lineterminator="\n")
     metrics = comparison.metrics
     head = ["dataset", "protocol", "tracker", "venue", *metrics, *(f"{metric}_mark" for metric in metrics)]
-    writer.writerow([*head, "sequences", "origin", "sources", "source_texts", "note"])
+    writer.writerow([*head, "temporal", "sequences", "origin", "sources", "source_texts", "note"])
     for row in comparison.rows:
         values = ["" if (value := row.values[metric]) is None else f"{value:.4f}" for metric in metrics]
         marks = [comparison.mark(row, metric) for metric in metrics]
         texts = "; ".join(comparison.sources[name] for name in row.sources)
         first = [comparison.dataset, comparison.protocol, row.tracker, row.venue]
-        writer.writerow([*first, *values, *marks, row.scored, row.origin, " ".join(row.sources), texts, row.note])
+        about = [int(row.temporal), row.scored, row.origin, " ".join(row.sources), texts, row.note]
+        writer.writerow([*first, *values, *marks, *about])
     return file.getvalue().rstrip("\n")
 
 
@@ -321,6 +338,7 @@ def to_json(comparison: Comparison) -> str:
                 "marks": {metric: comparison.mark(row, metric) for metric in comparison.metrics},
                 "sequences": row.scored,
                 "complete": row.complete,
+                "temporal": row.temporal,
                 "missing": row.missing,
                 "sources": list(row.sources),
                 "note": row.note,
@@ -393,14 +411,22 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
     trackers, total = list(evaluation.trackers.values()), evaluation.benchmark_size
     metrics = list(trackers[0].metrics)
     rows = [["tracker", *metrics, "sequences", "result files"]]
+    apart = [scores for scores in trackers if scores.template_update]
     for group, perfect in perfect_rows(evaluation):
         for scores in group:
+            if scores.template_update:
+                continue
             values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
             rows.append([scores.label, *values, count_scored(evaluation, scores)[0], scores.file_format])
         if perfect:
             values = [f"{perfect[metric]:.4f}" for metric in metrics]
             scored = count_scored(evaluation, group[0])[0]
             rows.append(["(perfect tracker)", *values, scored, "the true boxes under these rules"])
+    if apart:
+        rows.append(["-- template updated", *[""] * (len(metrics) + 2)])
+    for scores in apart:
+        values = [f"{scores.metrics[metric]:.4f}" for metric in metrics]
+        rows.append([scores.label, *values, count_scored(evaluation, scores)[0], scores.file_format])
     split = "" if evaluation.split == "test" else f", split {evaluation.split}"
     share = str(total) if len(evaluation.frames) == total else f"{len(evaluation.frames)} of {total}"
     parts = [
@@ -417,6 +443,8 @@ def evaluation_table(evaluation: Evaluation, *, attributes: bool = False) -> str
             "scores on a part of a benchmark do not compare with scores on the whole, nor with published ones"
         )
     for scores in trackers:
+        if scores.template_update:
+            remarks.append(f"{scores.name}: its template was updated {scores.template_update}")
         remarks += [f"{scores.name}: {note}" for note in scores.notes]
         if scores.left_out:
             remarks.append(f"{scores.name}: scored WITHOUT {len(scores.left_out)} sequences:")

@@ -85,10 +85,10 @@ class Batch:
     """Collated samples, pixels still uint8.
 
     Attributes:
-        template: (B, C, Hz, Hz) uint8, C = 3 for RGB alone, else 6.
+        template: (B, C, Hz, Hz) uint8, C = 3 for RGB alone, else 6; with an online template (B, 2, C, Hz, Hz).
         search: (B, C, Hx, Hx) uint8.
         boxes: (B, 4) float32, xywh normalized to the search crop.
-        frames: (B, 4) int64: source, sequence, template frame, search frame.
+        frames: (B, 4) int64: source, sequence, template frame, search frame; (B, 5) with that of an online template.
         modality: (B,) int64, each sample's place in `patrack.modality.modalities()`; None: not known.
     """
 
@@ -107,11 +107,11 @@ class Batch:
         return Batch(template, search, boxes, self.frames, self.modality)
 
     def to_device(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Copies and normalizes network inputs: template (B, C, Hz, Hz), search (B, C, Hx, Hx), boxes (B, 4)."""
+        """Copies and normalizes network inputs: template (B, [2,] C, Hz, Hz), search (B, C, Hx, Hx), boxes (B, 4)."""
         template, search, boxes = (
             item.to(device, non_blocking=True) for item in (self.template, self.search, self.boxes)
         )
-        return normalize(template.movedim(1, -1)), normalize(search.movedim(1, -1)), boxes
+        return normalize(template.movedim(-3, -1)), normalize(search.movedim(-3, -1)), boxes
 
     def part(self, first: int, end: int) -> Batch:
         """Returns samples `first` to `end` - 1."""
@@ -121,7 +121,10 @@ class Batch:
 
     def pairs(self) -> list[FramePair]:
         """Lists the frames that each sample was made of."""
-        return [FramePair(*row) for row in self.frames.tolist()]
+        return [
+            FramePair(source, sequence, template, search, online=online[0] if online else None)
+            for source, sequence, template, search, *online in self.frames.tolist()
+        ]
 
 
 class PairDataset(Dataset):
@@ -175,9 +178,11 @@ class PairDataset(Dataset):
                 template = self._frame(sequence, pair.template)
                 if follows_region:
                     region = draw_region(template, rng)
-                    return self.augment(template, region, template, region, rng), pair
+                    online = None if pair.online is None else (template, region)
+                    return self.augment(template, region, template, region, rng, online), pair
                 search = self._frame(sequence, pair.search)
-                return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng), pair
+                online = None if pair.online is None else (self._frame(sequence, pair.online), boxes[pair.online])
+                return self.augment(template, boxes[pair.template], search, boxes[pair.search], rng, online), pair
             except (ValueError, OSError, cv2.error) as error:
                 fault = f"{self.sampler.describe(pair)}: {error}"
                 if not (self.redraw_on_error or isinstance(error, InvalidCrop)):
@@ -372,6 +377,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         search_factor=crop.search_factor,
         template_jitter=(data.template_center_jitter, data.template_scale_jitter),
         search_jitter=(data.search_center_jitter, data.search_scale_jitter),
+        online_jitter=(data.online_center_jitter, data.online_scale_jitter),
         template_outline=crop.template_outline,
         stretch_jitter=data.stretch_jitter if training else 0.0,
         gray_probability=data.gray_probability,
@@ -383,7 +389,7 @@ def build_dataset(config: Config, sources: list[Source], frames: ReadFrame, *, t
         training=training,
     )
     return PairDataset(
-        PairSampler(sources, data.max_gap, data.balanced),
+        PairSampler(sources, data.max_gap, data.balanced, online=model.templates > 1),
         augment,
         frames,
         config.seed,
@@ -432,11 +438,17 @@ class EpochBatches(Sampler[list[Key]]):
 def collate(samples: list[tuple[PairCrops, FramePair]]) -> Batch:
     """Makes the pixels of all samples, in place; runs in the worker."""
     crops, pairs = zip(*samples, strict=True)
+    template = _pixels([item.template for item in crops])
+    frames = [[p.source, p.sequence, p.template, p.search] for p in pairs]
+    online = [item.online for item in crops if item.online is not None]
+    if online:
+        template = torch.stack((template, _pixels(online)), dim=1)
+        frames = [[*row, p.online] for row, p in zip(frames, pairs, strict=True)]
     return Batch(
-        template=_pixels([item.template for item in crops]),
+        template=template,
         search=_pixels([item.search for item in crops]),
         boxes=torch.from_numpy(np.stack([item.box for item in crops])),
-        frames=torch.tensor([[p.source, p.sequence, p.template, p.search] for p in pairs]),
+        frames=torch.tensor(frames),
         modality=torch.tensor([modalities().index(p.modality) for p in pairs]) if pairs[0].modality else None,
     )
 

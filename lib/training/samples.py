@@ -92,6 +92,8 @@ class FramePair:
     search: int
     modality: str = field(default="", compare=False)
     """Modality of the sequence, "rgbt" for instance; empty: not known."""
+    online: int | None = None
+    """Frame of the second template; None: there is none."""
 
 
 def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -120,23 +122,25 @@ class PairSampler:
     A source by weight (of the sample's modality, if they are balanced), one of its sequences uniformly, a template
     uniformly among its usable frames, then a search frame uniformly among the usable frames in [template + 1,
     template + gap). Without one there, a new template is drawn and the gap grows by 5. A still shows template and
-    search in the same image.
+    search in the same image. A second, online template is drawn uniformly among the usable frames in [template,
+    search): tracking begins with the first one in both places.
 
     Args:
         sources: data sets; stills without a usable box are left out, other sequences if shorter than 20 frames or with
             fewer than 5 usable ones.
         max_gap: frames.
         balanced: the modalities of the sources, as often as any other: sample i is of modality i mod their number.
+        online: draw a second template; False consumes no random number.
 
     Raises:
         ValueError: there is no source, or one has no sequence left, or with `balanced` is of several modalities.
     """
 
-    def __init__(self, sources: Items[Source], max_gap: int, balanced: bool = False) -> None:
+    def __init__(self, sources: Items[Source], max_gap: int, balanced: bool = False, online: bool = False) -> None:
         if not sources:
             raise ValueError("no data set to draw from: data.train (or data.val) is empty")
         self.sources = tuple(sources)
-        self.max_gap = max_gap
+        self.max_gap, self.online = max_gap, online
         self._usable: list[dict[int, np.ndarray]] = []
         self._numbers: list[np.ndarray] = []
         for source in self.sources:
@@ -177,13 +181,16 @@ class PairSampler:
         usable = self._usable[source][sequence]
         modality = self.sources[source].sequences[sequence].modality
         if len(usable) == 1:  # a still
-            return FramePair(source, sequence, int(usable[0]), int(usable[0]), modality)
+            only = int(usable[0])
+            return FramePair(source, sequence, only, only, modality, only if self.online else None)
         gap = self.max_gap
         while True:  # ends: some template has a successor, and the gap grows until it is reached
             template = int(usable[rng.integers(len(usable) - 1)])
             first, last = np.searchsorted(usable, [template + 1, template + gap])
             if first < last:
-                return FramePair(source, sequence, template, int(usable[rng.integers(first, last)]), modality)
+                search = int(rng.integers(first, last))
+                between = int(usable[rng.integers(first - 1, search)]) if self.online else None
+                return FramePair(source, sequence, template, int(usable[search]), modality, between)
             gap += GAP_GROWTH
 
     def sequence(self, pair: FramePair) -> Sequence:
@@ -193,7 +200,9 @@ class PairSampler:
     def describe(self, pair: FramePair) -> str:
         """Names data set, sequence and frames in one line, so that the pair can be found again."""
         name = self.sequence(pair).name
-        return f"{self.sources[pair.source].name}: {name}, template frame {pair.template}, search frame {pair.search}"
+        online = "" if pair.online is None else f", online template frame {pair.online}"
+        frames = f"template frame {pair.template}{online}, search frame {pair.search}"
+        return f"{self.sources[pair.source].name}: {name}, {frames}"
 
 
 # ---- What is made of them
@@ -241,11 +250,15 @@ class Look(NamedTuple):
 
 @dataclass(frozen=True)
 class PairCrops:
-    """A training sample; `box`: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped."""
+    """A training sample; `box`: (4,) float32, xywh of the target in the search crop, normalized by Hx, not clipped.
+
+    `online`: a second template, if the network takes one.
+    """
 
     template: Look
     search: Look
     box: np.ndarray
+    online: Look | None = None
 
 
 def jitter_box(
@@ -340,30 +353,35 @@ class ModalityDropout:
         """True if anything is ever dropped."""
         return self.rgb > 0 or self.x > 0
 
-    def __call__(
-        self, template: DecodedFrame, search: DecodedFrame, rng: np.random.Generator
-    ) -> tuple[DecodedFrame, DecodedFrame]:
-        """Returns both frames, maybe with one stream replaced in one of them or in both.
+    def __call__(self, frames: Items[DecodedFrame], rng: np.random.Generator) -> list[DecodedFrame]:
+        """Returns the frames, maybe with one stream replaced in some of them.
+
+        Args:
+            frames: template, search, and perhaps that of an online template, which lacks what both of the others lack:
+                tracking takes none of a frame that lacks what the first one had.
+            rng: the sample's generator.
 
         Raises:
             ValueError: a frame without X.
         """
-        stream, frames = rng.random(2).tolist()
+        template = frames[0]
+        stream, which = rng.random(2).tolist()
         if stream >= self.rgb + self.x:
-            return template, search
-        in_template = not self.one_frame / 2 <= frames < self.one_frame
-        in_search = frames >= self.one_frame / 2
+            return list(frames)
+        in_template = not self.one_frame / 2 <= which < self.one_frame
+        in_search = which >= self.one_frame / 2
+        missing = (in_template, in_search, in_template and in_search)[: len(frames)]
         if stream < self.rgb:
-            return black_rgb(template) if in_template else template, black_rgb(search) if in_search else search
+            return [black_rgb(frame) if lacks else frame for frame, lacks in zip(frames, missing, strict=True)]
         kind = self.x_shows[int(rng.integers(len(self.x_shows)))]
         if kind == "frozen":
-            old = template.streams()[1] if template.shape == search.shape else search.streams()[1]
-            return template, DecodedFrame((search.streams()[0], old))
-        seed = rng.integers(2**32)  # one for both frames: the same color; noise is different where frames are cropped
-        return (
-            substitute_x(template, kind, np.random.default_rng(seed)) if in_template else template,
-            substitute_x(search, kind, np.random.default_rng(seed)) if in_search else search,
-        )
+            later = [(frame, template if template.shape == frame.shape else frame) for frame in frames[1:]]
+            return [template, *(DecodedFrame((frame.streams()[0], old.streams()[1])) for frame, old in later)]
+        seed = rng.integers(2**32)  # one for all frames: the same color; noise is different where frames are cropped
+        return [
+            substitute_x(frame, kind, np.random.default_rng(seed)) if lacks else frame
+            for frame, lacks in zip(frames, missing, strict=True)
+        ]
 
 
 @dataclass(kw_only=True)
@@ -378,7 +396,8 @@ class PairAugmentation:
     Args:
         template_size, search_size: sides of the crops, pixels.
         template_factor, search_factor: side of the cropped square in units of sqrt(w * h).
-        template_jitter, search_jitter: (center, scale) as in `jitter_box`.
+        template_jitter, search_jitter, online_jitter: (center, scale) as in `jitter_box`; the last one of a second
+            template, around which tracking has a box that it predicted.
         template_outline: width of the line around the target's box in the template, pixels of the crop; 0: none.
         stretch_jitter: standard deviation of the logarithm of a factor on width / height of everything in both crops,
             which keep the area they show; 0 consumes no random number.
@@ -395,6 +414,7 @@ class PairAugmentation:
     search_factor: float = 4.0
     template_jitter: tuple[float, float] = (0.0, 0.0)
     search_jitter: tuple[float, float] = (3.0, 0.25)
+    online_jitter: tuple[float, float] = (0.0, 0.0)
     template_outline: int = 0
     stretch_jitter: float = 0.0
     gray_probability: float = 0.05
@@ -418,6 +438,7 @@ class PairAugmentation:
         search_frame: DecodedFrame,
         search_box: np.ndarray,
         rng: np.random.Generator,
+        online: tuple[DecodedFrame, np.ndarray] | None = None,
     ) -> PairCrops:
         """Crops and augments.
 
@@ -425,20 +446,27 @@ class PairAugmentation:
             template_frame, search_frame: of 3 or 6 channels.
             template_box, search_box: (4,) float64, xywh, pixels.
             rng: the sample's generator.
+            online: frame and box of a second template; without, the others consume the same random numbers.
 
         Raises:
             InvalidCrop: a box is empty or not finite, or a crop misses the image.
         """
         # what both frames share; the order of all draws is fixed
+        frames, boxes = [template_frame, search_frame], [template_box, search_box]
+        if online is not None:
+            frames.append(online[0])
+            boxes.append(online[1])
         if self.dropout is not None:
-            template_frame, search_frame = self.dropout(template_frame, search_frame, rng)
+            frames = self.dropout(frames, rng)
         stretch = math.exp(rng.standard_normal() * self.stretch_jitter) if self.stretch_jitter else 1.0
         gray, flip = rng.random(2).tolist()
         crops = []
-        for frame, box, size, factor, jitter in (
-            (template_frame, template_box, self.template_size, self.template_factor, self.template_jitter),
-            (search_frame, search_box, self.search_size, self.search_factor, self.search_jitter),
-        ):
+        kinds = (
+            (self.template_size, self.template_factor, self.template_jitter),
+            (self.search_size, self.search_factor, self.search_jitter),
+            (self.template_size, self.template_factor, self.online_jitter),
+        )
+        for frame, box, (size, factor, jitter) in zip(frames, boxes, kinds, strict=False):
             if flip < self.flip_probability:
                 frame, box = frame.flipped(), flip_boxes(box, frame.shape[1] - self.flip_shift)
             patch, label = self._crop(frame, box.tolist(), size, factor, jitter, stretch, rng)
@@ -449,10 +477,12 @@ class PairAugmentation:
             if crop_flip < self.crop_flip_probability:
                 patch, label = patch.flipped(), flip_boxes(label, 1.0)
             crops.append((Look(patch, 1.0 + self.brightness_jitter * (2.0 * brightness - 1.0)), label))
-        (template, target), (search, label) = crops
-        if self.template_outline:
-            template = template._replace(outlined=target, outline=self.template_outline)
-        return PairCrops(template, search, label.astype(np.float32))
+        search, label = crops[1]
+        templates = [
+            look._replace(outlined=target, outline=self.template_outline) if self.template_outline else look
+            for look, target in (crops[0], *crops[2:])
+        ]
+        return PairCrops(templates[0], search, label.astype(np.float32), *templates[1:])
 
     @staticmethod
     def _crop(

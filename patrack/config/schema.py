@@ -33,6 +33,7 @@ __all__ = [
     "ModalityDropoutConfig",
     "ModelConfig",
     "SourceConfig",
+    "TemplateUpdateConfig",
     "TestConfig",
     "TrainConfig",
 ]
@@ -104,6 +105,9 @@ class ModelConfig(Section):
     streams: Literal["both", "rgb", "x"] = Field(
         "both", description="both: two streams; rgb or x: the base model alone on that one (no adapters are built)"
     )
+    templates: Literal[1, 2] = Field(
+        1, description="1: of the first frame, as published; 2: another one beside it, see test.template_update"
+    )
     fusion: Literal["sum", "mean", "gate"] = Field(
         "sum",
         description="how the two streams meet before the head: sum as published, or mean; gate: weighed, learnt",
@@ -160,6 +164,12 @@ class ModelConfig(Section):
             mistakes.append(("modalities", self.modalities, "must name each pair once"))
         if self.streams == "both":
             mistakes += self.adapters.mistakes(self)
+            from patrack.methods import METHODS
+
+            if self.templates > 1 and not METHODS[self.method].TAKES_TWO_TEMPLATES:
+                able = ", ".join(name for name, kind in METHODS.items() if kind.TAKES_TWO_TEMPLATES)
+                rule = f"model.method {self.method} takes one template; these take two: {able}"
+                mistakes.append(("templates", self.templates, rule))
         if mistakes:
             raise Impossible(mistakes)
         return self
@@ -229,6 +239,10 @@ class DataConfig(Section):
     search_scale_jitter: float = Field(0.25, ge=0, description="standard deviation of log(size)")
     template_center_jitter: float = Field(0.0, ge=0)
     template_scale_jitter: float = Field(0.0, ge=0)
+    online_center_jitter: float = Field(
+        0.0, ge=0, description="of a second template, whose box in tracking is a predicted one; see model.templates"
+    )
+    online_scale_jitter: float = Field(0.0, ge=0)
     stretch_jitter: float = Field(
         0.0, ge=0, description="standard deviation of log(width / height) that both crops are stretched by, alike"
     )
@@ -296,6 +310,13 @@ class TrainConfig(Section):
     print_every: Positive = Field(200, description="steps between log lines; the first come at steps 1, 2, 5, 10, ...")
 
 
+class TemplateUpdateConfig(Section):
+    """A template of a later frame, after SUTrack (arXiv 2412.19138): there every 25 frames, above 0.7."""
+
+    interval: int = Field(0, ge=0, description="frames between updates; 0: none, as published")
+    threshold: Fraction = Field(0.7, description="score above which a frame gives the new template")
+
+
 class TestConfig(Section):
     """Tracking."""
 
@@ -311,6 +332,7 @@ class TestConfig(Section):
     size_calibration: Fraction = Field(
         0.0, description="share of the first frame's error in size that is taken off later sizes; published: 0"
     )
+    template_update: TemplateUpdateConfig = TemplateUpdateConfig()
 
 
 class Config(Section):
@@ -347,6 +369,10 @@ class Config(Section):
         if self.train.frozen_blocks and self.train.trainable != "all":
             rule = "needs train.trainable=all: with adapters every block is frozen anyway"
             mistakes.append(("train.frozen_blocks", self.train.frozen_blocks, rule))
+        update = self.test.template_update
+        if update.interval and self.model.templates == 1:
+            rule = "needs model.templates=2: the template of the first frame stays, and the other one is updated"
+            mistakes.append(("test.template_update.interval", update.interval, rule))
         dropout = self.data.modality_dropout
         if dropout.rgb + dropout.x > 1:
             rule = f"with data.modality_dropout.rgb ({dropout.rgb}) must add up to at most 1: never are both missing"

@@ -57,7 +57,7 @@ class ModalityDependentAdapter(nn.Module):
     """Split features into a high- and a low-frequency part (MDA; paper, section 3.2).
 
     A bottleneck whose channels take three ways: depthwise convolution and max-pooling (high frequency), average
-    pooling (low frequency). Template and search are handled apart with the same weights.
+    pooling (low frequency). Templates and search are handled apart with the same weights.
 
     Args:
         dim: token channels C.
@@ -110,10 +110,10 @@ class ModalityDependentAdapter(nn.Module):
 
     def _mixed(self, tokens: Tensor, layout: TokenLayout) -> Tensor:
         """Tokens (R, N, C) -> what `expand` reads (R, N, W)."""
-        template, search = layout.split(self.reduce(tokens))  # each (R, n, D), or D/2 of one part
-        template = self._mix(template, layout.template_grid)
+        *templates, search = layout.split_grids(self.reduce(tokens))  # each (R, n, D), or D/2 of one part
+        mixed = [self._mix(template, layout.template_grid) for template in templates]
         search = layout.to_kept_search(self._mix(layout.to_full_search(search), layout.search_grid))
-        return torch.cat((template, search), dim=1)
+        return torch.cat((*mixed, search), dim=1)
 
     def _mix(self, tokens: Tensor, grid: int) -> Tensor:
         """Bottleneck tokens (R, g*g, D or D/2) -> high and low parts side by side (R, g*g, W)."""
@@ -132,8 +132,8 @@ class ModalityDependentAdapter(nn.Module):
 class ModalityEntangledAdapter(nn.Module):
     """Cross-attention between the streams, guided by what both share (CEA; paper, section 3.3).
 
-    Template and search tokens never mix. In standard terms, for the RGB stream (X alike), with R and X reduced to D
-    channels, S = W [R; X] the features that both share, M and V a stream's own projections:
+    Tokens of the templates and of the search crop never mix. In standard terms, for the RGB stream (X alike), with R
+    and X reduced to D channels, S = W [R; X] the features that both share, M and V a stream's own projections:
 
     - published: softmax(M_R R S^T) V_R R + X: its own query, S as the key, the other stream as residual;
     - paper: softmax(S (M_X X)^T / sqrt(D)) V_X X: S as the query, keys and values of the other stream, no residual;
@@ -204,7 +204,7 @@ class ModalityEntangledAdapter(nn.Module):
             query, key, value, scale = own[1], other[0] if shared is None else shared, own[2], 1.0
         else:
             query, key, value, scale = own[0] if shared is None else shared, other[1], other[2], None
-        sections = zip(layout.split(query), layout.split(key), layout.split(value), strict=True)
+        sections = zip(*(layout.split_grids(item) for item in (query, key, value)), strict=True)
         out = torch.cat([attend(q, k, v, scale) for q, k, v in sections], dim=1)
         return out + other[0] if self.form == "published" else out
 

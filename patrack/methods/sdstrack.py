@@ -80,7 +80,7 @@ class SDSBlock(Block):
 
     def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
         """Tokens (2B, N, C) -> (2B, N', C) and their layout, which treats every row as a sample of its own."""
-        attended, row = self.attn(cast_once(self.norm1(tokens)), layout if keep_ratio < 1.0 else None)
+        attended, row = self.attn(cast_once(self.norm1(tokens)), layout, with_row=keep_ratio < 1.0)
         rgb, x = attended.chunk(2)
         tokens = tokens + self.drop_path(torch.cat((rgb, x + self.x_attention(x))))
         if row is not None:
@@ -113,6 +113,7 @@ class SDSTrack(Network):
     """A network with symmetric adapters; `config.adapters` is an `SDSConfig`."""
 
     Config = SDSConfig
+    TAKES_TWO_TEMPLATES = False
     PUBLISHED_NAMES = (
         (r"^x_patch_embed\.", "backbone.patch_embed_multimodal."),
         (r"^fusion_norm\.", "backbone.norm."),

@@ -103,16 +103,16 @@ class GuidedAttention(Attention):
         nn.init.constant_(self.guidance_rgb, self.start)
         nn.init.constant_(self.guidance_x, self.start)
 
-    def forward(self, tokens: Tensor, layout: TokenLayout | None = None) -> tuple[Tensor, Tensor | None]:
+    def forward(self, tokens: Tensor, layout: TokenLayout, with_row: bool = False) -> tuple[Tensor, Tensor | None]:
         """Tokens of both streams (2B, N, C) -> (2B, N, C), and the row of the guided maps; see `Attention.forward`."""
         q, k, v = self.qkv(tokens).unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)  # (2B, heads, N, d)
-        maps = guided_maps(q, k, torch.cat((self.guidance_rgb, self.guidance_x)))
+        maps = guided_maps(q, k, torch.cat((self.guidance_rgb, self.guidance_x)), layout.key_bias(k))
         out = torch.cat([each.to(v.dtype) @ own for each, own in zip(maps, v.chunk(2), strict=True)])
-        row = None if layout is None else torch.cat([each[:, :, layout.center].float().mean(dim=1) for each in maps])
+        row = torch.cat([each[:, :, layout.center].float().mean(dim=1) for each in maps]) if with_row else None
         return self.proj(out.transpose(1, 2).flatten(2)), row
 
 
-def guided_maps(q: Tensor, k: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]:
+def guided_maps(q: Tensor, k: Tensor, guidance: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Compute the attention maps of two streams that guide each other (AMG).
 
     Plain products: no fused kernel mixes two maps. (To ask one for the product of [(1 - w) q, w q'] and [k, k'] gives
@@ -122,6 +122,7 @@ def guided_maps(q: Tensor, k: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]
         q: (2B, heads, N, d).
         k: (2B, heads, M, d).
         guidance: (2,) w of RGB and of X.
+        bias: (M,), one number per key, added to the logits; None: 0.
 
     Returns:
         Those of RGB and of X, (B, heads, N, M) each, sums of 1.
@@ -129,6 +130,8 @@ def guided_maps(q: Tensor, k: Tensor, guidance: Tensor) -> tuple[Tensor, Tensor]
     rgb, x = ((q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)).chunk(2)  # logits (B, heads, N, M) each
     difference, (to_rgb, to_x) = x - rgb, guidance.to(x.dtype)
     guided_rgb, guided_x = torch.addcmul(rgb, to_rgb, difference), torch.addcmul(x, to_x, difference, value=-1)
+    if bias is not None:
+        guided_rgb, guided_x = guided_rgb + bias, guided_x + bias
     return guided_rgb.softmax(dim=3), guided_x.softmax(dim=3)
 
 
@@ -252,7 +255,7 @@ class SEATrackBlock(Block):
 
     def forward(self, tokens: Tensor, layout: TokenLayout, keep_ratio: float = 1.0) -> tuple[Tensor, TokenLayout]:
         """Tokens of both streams (2B, N, C) -> tokens (2B, N', C) and their layout; see `Block.forward`."""
-        attended, row = self.attn(cast_once(self.norm1(tokens)), layout if keep_ratio < 1.0 else None)
+        attended, row = self.attn(cast_once(self.norm1(tokens)), layout, with_row=keep_ratio < 1.0)
         tokens = tokens + self.drop_path(attended)
         if self.attn_experts is not None:
             tokens = tokens + self.drop_path(self.attn_experts(tokens, layout))

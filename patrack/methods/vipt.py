@@ -64,6 +64,7 @@ class ViPT(Network):
     """A network of one stream that X enters as prompts; `config.adapters` is a `ViPTConfig`."""
 
     Config = ViPTConfig
+    TAKES_TWO_TEMPLATES = False
     PUBLISHED_NAMES = (
         (r"^x_patch_embed\.", "backbone.patch_embed_prompt."),
         (r"^prompt_(blocks|norms)\.", r"backbone.prompt_\1."),

@@ -145,12 +145,12 @@ def test_the_streams_guide_each_other_s_maps(rgb: float, x: float) -> None:
         guided = logits[:2] + rgb * (logits[2:] - logits[:2]), logits[2:] + x * (logits[:2] - logits[2:])
         maps = torch.cat(guided).softmax(3)
     expected = attention.proj((maps @ values).transpose(1, 2).flatten(2))
-    out, row = attention(tokens, LAYOUT)
+    out, row = attention(tokens, LAYOUT, with_row=True)
     torch.testing.assert_close(out, expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(
         row, maps[:, :, 5].mean(1).float(), atol=1e-6, rtol=0
     )  # center of 4 x 4: row 1, column 1
-    assert attention(tokens)[1] is None
+    assert attention(tokens, LAYOUT)[1] is None
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ const all = (selector, root) => Array.from((root || document).querySelectorAll(s
 
 function sortBy(header) {
   const table = header.closest("table");
-  const body = table.tBodies[0];
   const column = Array.from(header.parentNode.children).indexOf(header);
   const words = header.dataset.kind === "words";
   const before = header.getAttribute("aria-sort");
@@ -23,9 +22,12 @@ function sortBy(header) {
     if (a.key === null || b.key === null) return (a.key === null) - (b.key === null); // missing values stay last
     return sign * (words ? a.key.localeCompare(b.key, "en", { numeric: true }) : a.key - b.key);
   };
-  Array.from(body.rows, (row, place) => ({ row, key: key(row), place }))
-    .sort((a, b) => compare(a, b) || a.place - b.place)
-    .forEach((entry) => body.appendChild(entry.row));
+  for (const body of table.tBodies) { // groups of rows stay apart
+    const rows = Array.from(body.rows).filter((row) => row.children.length > column);
+    rows.map((row, place) => ({ row, key: key(row), place }))
+      .sort((a, b) => compare(a, b) || a.place - b.place)
+      .forEach((entry) => body.appendChild(entry.row));
+  }
 }
 
 function search() {

@@ -56,6 +56,29 @@ def test_table_states_protocol_counts_formats_and_what_is_left_out(benchmark, wr
         assert part in text, part
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ({"identity": {"test": {"template_update": {"interval": 25, "threshold": 0.7}}}}, "every 25 frames above 0.7"),
+        ({"identity": {"test": {"template_update": {"interval": 0, "threshold": 0.7}}}}, ""),
+        ({"identity": {"test": {"window": True}}}, ""),
+        (["of", "somebody", "else"], ""),
+        (None, ""),
+    ],
+)
+def test_runs_that_update_the_template_say_so_and_stand_apart(benchmark, write_tracker, tmp_path, content, found):
+    plain, online = write_tracker("plain"), write_tracker("online")
+    if content is not None:
+        (online / "run.json").write_text(json.dumps(content))
+    result = evaluate("lasher", {"online": online, "plain": plain}, ground_truth=benchmark)
+    assert {name: scores.template_update for name, scores in result.trackers.items()} == {"online": found, "plain": ""}
+    table = evaluation_table(result)
+    assert ("online: its template was updated every 25 frames above 0.7" in table) == bool(found)
+    if found:
+        assert table.index("plain  ") < table.index("-- template updated") < table.index("online  ")
+        assert table.index("(perfect tracker)") < table.index("-- template updated")
+
+
 def test_columns_are_aligned():
     assert format_table([["a", "value"], ["long name", "1"]]) == "a          value\nlong name      1"
 

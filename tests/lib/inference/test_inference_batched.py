@@ -17,6 +17,7 @@ from lib.datasets import frames
 from lib.datasets.recordings import load_pair
 from lib.inference.runner import run_sequences
 from lib.inference.sequence import GROUPS, PrefetchedFrames, run_batched, track_frames
+from patrack import load_tracker
 from patrack.build import build_tracker
 from small_models import tiny_config
 
@@ -75,6 +76,21 @@ def test_first_frames_calibrate_each_target_as_one_by_one(tmp_path, make_sequenc
         alone = track_frames(calibrated, sequence, sequence.boxes[0]).boxes
         assert np.abs(boxes(tmp_path / "out", sequence.name) - alone).max() < 0.01
         assert np.abs(track_frames(plain, sequence, sequence.boxes[0]).boxes - alone).max() > 0.5
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_templates_are_updated_as_one_by_one(tmp_path, make_sequence, monkeypatch, groups):
+    monkeypatch.setitem(GROUPS, "cpu", groups)
+    settings = ["model.templates=2", "test.template_update.interval=2", "test.template_update.threshold=0"]
+    plain, updated = (load_tracker("rgbt_tiny", overrides=settings[:count]) for count in (1, 3))
+    sequences = [make_sequence(f"s{n}", frames=n + 4) for n in range(4)]
+    assert not any(outcome.error for outcome in run_batched(updated, sequences, tmp_path / "out", 2))
+    for sequence in sequences:
+        alone = track_frames(updated, sequence, sequence.boxes[0])
+        assert np.abs(boxes(tmp_path / "out", sequence.name) - alone.boxes).max() < 0.01
+        without = track_frames(plain, sequence, sequence.boxes[0])
+        assert np.array_equal(without.scores[:3], alone.scores[:3])
+        assert not np.array_equal(without.scores[3:], alone.scores[3:])
 
 
 @pytest.mark.parametrize("groups", [1, 2])

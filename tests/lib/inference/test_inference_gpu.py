@@ -21,6 +21,8 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 NEAR = 0.05  # pixels
+ONLINE = ("model.templates=2", "test.template_update={interval: 2, threshold: 0}")
+WAYS = [pytest.param((), id="one template"), pytest.param(ONLINE, id="updated template")]
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +48,20 @@ def make_tracker(monkeypatch):
     return make
 
 
-def test_boxes_are_those_of_a_cpu(make_tracker, sequences):
+@pytest.mark.parametrize("overrides", WAYS)
+def test_boxes_are_those_of_a_cpu(make_tracker, sequences, overrides):
     for sequence in sequences[:2]:
-        ours, expected = (track_frames(make_tracker(device), sequence, sequence.boxes[0]) for device in (DEVICE, "cpu"))
+        ours, expected = (
+            track_frames(make_tracker(device, *overrides), sequence, sequence.boxes[0]) for device in (DEVICE, "cpu")
+        )
         assert np.abs(ours.boxes - expected.boxes).max() < NEAR
         assert np.abs(ours.scores - expected.scores).max() < 1e-3
 
 
+@pytest.mark.parametrize("overrides", WAYS)
 @pytest.mark.parametrize("slots", [1, 2, 3, 5])
-def test_batched_tracking_finds_the_boxes_of_one_by_one(make_tracker, sequences, tmp_path, slots):
-    tracker = make_tracker()
+def test_batched_tracking_finds_the_boxes_of_one_by_one(make_tracker, sequences, tmp_path, slots, overrides):
+    tracker = make_tracker(DEVICE, *overrides)
     outcomes = list(run_batched(tracker, sequences, tmp_path, slots))
     assert [outcome.error for outcome in outcomes] == [""] * len(sequences)
     for sequence in sequences:

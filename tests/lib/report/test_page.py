@@ -15,7 +15,7 @@ import pytest
 from lib.evaluation import Curve, TrackerScores, evaluate
 from lib.evaluation.ground_truth import GroundTruth
 from lib.report.page import find_images, find_losses, overlaps, read_speed, write_report
-from report_data import HOSTILE, NAMES, make_evaluation
+from report_data import HOSTILE, NAMES, make_evaluation, write_benchmark, write_tracker
 
 
 class Page(html.parser.HTMLParser):
@@ -114,6 +114,20 @@ def test_without_images_everything_else_is_there_and_the_page_says_why(tmp_path)
     page = Page(write_report(evaluation, tmp_path / "out", no_images="they are elsewhere").read_text(encoding="utf-8"))
     assert "they are elsewhere" in page.text
     assert not (tmp_path / "out" / "images").exists()
+
+
+def test_a_tracker_that_updates_its_template_stands_below_a_line_of_its_own(tmp_path):
+    write_benchmark(tmp_path, images=False)
+    results = {name: write_tracker(tmp_path / name, offset) for name, offset in (("online", 0), ("plain", 2))}
+    update = {"identity": {"test": {"template_update": {"interval": 25, "threshold": 0.7}}}}
+    (results["online"] / "run.json").write_text(json.dumps(update))
+    page = write_report(evaluate("synthrgbt", results, data_root=tmp_path), tmp_path / "out").read_text(
+        encoding="utf-8"
+    )
+    table = page[page.index('id="scores"') : page.index('id="scores"') + 6000]
+    places = [table.index(text) for text in ('title="plain"', "later frames, ranked apart", 'title="online"')]
+    assert places == sorted(places)
+    assert "its template was updated every 25 frames above 0.7" in page
 
 
 def test_an_image_that_can_not_be_read_costs_its_strip_only(tmp_path):

@@ -65,7 +65,7 @@ def test_measured_and_quoted_rows_are_ordered_by_the_main_metric_in_percent():
 
 
 def test_a_tracker_without_known_values_is_shown_as_missing_and_last():
-    row = compare(evaluation({"ours": scores("ours", 0.1, 0.1, 0.1)})).rows[-1]
+    row = [row for row in compare(evaluation({"ours": scores("ours", 0.1, 0.1, 0.1)})).rows if not row.temporal][-1]
     assert (row.tracker, row.origin, row.values) == ("PATrack", "not known", {"PR": None, "NPR": None, "SR": None})
 
 
@@ -99,6 +99,34 @@ def test_a_tracker_scored_on_a_part_is_not_ranked_and_the_table_says_what_is_lef
         if form != "latex":  # a paper's table has no paths
             assert "r/b.txt: missing" in text, form
             assert "r/a.txt:3: no" in text, form
+
+
+def updated(name, sr):
+    return replace(scores(name, sr, sr, sr), template_update="every 25 frames above 0.7")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_trackers_that_update_their_template_are_ranked_apart(form):
+    trackers = {"ours": scores("ours", 0.9, 0.9, 0.9), "online": updated("online", 0.99)}
+    table = compare(evaluation(trackers), published=["vipt", "sutrack-l384"])
+    assert [row.tracker for row in table.rows] == ["ours", "ViPT", "online", "SUTrack-L384"]
+    assert marks(table) == ["best", "second"] * 2
+    assert [table.heads_group(row) for row in table.rows] == [False, False, True, False]
+    text = render(table, form)
+    if form == "csv":
+        assert [row["temporal"] for row in csv.DictReader(io.StringIO(text))] == ["0", "0", "1", "1"]
+    elif form == "json":
+        assert [row["temporal"] for row in json.loads(text)["rows"]] == [False, False, True, True]
+    else:
+        assert text.index("ViPT") < text.index("templates or tokens of later frames") < text.index("online")
+    if form != "latex":
+        assert "online: its template was updated every 25 frames above 0.7" in text or form in ("csv", "json")
+        assert "its template was updated every 25 frames above 0.7" in text
+
+
+def test_without_a_temporal_row_or_with_nothing_else_there_is_no_heading():
+    for name, made in (("ours", scores("ours", 0.5, 0.5, 0.5)), ("online", updated("online", 0.5))):
+        assert "later frames" not in render(compare(evaluation({name: made}), published=["none"]), "markdown")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -251,7 +279,8 @@ def test_a_part_of_the_benchmark_is_not_ranked_nor_set_beside_published_rows_and
 
 def test_published_rows_are_set_beside_a_part_if_asked_for_and_ranked_without_it():
     table = compare(part(), published=["SUTrack", "vipt"])
-    assert [row.tracker for row in table.rows][-2:] == ["ours", "other"], "below the field, not above"
+    single = [row.tracker for row in table.rows if not row.temporal]
+    assert single == ["ViPT", "ours", "other"], "below the field, not above"
     best = next(row for row in table.rows if table.mark(row, "SR") == "best")
     assert (best.tracker, best.origin) == ("SUTrack", "quoted")
     assert any("do not compare with a part" in note for note in table.notes)

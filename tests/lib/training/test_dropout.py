@@ -33,7 +33,7 @@ def outcomes(dropout: ModalityDropout) -> Counter:
     template, search = frame(0), frame(1)
     found: Counter = Counter()
     for seed in range(DRAWS):
-        first, second = dropout(template, search, sample_generator(seed, 0, 0))
+        first, second = dropout((template, search), sample_generator(seed, 0, 0))
         found[outcome(template, first), outcome(search, second)] += 1
     return found
 
@@ -63,7 +63,7 @@ def test_all_pairs_may_lack_a_stream() -> None:
 def test_missing_x_shows_what_is_asked_for(kind: str) -> None:
     template, search = frame(0), frame(1)
     dropout = ModalityDropout(x=1.0, one_frame=0.0, x_shows=(kind,))
-    first, second = (item.image() for item in dropout(template, search, sample_generator(0, 1, 2)))
+    first, second = (item.image() for item in dropout((template, search), sample_generator(0, 1, 2)))
     x_first, x_second = first[..., 3:], second[..., 3:]
     assert np.array_equal(first[..., :3], template.image()[..., :3])
     assert np.array_equal(second[..., :3], search.image()[..., :3])
