@@ -108,7 +108,7 @@ class Commands:
 
     def call(self, script: str, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
         """Run a command of tracking/, append what it says to a log, and return its exit code."""
-        line = [sys.executable, "-m", "lib.experiments.child", str(os.getpid())]
+        line = [sys.executable, str(Path(__file__).with_name("child.py")), str(os.getpid())]
         line += [str(configs.project_path("tracking") / script), *words]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
