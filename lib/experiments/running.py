@@ -108,7 +108,7 @@ class Commands:
 
     def call(self, script: str, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
         """Run a command of tracking/, append what it says to a log, and return its exit code."""
-        line = [sys.executable, "-m", "lib.experiments.child", str(os.getpid())]
+        line = [sys.executable, str(Path(__file__).with_name("child.py")), str(os.getpid())]
         line += [str(configs.project_path("tracking") / script), *words]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
@@ -146,7 +146,6 @@ class Journal:
         self._lock = threading.Lock()
         self._now: dict[Path, str] = {}
         self._failures: dict[str, str] = read_identity(plan.output).get("failures", {})
-        self._names: dict[str, list[str]] = {}
 
     def note(self, run: Run, state: str, reason: str = "") -> None:
         """Note that a run has begun something ("training", "tracking") or ended (""; with a reason if it failed)."""
@@ -164,10 +163,8 @@ class Journal:
 
     def is_tracked(self, run: Run, dataset: str) -> bool:
         """Whether there is a result of every sequence."""
-        if dataset not in self._names:
-            self._names[dataset] = [sequence.name for sequence in self.plan.sequences(dataset, run.config)]
-        folder = run.results[dataset]
-        return folder.is_dir() and all((folder / f"{name}.txt").is_file() for name in self._names[dataset])
+        folder, sequences = run.results[dataset], self.plan.sequences(dataset, run.config)
+        return folder.is_dir() and all((folder / f"{sequence.name}.txt").is_file() for sequence in sequences)
 
     def state(self, run: Run) -> tuple[str, str]:
         """Say in a word how far a run is, and why it failed."""

@@ -8,7 +8,7 @@ OUTPUT/logs/EXPERIMENT-VARIANT-N.log         what training and tracking said
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class Plan:
     split: str = "test"
     count: int | None = None
     data_root: str | None = None
+    _indexed: dict[str, list[datasets.Sequence]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, experiment: str) -> list[Run]:
         """Runs of one experiment, variant by variant."""
@@ -91,8 +92,10 @@ class Plan:
         return sorted(runs, key=lambda run: (order.index(run.variant), run.seed))
 
     def sequences(self, dataset: str, config: Config) -> list[datasets.Sequence]:
-        """Index the sequences of a data set that are scored."""
-        return datasets.load(dataset, self.split, None, self.root(config))[: self.count]
+        """Index the sequences of a data set that are scored; the second time they are known."""
+        if dataset not in self._indexed:
+            self._indexed[dataset] = datasets.load(dataset, self.split, None, self.root(config))[: self.count]
+        return self._indexed[dataset]
 
     def root(self, config: Config) -> Path | None:
         """Folder that holds the data sets."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.experiments import running
+from lib.experiments import child, running
 from lib.experiments.running import Commands, Journal, Place, carry_out, places_of, reason_of
 from lib.experiments.runs import Plan, Run, check_output, missing_parts, plan_runs
 from lib.experiments.suite import Suite, Variant
@@ -26,6 +26,7 @@ def stop(*_):
     pathlib.Path(sys.argv[1], 'stopped').touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, stop)
+import beside  # as `python train.py` would
 pathlib.Path(sys.argv[1], 'begun').write_text(os.environ.get('MARK', ''))
 time.sleep(60)
 """
@@ -227,6 +228,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 def test_commands_get_their_environment_and_are_stopped_once(tmp_path: Path, scripts: Callable[[str], None]) -> None:
     scripts(STOPS)
+    (tmp_path / "tracking" / "beside.py").touch()
     commands, codes = Commands(), list[int]()
 
     def begin() -> None:
@@ -245,9 +247,10 @@ def test_commands_get_their_environment_and_are_stopped_once(tmp_path: Path, scr
 
 def test_a_command_stops_when_the_suite_is_killed(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(STOPS)
-    child = "[sys.executable, '-m', 'lib.experiments.child', str(os.getpid()), *sys.argv[1:]]"
-    text = f"import os, subprocess, sys, time; subprocess.Popen({child}); time.sleep(60)"
-    parent = subprocess.Popen([sys.executable, "-c", text, str(tmp_path / "train.py"), str(tmp_path)])
+    (tmp_path / "beside.py").touch()
+    line = "[sys.executable, sys.argv[1], str(os.getpid()), *sys.argv[2:]]"
+    text = f"import os, subprocess, sys, time; subprocess.Popen({line}); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", text, child.__file__, str(tmp_path / "train.py"), str(tmp_path)])
     try:
         wait_for((tmp_path / "begun").exists)
     finally:
