@@ -15,12 +15,13 @@ from small_models import CEA, TRACKED, TRAINED
 
 TRACKING = ["--config", "rgbt_tiny", "--checkpoint", "none", "--device", "cpu", "--threads", "1", *TRACKED, CEA]
 VOT = ["--config", "rgbd_tiny", "--checkpoint", "none", "--device", "cpu", *TRACKED, CEA]
-TRAINING = [
-    *("--config", "rgb_tiny", "--device", "cpu", "--threads", "1", *TRAINED),
+SETTINGS = [
+    *TRAINED,
     *("data.train.0.name=synthrgbt", "data.val.0.name=synthrgbt", "data.samples_per_epoch=8", "data.val_samples=4"),
     *("data.num_workers=0", "train.total_batch_size=4", "train.epochs=2", "train.val_every=1"),
     "train.checkpoint_minutes=0.0001",
 ]
+TRAINING = ["--config", "rgb_tiny", "--device", "cpu", "--threads", "1", *SETTINGS]
 SYNTHETIC = ["--modality", "rgbt", "--count", "2", "--length", "3", "--size", "96x72", "--split", "test"]
 WITH_WORKERS = "test --workers", "make_synthrgbx --workers"
 EARLIER = b"of an earlier run"
@@ -160,6 +161,14 @@ CASES = {
         ],
         beside=("notes.txt",),
         once=True,
+    ),
+    "experiments": Case(  # the tables; trainings and tracking are the commands above
+        "scripts/experiments.py",
+        lambda _, output: [
+            *("--config", "rgb_tiny", "--variant", "one", "--output", str(output), "--no-costs", *SETTINGS),
+            "--summarize-only",
+        ],
+        template="suite",
     ),
     "export_weights": Case(
         "scripts/export_weights.py",

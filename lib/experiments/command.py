@@ -137,9 +137,9 @@ def run_suite(request: Request, say: Callable[[str], None] = print) -> int:
 
             with folder_lock(plan.output):
                 try:
+                    if request.costs:  # first: it builds every variant, and the machine is as idle as it gets
+                        measure_costs(plan, device, request.threads, say)
                     failed = carry_out(plan, places, journal, say, left, commands)
-                    if request.costs:
-                        measure_costs(plan, device, request.threads)
                 finally:
                     journal.write()
     made = written.collect(plan, journal, costs_of(plan, device) if request.costs else {})

@@ -26,7 +26,7 @@ import numpy as np
 from lib.evaluation.bootstrap import SEED, draw, resample
 from lib.evaluation.scores import TrackerScores
 
-__all__ = ["DRAWS", "LEVEL", "Average", "Gap", "average", "compare", "holm", "t_quantile", "t_tail"]
+__all__ = ["DRAWS", "LEVEL", "Average", "Gap", "average", "compare", "holm", "needed_if_alike", "t_quantile", "t_tail"]
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -162,6 +162,41 @@ def compare(
             value, spread, single, error, freedom, low, high, p, count if count > 1 else 0, len(single), from_seeds
         )
     return gaps
+
+
+def needed_if_alike(
+    values: Mapping[str, Mapping[int, float]], gaps: Mapping[str, Gap], reference: str, trained: Mapping[str, bool]
+) -> float | None:
+    """Compute the smallest difference that could be told from none if chance in training were as large in all variants.
+
+    It is then estimated from all of them together: what is left when the means of variants and of seeds are
+    taken out, two-way analysis of variance without replication. With few seeds that is far better known than the
+    variance of one difference, but wrong for a variant whose training is less stable than the others'.
+
+    Args:
+        values: of the metric that is compared, by variant and seed.
+        gaps: of `compare`.
+        trained: whether a variant is; the others have no chance in training.
+
+    Returns:
+        The difference; None with fewer than three trained variants, the reference among them, or two seeds in common.
+    """
+    names = [name for name in values if trained[name] and (name in gaps or name == reference)]
+    seeds = [seed for seed in values[reference] if all(seed in values[name] for name in names)]
+    if len(names) < 3 or reference not in names or len(seeds) < 2:
+        return None
+    table = np.array([[values[name][seed] for seed in seeds] for name in names])
+    rest = table - table.mean(axis=1, keepdims=True) - table.mean(axis=0) + table.mean()
+    freedom = (len(names) - 1) * (len(seeds) - 1)
+    of_seeds = 2 * float((rest**2).sum()) / freedom / len(seeds)
+    others = [gaps[name] for name in names if name != reference]
+    of_sequences = statistics.median(gap.error**2 * (1 - gap.from_seeds) for gap in others)
+    parts = [(of_seeds, freedom), *((of_sequences, gap.sequences - 1) for gap in others[:1] if gap.sequences)]
+    spread = sum(variance**2 / of for variance, of in parts)
+    if not spread:
+        return 0.0
+    total = sum(variance for variance, _ in parts)
+    return t_quantile(1 - (1 - LEVEL) / 2, total**2 / spread) * math.sqrt(total)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

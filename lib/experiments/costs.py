@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import platform
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -47,8 +48,15 @@ def costs_of(plan: Plan, device: str | None = None) -> dict[str, dict[str, dict[
     }
 
 
-def measure_costs(plan: Plan, device: str | None = None, threads: int | None = None) -> None:
+def measure_costs(
+    plan: Plan, device: str | None = None, threads: int | None = None, say: Callable[[str], None] = lambda _: None
+) -> None:
     """Measure the variants of every experiment of which any has not been measured on this machine yet.
+
+    Args:
+        device: torch device; None: a GPU if there is one.
+        threads: CPU threads; None: torch's choice.
+        say: told when it begins.
 
     Raises:
         ValueError, RuntimeError: a variant can't be built, or the device can't be used.
@@ -66,6 +74,7 @@ def measure_costs(plan: Plan, device: str | None = None, threads: int | None = N
         by_key = {_key(run): run for run in of.values()}
         if by_key.keys() <= here.keys():
             continue
+        say(f"measuring what {len(by_key)} networks cost ...")
         here.update(_measure(by_key, used, threads))
         with atomic_write(plan.output / COSTS) as file:
             json.dump(kept, file, indent=1)
@@ -138,44 +147,44 @@ def _prepare(run: Run, device: Any) -> tuple[Any, dict[str, Any]]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    from patrack.fused import FusedNetwork
     from patrack.network import build_model, trainable_parameters
     from patrack.predictor import tracking_network
 
     config, trained = run.config, 0
+    whole = build_model(config)
+    total = sum(parameter.numel() for parameter in whole.parameters())
     if run.trained:
-        parts = trainable_parameters(build_model(config), config.train.trainable, config.train.frozen_blocks)
+        parts = trainable_parameters(whole, config.train.trainable, config.train.frozen_blocks)
         trained = sum(parameter.numel() for parameter in parts.values())
     step, case, model = _tracking(run, device)
 
     # counted in fp32 and without packed weights, whose products the counter doesn't know
     with torch.inference_mode():
-        counted = copy.deepcopy(tracking_network(model, "fp32", _pair(run)))
+        counted = copy.deepcopy(tracking_network(model, "fp32"))
         template, crops = case.inputs(counted)
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             counted(template, crops)
     return step, {
         "trained_parameters": trained,
-        "total_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "total_parameters": total,
         "gflops": counter.get_total_flops() / 1e9,
+        "folded": isinstance(counted, FusedNetwork),
     }
-
-
-def _pair(run: Run) -> str | None:
-    """Name the pair that a joint model is measured on, its first one."""
-    return next(iter(run.config.model.modalities), None)
 
 
 def _tracking(run: Run, device: Any) -> tuple[Any, Any, Any]:
     """Build a variant's tracker with initial weights; returns a call that tracks one frame, its case and its model."""
-    from lib.profiling.case import Case, Effort, untrained_model
+    from lib.profiling.case import Case, Effort
     from patrack.build import tracker_of
     from patrack.predictor import tracking_network
 
     overrides = (*run.overrides, f"seed={run.seed}")
     case = Case(run.experiment, overrides, device, Effort(), Path(tempfile.gettempdir()), IMAGE)
-    model = untrained_model(run.config).to(device)
-    tracker = tracker_of(tracking_network(model, run.config.test.precision, _pair(run)), run.config, device)
-    frame = case.image(IMAGE)
+    model = case.model
+    tracker = tracker_of(tracking_network(model, run.config.test.precision), run.config, device)
+    channels = 3 if run.config.model.streams == "rgb" else 6
+    frame = np.random.default_rng(0).integers(0, 256, (IMAGE[1], IMAGE[0], channels), dtype=np.uint8)
     tracker.initialize(frame, case.box)
     return lambda: tracker.track(frame), case, model
 

@@ -62,7 +62,7 @@ class Estimate:
 def work_of(config: Config) -> float:
     """Count the pairs of a whole training, those of validations half."""
     train = config.train
-    steps = math.ceil(config.data.samples_per_epoch / train.total_batch_size)
+    steps = config.data.samples_per_epoch // train.total_batch_size
     validations = math.ceil(train.epochs / train.val_every) if config.data.val and config.data.val_samples else 0
     return train.epochs * steps * train.total_batch_size + validations * config.data.val_samples / 2
 

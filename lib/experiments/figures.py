@@ -33,7 +33,8 @@ def write_figures(plan: Plan, tables: Sequence[Table]) -> list[Path]:
     }
     logs = {name: [run for run in runs if (run.folder / "train.csv").is_file()] for name, runs in logs.items()}
     if logs := {name: runs for name, runs in logs.items() if runs}:
-        figure = plot_curves(logs, list(plan.suite.variants))
+        begun = {run.variant for runs in logs.values() for run in runs}
+        figure = plot_curves(logs, [name for name in plan.suite.variants if name in begun])
         written += [save_figure(figure, plan.output / f"curves.{form}") for form in FORMATS]
     return written
 
@@ -110,7 +111,7 @@ def _curve(run: Run, file: str, value: str, groups: int) -> tuple[np.ndarray, np
     if not rows:
         return None
     train = run.config.train
-    per_epoch = -(-run.config.data.samples_per_epoch // train.total_batch_size)
+    per_epoch = max(1, run.config.data.samples_per_epoch // train.total_batch_size)
     x = np.array([row["step"] for row in rows]) / per_epoch
     y = np.array([row[value] for row in rows])
     if not groups:

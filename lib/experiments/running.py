@@ -108,7 +108,7 @@ class Commands:
 
     def call(self, script: str, words: Sequence[str], log: Path, environment: Mapping[str, str]) -> int:
         """Run a command of tracking/, append what it says to a log, and return its exit code."""
-        line = [sys.executable, "-m", "lib.experiments.child", str(os.getpid())]
+        line = [sys.executable, str(Path(__file__).with_name("child.py")), str(os.getpid())]
         line += [str(configs.project_path("tracking") / script), *words]
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
@@ -146,7 +146,6 @@ class Journal:
         self._lock = threading.Lock()
         self._now: dict[Path, str] = {}
         self._failures: dict[str, str] = read_identity(plan.output).get("failures", {})
-        self._names: dict[str, list[str]] = {}
 
     def note(self, run: Run, state: str, reason: str = "") -> None:
         """Note that a run has begun something ("training", "tracking") or ended (""; with a reason if it failed)."""
@@ -164,10 +163,8 @@ class Journal:
 
     def is_tracked(self, run: Run, dataset: str) -> bool:
         """Whether there is a result of every sequence."""
-        if dataset not in self._names:
-            self._names[dataset] = [sequence.name for sequence in self.plan.sequences(dataset, run.config)]
-        folder = run.results[dataset]
-        return folder.is_dir() and all((folder / f"{name}.txt").is_file() for name in self._names[dataset])
+        folder, sequences = run.results[dataset], self.plan.sequences(dataset, run.config)
+        return folder.is_dir() and all((folder / f"{sequence.name}.txt").is_file() for sequence in sequences)
 
     def state(self, run: Run) -> tuple[str, str]:
         """Say in a word how far a run is, and why it failed."""
@@ -181,8 +178,8 @@ class Journal:
         status = manifest.get("status")
         if status == "failed":
             return "failed", str(manifest.get("error") or "")
-        if status in ("running", "interrupted"):
-            return "interrupted", ""
+        if status in ("running", "interrupted"):  # what says "running" was killed, or another process carries it out
+            return {"running": "begun", "interrupted": "interrupted"}[status], ""
         return ("trained" if run.trained and status == "finished" else "waiting"), ""
 
     def write(self) -> None:
@@ -245,7 +242,7 @@ def carry_out(
 
     Args:
         places: each takes one run at a time.
-        say: told of every run that ends.
+        say: told of every run that ends, unless it was finished before.
         left: says how long the rest will take.
 
     Returns:
@@ -258,10 +255,11 @@ def carry_out(
     failed: list[tuple[Run, str]] = []
     journal.write()
 
-    def one(run: Run) -> float:
+    def one(run: Run) -> float | None:
         place, start = free.get(), time.monotonic()
         try:
-            train_and_track(plan, run, place, journal, commands)
+            if not train_and_track(plan, run, place, journal, commands):
+                return None
         except Failed as error:
             journal.note(run, "", "" if commands.stopped else str(error))
             raise
@@ -277,8 +275,9 @@ def carry_out(
                 run, error = jobs[job], job.exception()
                 head = f"[{number} of {len(jobs)}] {run.title}"
                 if error is None:
-                    more = left()
-                    say(f"{head}: done in {duration(job.result())}{f'; {more}' if more else ''}")
+                    if (seconds := job.result()) is not None:  # else it was finished before
+                        more = left()
+                        say(f"{head}: done in {duration(seconds)}{f'; {more}' if more else ''}")
                 elif isinstance(error, Failed):
                     failed.append((run, str(error)))
                     say(f"{head}: failed, see {run.log}: {error}")
@@ -292,8 +291,8 @@ def carry_out(
     return failed
 
 
-def train_and_track(plan: Plan, run: Run, place: Place, journal: Journal, commands: Commands) -> None:
-    """Train a run, if it isn't finished, and track the data sets with it.
+def train_and_track(plan: Plan, run: Run, place: Place, journal: Journal, commands: Commands) -> bool:
+    """Train a run, if it isn't finished, and track the data sets with it; returns whether there was anything to do.
 
     Raises:
         Failed: a command failed; says why.
@@ -303,7 +302,10 @@ def train_and_track(plan: Plan, run: Run, place: Place, journal: Journal, comman
         common += [option, str(value)] if value is not None else []
     environment = {**os.environ, **dict(place.environment)}
 
+    called = []
+
     def call(script: str, words: list[str]) -> None:
+        called.append(script)
         begin = run.log.stat().st_size if run.log.is_file() else 0
         if code := commands.call(script, words, run.log, environment):
             raise Failed(reason_of(run.log, code, begin))
@@ -329,6 +331,7 @@ def train_and_track(plan: Plan, run: Run, place: Place, journal: Journal, comman
         else:
             words += run.overrides
         call("test.py", words)
+    return bool(called)
 
 
 def wait_for_others(folder: Path, seconds: float = 120.0) -> None:

@@ -8,7 +8,7 @@ OUTPUT/logs/EXPERIMENT-VARIANT-N.log         what training and tracking said
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,7 @@ class Plan:
     split: str = "test"
     count: int | None = None
     data_root: str | None = None
+    _indexed: dict[str, list[datasets.Sequence]] = field(default_factory=dict, repr=False, compare=False)
 
     def of(self, experiment: str) -> list[Run]:
         """Runs of one experiment, variant by variant."""
@@ -91,8 +92,10 @@ class Plan:
         return sorted(runs, key=lambda run: (order.index(run.variant), run.seed))
 
     def sequences(self, dataset: str, config: Config) -> list[datasets.Sequence]:
-        """Index the sequences of a data set that are scored."""
-        return datasets.load(dataset, self.split, None, self.root(config))[: self.count]
+        """Index the sequences of a data set that are scored; the second time they are known."""
+        if dataset not in self._indexed:
+            self._indexed[dataset] = datasets.load(dataset, self.split, None, self.root(config))[: self.count]
+        return self._indexed[dataset]
 
     def root(self, config: Config) -> Path | None:
         """Folder that holds the data sets."""
@@ -111,17 +114,21 @@ def plan_runs(suite: Suite, output: Path, **more: Any) -> Plan:
         ValueError: settings that can't be used, by variant.
     """
     runs, problems = [], dict[str, tuple[str, ConfigError]]()
+    known: dict[tuple[str, str], Config] = {}
     for number, seed in enumerate(suite.seeds):
         for experiment, scored in suite.experiments.items():
             for name, variant in suite.variants.items():
                 if number and not variant.trained:
                     continue
                 overrides = suite.settings_of(name, experiment)
-                try:
-                    config = configs.load(experiment, [*overrides, f"seed={seed}"])
-                except ConfigError as error:
-                    problems.setdefault(name, (experiment, error))
+                if (experiment, name) not in known:
+                    try:
+                        known[experiment, name] = configs.load(experiment, [*overrides, f"seed={seed}"])
+                    except ConfigError as error:
+                        problems.setdefault(name, (experiment, error))
+                if name in problems:
                     continue
+                config = known[experiment, name].model_copy(update={"seed": seed})
                 place = output / name / f"seed_{seed}"
                 results = place / "results" / config.name
                 runs.append(

@@ -13,7 +13,7 @@ from typing import Any
 from lib.evaluation import Evaluation, evaluate
 from lib.evaluation.bootstrap import FEW
 from lib.evaluation.scores import primary_metric
-from lib.experiments.comparison import LEVEL, Average, Gap, average, compare, holm
+from lib.experiments.comparison import LEVEL, Average, Gap, average, compare, holm, needed_if_alike
 from lib.experiments.running import Journal
 from lib.experiments.runs import Plan
 from lib.report.latex import escape
@@ -35,6 +35,7 @@ class Table:
         averages: by variant and metric.
         main: metric that is compared.
         gaps: differences to `reference` by variant; `holm` are their adjusted p-values.
+        alike: see `needed_if_alike`.
         evaluation: of all result files; None without any.
         left_out: runs that are not finished, in words.
         costs: by variant, see `lib.experiments.costs`; empty if they were not measured.
@@ -48,6 +49,7 @@ class Table:
     main: str
     gaps: dict[str, Gap]
     holm: dict[str, float]
+    alike: float | None
     evaluation: Evaluation | None
     left_out: tuple[str, ...] = ()
     costs: Costs = field(default_factory=dict)
@@ -125,6 +127,7 @@ def collect(plan: Plan, journal: Journal, costs: Mapping[str, Costs]) -> list[Ta
                     main,
                     gaps,
                     holm({name: gap.p for name, gap in gaps.items() if gap.p is not None}),
+                    needed_if_alike(compared, gaps, reference, trained),
                     evaluation,
                     tuple(left_out),
                     costs.get(experiment, {}),
@@ -164,6 +167,7 @@ def as_dict(table: Table) -> dict[str, Any]:
         "dataset": table.dataset,
         "reference": table.reference,
         "compared": table.main,
+        "needed_if_alike": table.alike,
         "variants": {
             name: {
                 "metrics": {metric: asdict(entry) for metric, entry in by_metric.items()},
@@ -242,10 +246,16 @@ def explain(table: Table) -> list[str]:
         if sequences and max(seeds) > 1:
             source, more = ("chance in training", "seeds") if share > 0.5 else ("the choice of sequences", "sequences")
             advice = f" Most of the uncertainty is {source}: more {more} would narrow it."
+        alike = ""
+        if table.alike is not None:
+            alike = (
+                f" If chance in training is as large in all trained variants, it is known better from all together, "
+                f"and the limit is {table.alike:.4f}."
+            )
         paragraphs.append(
             f"**What a difference must be to mean anything.** With {of}, a difference in {table.main} to "
             f"{table.reference} below {statistics.median(needed):.4f}{span} can't be told from none. A true difference "
-            f"of {found:.4f} would be found in four such experiments of five.{advice}"
+            f"of {found:.4f} would be found in four such experiments of five.{advice}{alike}"
         )
         if len(known) > 1:
             paragraphs.append(
@@ -264,8 +274,12 @@ def explain(table: Table) -> list[str]:
         paragraphs.append(f"With fewer than {FEW} sequences intervals tend to be too narrow.")
     if known and not any(gap.sequences for gap in known.values()):
         paragraphs.append("The intervals hold the chance in training alone, not the choice of the validation samples.")
+    if table.gaps and not known:
+        paragraphs.append(
+            "**One training of each, and no sequences scored**: nothing says what a difference means; more seeds would."
+        )
     if table.left_out:
-        paragraphs.append(f"Not in the table, for they are not finished: {'; '.join(table.left_out)}.")
+        paragraphs.append(f"Not finished, and not in the table: {'; '.join(table.left_out)}.")
     return ["\n\n".join(paragraphs)] if paragraphs else []
 
 
@@ -278,26 +292,29 @@ def describe_costs(tables: Sequence[Table]) -> list[str]:
             continue
         seen.append(table.costs)
         titles = [other.title for other in tables if other.costs == table.costs]
-        lines = [
-            f"| {', '.join(titles)} | trained | total | GFLOPs a frame | frames/s | against {table.reference} | MiB |",
-            "| --- | --: | --: | --: | --: | --: | --: |",
-        ]
+        heads = ["trained", "total", "GFLOPs a frame", "frames/s", f"of {table.reference}'s", "folded", "MiB"]
+        lines = [f"| {' | '.join([', '.join(titles), *heads])} |", "| --- |" + " --: |" * len(heads)]
+        base = table.costs.get(table.reference)
         for name in table.averages:
             if cost := table.costs.get(name):
-                base = table.costs.get(table.reference)
-                ratio = f"{cost['frames_per_second'] / base['frames_per_second']:.2f}" if base else "-"
-                lines.append(
-                    f"| {name} | {cost['trained_parameters']:,} | {cost['total_parameters']:,} "
-                    f"| {cost['gflops']:.2f} | {cost['frames_per_second']:.1f} | {ratio} "
-                    f"| {cost['peak_memory_mib']:.0f} |"
-                )
+                cells = [
+                    name,
+                    f"{cost['trained_parameters']:,}",
+                    f"{cost['total_parameters']:,}",
+                    f"{cost['gflops']:.2f}",
+                ]
+                cells.append(f"{cost['frames_per_second']:.1f}")
+                cells.append(f"{cost['frames_per_second'] / base['frames_per_second']:.2f}" if base else "-")
+                cells += ["yes" if cost["folded"] else "no", f"{cost['peak_memory_mib']:.0f}"]
+                lines.append(f"| {' | '.join(cells)} |")
         about = next(iter(table.costs.values()))
         lines += [
             "",
-            f"Parameters that train and all that there are; multiplications and additions of a frame's forward, each "
-            f"counted; one target at a time with frames in memory, in turns over all variants, the median of "
-            f"{about['rounds']} rounds; {about['memory']}. On {about['machine']}, {about['device']}, "
-            f"{about['threads']} threads, {about['precision']}: whatever else ran there made it slower.",
+            "Parameters: those that train, and all. FLOPs: multiplications and additions of one frame's forward, each "
+            "counted. Frames/s: one target at a time with frames in memory, all variants in turns, the median of "
+            f"{about['rounds']} rounds; networks that can be are folded first (docs/architecture.md), which makes them "
+            f"faster. MiB: {about['memory']}. Measured on {about['machine']}, {about['device']}, {about['threads']} "
+            f"threads, {about['precision']}; whatever else ran there made it slower.",
         ]
         parts.append("\n".join(lines))
     return parts

@@ -5,22 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from commands import load_command
-from lib.experiments import estimate
-from lib.experiments.running import Commands
+from lib.experiments import costs, estimate
+from lib.experiments.estimate import finished_speed, measured_speed
+from lib.experiments.running import Commands, Journal, Place
 from lib.experiments.suite import SIZES, find_suite, read_suite
 from lib.training.manifest import read_manifest
 from patrack import build_model
 from patrack import config as config_files
-from patrack.methods import METHODS
 from patrack.weights import save_base_model
 from small_models import EXPERIMENT
 
@@ -74,7 +74,11 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
-    script: ModuleType, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+    script: ModuleType,
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     variants = ["--variant", "still", "untrained", "--variant", "slow", "--variant", "fast", "train.lr=1e-2"]
     words = [*words, "--dataset", "synthrgbt", "--seeds", "0", "1", *variants]
@@ -119,6 +123,7 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
     for name in ("experiments.png", "experiments.svg", "curves.png", "curves.svg"):
         assert (tmp_path / "out" / name).stat().st_size > 1000
 
+    monkeypatch.setattr("lib.experiments.figures.write_figures", lambda *_: [])  # the same again, and slow
     script.started.clear()
     times = [path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")]
     assert script.main(words) == 0
@@ -130,6 +135,70 @@ def test_variants_with_seeds_are_trained_scored_and_tabled_and_kept(
     assert (tmp_path / "out" / "experiments.md").read_text() == text
 
 
+def test_time_is_estimated_from_a_few_steps_then_from_finished_runs(
+    script: ModuleType, words: list[str], tmp_path: Path
+) -> None:
+    words = [*words, "--dataset", "synthrgbt", "--seeds", "0", "1", "--variant", "one"]
+    plan = script.read_plan(script.parse(words))
+    assert finished_speed(plan) is None
+    speed = measured_speed(plan, Place("cpu"), Commands())
+    assert script.started == ["train.py", "test.py"]
+    assert 1.0 < speed.pairs < 1e6
+    assert 1.0 < speed.frames < 1e6
+    assert not (tmp_path / "out").exists()
+    journal = Journal(plan)
+    both = estimate.estimate(plan, journal, 1, speed)
+    each = 2 * speed.start + (8 + 4 / 2) / speed.pairs + 6 / speed.frames  # pairs, half of those validated, frames
+    assert (both.runs, both.longest, both.total) == (2, pytest.approx(each), pytest.approx(2 * each))
+    assert estimate.estimate(plan, journal, 2, speed).total == pytest.approx(each)
+    assert "2 runs are left, 2 side by side" in both.describe(2)
+
+    assert script.main([*words, "--seeds", "0"]) == 0
+    known = finished_speed(plan)
+    assert known is not None
+    assert known.source == "as 1 finished runs were on average"
+    manifest = read_manifest(tmp_path / "out" / "one" / "seed_0" / "small")
+    assert known.pairs == pytest.approx(10 / manifest["wall_seconds"])
+    assert estimate.estimate(plan, Journal(plan), 1, known).runs == 1
+
+
+def test_costs_are_measured_once(
+    script: ModuleType, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Inline:
+        """A pool that has no process of its own."""
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self) -> Inline:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def submit(self, function: Callable, *values: object) -> SimpleNamespace:
+            return SimpleNamespace(result=lambda: function(*values))
+
+    monkeypatch.setattr(costs, "ProcessPoolExecutor", Inline)
+    monkeypatch.setattr(costs, "ROUNDS", 3)
+    variants = ["--variant", "one", "--variant", "rgb", "untrained", "model.streams=rgb"]
+    variants += ["--variant", "bat", "model.method=bat"]
+    plan = script.read_plan(script.parse([*words, *variants]))
+    costs.measure_costs(plan, "cpu")
+    (found,) = costs.costs_of(plan, "cpu").values()
+    assert list(found) == ["one", "rgb", "bat"]
+    assert [found[name]["trained_parameters"] for name in ("rgb", "bat")] == [0, 2 * 2 * (2 * 8 * 8 + 8 * 8 + 3 * 8)]
+    assert found["bat"]["total_parameters"] == found["rgb"]["total_parameters"] + found["bat"]["trained_parameters"]
+    assert 0 < found["rgb"]["gflops"] < found["bat"]["gflops"] < 2.5 * found["rgb"]["gflops"]
+    assert all(one["frames_per_second"] > 1 and one["rounds"] == 3 for one in found.values())
+    before = (tmp_path / "out" / "costs.json").read_text()
+    costs.measure_costs(plan, "cpu")
+    assert (tmp_path / "out" / "costs.json").read_text() == before
+    plan = script.read_plan(script.parse([*words, *variants, "--variant", "two", "model.adapters.task.hidden_dim=8"]))
+    costs.measure_costs(plan, "cpu")
+    (new,) = json.loads((tmp_path / "out" / "costs.json").read_text()).values()
+    (old,) = json.loads(before).values()
+    assert len(new) == len(old) + 1
+    assert all(new[key] != old[key] for key in old)  # all in turns again, so that ratios are fair
+
+
 def test_run_that_fails_is_named_and_the_others_are_tabled(
     script: ModuleType, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -139,7 +208,7 @@ def test_run_that_fails_is_named_and_the_others_are_tabled(
     assert "small bad, seed 0: failed, see " in said.out
     lines = [line.split(" | ")[0] for line in said.out.splitlines() if line.startswith("| ")]
     assert lines[2:] == ["| good", "| bad"]
-    assert "Not in the table, for they are not finished: bad, seed 0 (failed)" in said.out
+    assert "Not finished, and not in the table: bad, seed 0 (failed)" in said.out
     log = (tmp_path / "out" / "runs.md").read_text()
     assert "1 finished, 1 failed" in log
     assert script.main([*words, *variants[:2], "train.lr=1e-2"]) == 1
@@ -166,14 +235,11 @@ def test_shipped_suites_can_be_used_at_every_size_they_are_for(file: Path, tmp_p
     script = load_command("scripts/experiments.py")
     suite = read_suite(file)
     assert find_suite(file.stem) == file
-    words = [word for variant in suite.variants.values() for word in variant.settings]
-    if absent := {word.removeprefix("model.method=") for word in words if "model.method=" in word} - METHODS.keys():
-        pytest.skip(f"no method {', '.join(sorted(absent))} in this revision")
     sizes: list[list[str]] = (
         [[]] if suite.experiments else [["--data", "synthrgbx", "--model-size", size] for size in SIZES]
     )
     for size in sizes:
-        plan = script.read_plan(script.parse(["--suite", file.stem, *size, "--output", str(tmp_path)]))
+        plan = script.read_plan(script.parse(["--suite", file.stem, *size, "--seeds", "0", "--output", str(tmp_path)]))
         assert {run.variant for run in plan.runs} == suite.variants.keys()
         assert len({run.folder for run in plan.runs}) == len(plan.runs)
 

@@ -122,3 +122,70 @@ def test_bad_result_files_fail(command, project, capsys):
 def test_a_name_given_twice_or_not_known_is_an_error(command, project, caplog, more, message):
     assert command(["--table", "lasher", *more]) == 1
     assert message in caplog.text
+
+
+# ---- Suites
+
+
+def test_a_suite_without_data_or_base_model_starts_nothing_and_lists_all_that_is_missing(project, capsys):
+    (project / "data").mkdir()
+    words = ["--suite", "families", "--data", "lasher", "visevent", "--data-root", str(project / "data")]
+    assert load_command("tracking/reproduce.py").main([*words, "--output", str(project / "out"), "--dry-run"]) == 3
+    printed = capsys.readouterr().out
+    assert "Missing, so nothing was started:" in printed
+    for part in ("lasher, split train", "lasher, split test", "visevent, split train", "visevent, split test"):
+        assert f"- {part}: data set {part.partition(',')[0]}: looked for a folder" in printed
+    assert "- base model of rgbt_base: " in printed
+    assert not (project / "out").exists()
+
+
+def test_a_suite_runs_with_the_experiments_of_its_data(project, monkeypatch):
+    module = load_command("tracking/reproduce.py")
+    requests = []
+    monkeypatch.setattr(module, "run_suite", lambda request, say: requests.append(request) or 0)
+    words = [
+        "--suite",
+        "families",
+        "--data",
+        "lasher",
+        "depthtrack",
+        "--seeds",
+        "3",
+        "4",
+        "--devices",
+        "cuda:0",
+        "cuda:1",
+    ]
+    assert module.main([*words, "--workers", "2", "--data-root", "DATA", "--no-costs"]) == 0
+    (request,) = requests
+    assert {run.experiment: tuple(run.results) for run in request.plan.runs} == {
+        "rgbt_base": ("lasher",),
+        "rgbd_base": ("depthtrack",),
+    }
+    assert {run.seed for run in request.plan.runs if run.trained} == {3, 4}
+    assert request.plan.output.parts == ("results", "reproduce", "families")
+    assert (request.devices, request.workers, request.costs, request.plan.data_root) == (
+        *(("cuda:0", "cuda:1"), 2, False),
+        "DATA",
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "give --table NAME or --suite NAME"),
+        (["--table", "lasher", "--suite", "families"], "give --table NAME or --suite NAME"),
+        (["--table", "lasher", "--dry-run", "--data", "lasher"], "--data, --dry-run: of --suite only"),
+        (["--suite", "families", "--data", "lasher", "--overwrite"], "--overwrite: of --table only"),
+        (["--suite", "families"], "--suite needs --data"),
+    ],
+)
+def test_options_of_tables_and_suites_are_not_mixed(command, words, message, capsys):
+    with pytest.raises(SystemExit):
+        command(words)
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_suite_is_an_error(command, caplog):
+    assert command(["--suite", "famlies", "--data", "lasher"]) == 1
+    assert "did you mean 'families'?" in caplog.text

@@ -44,6 +44,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         *("--workspace", str(folder / "workspace"), *VOT),
     )
     run(CASES["train"].command, *CASES["train"].words(folder, folder / "runs"))
+    shutil.copytree(folder / "runs" / "rgb_tiny", folder / "suite" / "one" / "seed_0" / "rgb_tiny")
     return folder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from lib.evaluation.scores import TrackerScores
 from lib.experiments import comparison
-from lib.experiments.comparison import Gap, compare, holm, t_quantile, t_tail
+from lib.experiments.comparison import Gap, compare, holm, needed_if_alike, t_quantile, t_tail
 
 
 def scores(values: np.ndarray) -> TrackerScores:
@@ -99,6 +99,20 @@ def test_without_sequences_only_chance_in_training_is_known() -> None:
     one = compare({}, {"a": {0: 0.5}, "b": {0: 0.4}}, "b", {"a": True, "b": True})["a"]
     assert (one.low, one.p, one.needed()) == (None, None, None)
     assert compare({}, {"a": {1: 0.5}, "b": {0: 0.4}}, "b", {"a": True, "b": True}) == {}  # no seed in common
+
+
+def test_chance_in_training_is_known_better_from_all_variants_together() -> None:
+    rng = np.random.default_rng(4)
+    names = [f"v{k}" for k in range(40)]
+    seeds = rng.normal(0, 0.5, 3)  # of no matter: all variants have them
+    values = {name: dict(enumerate(0.1 * k + seeds + rng.normal(0, 0.02, 3))) for k, name in enumerate(names)}
+    trained = dict.fromkeys(names, True)
+    gaps = compare({}, values, "v0", trained)
+    limit = needed_if_alike(values, gaps, "v0", trained)
+    assert limit == pytest.approx(1.99 * 0.02 * (2 / 3) ** 0.5, rel=0.2)  # 78 degrees of freedom
+    assert np.median([gap.needed() for gap in gaps.values()]) > 1.5 * limit
+    two = {name: values[name] for name in names[:2]}
+    assert needed_if_alike(two, compare({}, two, "v0", trained), "v0", trained) is None
 
 
 def test_holm_multiplies_the_smallest_by_their_number() -> None:  # Holm 1979; as R's p.adjust

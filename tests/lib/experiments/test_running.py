@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.experiments import running
+from lib.experiments import child, running
 from lib.experiments.running import Commands, Journal, Place, carry_out, places_of, reason_of
 from lib.experiments.runs import Plan, Run, check_output, missing_parts, plan_runs
 from lib.experiments.suite import Suite, Variant
@@ -26,6 +26,7 @@ def stop(*_):
     pathlib.Path(sys.argv[1], 'stopped').touch()
     sys.exit(143)
 signal.signal(signal.SIGTERM, stop)
+import beside  # as `python train.py` would
 pathlib.Path(sys.argv[1], 'begun').write_text(os.environ.get('MARK', ''))
 time.sleep(60)
 """
@@ -89,7 +90,7 @@ def test_runs_go_to_different_devices_side_by_side(
     said: list[str] = []
     assert carry_out(plan, places, Journal(plan), said.append) == []
     assert len(calls) == 4
-    assert len(said) == 5
+    assert len(said) == 4  # there is nothing to do for the untrained one, which is not scored here
     assert {environment["CUDA_VISIBLE_DEVICES"] for _, environment in calls} == {"4", "7"}
     for words, environment in calls:
         assert words[words.index("--device") + 1] == "cuda"
@@ -99,6 +100,25 @@ def test_runs_go_to_different_devices_side_by_side(
     calls.clear()
     assert carry_out(plan, places, Journal(plan), said.append) == []
     assert calls == []
+
+
+def test_a_stop_in_the_middle_begins_nothing_more_and_the_rest_comes_later(
+    plan: Plan, calls: list[tuple[list[str], Mapping[str, str]]]
+) -> None:
+    commands = Commands()
+
+    def stop(_: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan, [Place("cpu")], Journal(plan), stop, commands=commands)
+    assert commands.stopped
+    done = len(calls)
+    assert done <= 2  # the next one may have begun
+    assert "failed" not in (plan.output / "runs.md").read_text()
+    assert carry_out(plan, [Place("cpu")], Journal(plan), [].append) == []
+    assert len(calls) == 4
+    assert "5 runs: 5 finished" in (plan.output / "runs.md").read_text()
 
 
 def test_places_of_one_device_and_of_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +166,7 @@ def test_log_says_which_runs_there_are_and_why_and_how_far_each_is(plan: Plan) -
     assert "| fast | `train.lr=1e-2` |" in text
     assert "| rgb | `untrained model.streams=rgb` |" in text
     assert "| rgbt_tiny | all | 0 | finished | 1.50 | today | here GPU |  |" in text
-    assert "| rgbt_tiny | all | 1 | interrupted | - |" in text
+    assert "| rgbt_tiny | all | 1 | begun | - |" in text
     assert "| rgbt_tiny | fast | 0 | failed | - | - | - | no \\| room left |" in text
     assert "| rgbt_tiny | fast | 1 | training |" in text
     assert "| failed | - | - | - | no \\| room left |" in Journal(plan).describe()  # kept from one command to the next
@@ -208,6 +228,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 
 def test_commands_get_their_environment_and_are_stopped_once(tmp_path: Path, scripts: Callable[[str], None]) -> None:
     scripts(STOPS)
+    (tmp_path / "tracking" / "beside.py").touch()
     commands, codes = Commands(), list[int]()
 
     def begin() -> None:
@@ -226,9 +247,10 @@ def test_commands_get_their_environment_and_are_stopped_once(tmp_path: Path, scr
 
 def test_a_command_stops_when_the_suite_is_killed(tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(STOPS)
-    child = "[sys.executable, '-m', 'lib.experiments.child', str(os.getpid()), *sys.argv[1:]]"
-    text = f"import os, subprocess, sys, time; subprocess.Popen({child}); time.sleep(60)"
-    parent = subprocess.Popen([sys.executable, "-c", text, str(tmp_path / "train.py"), str(tmp_path)])
+    (tmp_path / "beside.py").touch()
+    line = "[sys.executable, sys.argv[1], str(os.getpid()), *sys.argv[2:]]"
+    text = f"import os, subprocess, sys, time; subprocess.Popen({line}); time.sleep(60)"
+    parent = subprocess.Popen([sys.executable, "-c", text, child.__file__, str(tmp_path / "train.py"), str(tmp_path)])
     try:
         wait_for((tmp_path / "begun").exists)
     finally:
