@@ -19,13 +19,16 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.datasets.frames import DecodedFrame, Plane
 from lib.datasets.parsing import read_text
 from lib.datasets.sequence import DatasetError, Sequence, first_few
 from patrack.files import atomic_write, user_path
+
+if TYPE_CHECKING:
+    from lib.datasets.frames import DecodedFrame
 
 __all__ = [
     "EITHER",
@@ -302,6 +305,8 @@ def black_rgb(frame: DecodedFrame) -> DecodedFrame:
     Raises:
         ValueError: the frame has no X.
     """
+    from lib.datasets.frames import DecodedFrame, Plane  # here: reading masks needs no OpenCV
+
     _, x = frame.streams()
     return DecodedFrame((Plane(np.zeros(frame.shape[:2], np.uint8)), x))
 
@@ -317,6 +322,8 @@ def substitute_x(frame: DecodedFrame, kind: str, rng: np.random.Generator) -> De
     Raises:
         ValueError: unknown kind, or the frame has no X.
     """
+    from lib.datasets.frames import DecodedFrame, Plane  # here: reading masks needs no OpenCV
+
     rgb, _ = frame.streams()
     height, width = frame.shape[:2]
     if kind == "black":

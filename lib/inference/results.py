@@ -29,12 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from lib.datasets.missing import read_masks, write_masks
 from lib.datasets.parsing import parse_number
 from lib.datasets.sequence import Sequence, first_few
 from lib.evaluation.results import MANIFEST, MASKS, write_boxes
 from lib.training.manifest import differences
+from patrack.config.schema import CropConfig, ModelConfig, TestConfig
 from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
 
 __all__ = [
@@ -56,6 +58,8 @@ __all__ = [
 
 PARTIAL = "partial.csv"
 """Rows of a recording that isn't finished yet, one per frame as it is tracked."""
+SECTIONS: dict[str, type[BaseModel]] = {"model": ModelConfig, "crop": CropConfig, "test": TestConfig}
+"""Parts of an identity that are sections of a configuration."""
 OWN_AT_FIRST = re.compile(r"\.lock|\.tmp-\d+-.*run\.json")
 """What lies in a folder whose first run was killed before it could say so in the manifest."""
 RECORDED = "box_xywh"
@@ -243,7 +247,7 @@ def claim(
             remove_leftovers(folder)  # here, where it is known whose folder this is
         kept: dict[str, dict[str, str]] = {}
         if manifest is not None:
-            present, kept = manifest["identity"], manifest["data"]
+            present, kept = _with_defaults(manifest["identity"], identity), manifest["data"]
             listed = {path for name in kept for path in _paths(folder, name)}
             if RECORDED in present:
                 listed |= {folder / name for name in RECORDING_FILES}
@@ -327,6 +331,20 @@ def _read_manifest(folder: Path) -> dict[str, Any] | None:
         raise ValueError(
             f"output {folder} holds files, but no {MANIFEST} of tracking results; give another --output"
         ) from error
+
+
+def _with_defaults(present: dict[str, Any], identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Add settings, at their defaults, that came after the version which wrote `present`."""
+    complete = dict(present)
+    for name, section in SECTIONS.items():
+        if name not in present or name not in identity:
+            continue
+        try:
+            settings = section.model_validate(present[name]).model_dump(mode="json")
+        except ValidationError:  # of a version with settings that this one lacks: it differs, and that is said
+            continue
+        complete[name] = {key: value for key, value in settings.items() if key in {*present[name], *identity[name]}}
+    return complete
 
 
 def _paths(folder: Path, name: str) -> tuple[Path, Path, Path]:

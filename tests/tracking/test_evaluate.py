@@ -102,7 +102,7 @@ def test_an_unknown_data_set_names_the_known_ones(command, folders, capsys):
     [
         ("markdown", "| ours |  | **100.0** | **100.0** | **95.2** | 2 of 2 | measured here |"),
         ("latex", r"ours & measured & \textbf{100.0} & \textbf{100.0} & \textbf{95.2} \\"),
-        ("csv", "lasher,official,ours,,100.0000,100.0000,95.2381,best,best,best,2 of 2,measured here,,,"),
+        ("csv", "lasher,official,ours,,100.0000,100.0000,95.2381,best,best,best,0,2 of 2,measured here,,,"),
         ("json", '"origin": "measured here"'),
     ],
 )

@@ -19,6 +19,7 @@ from lib.experiments.running import Commands, Journal, Place, carry_out, places_
 from lib.experiments.runs import Plan, Run, check_output, missing_parts, plan_runs
 from lib.experiments.suite import Suite, Variant
 from patrack import config as configs
+from patrack.files import atomic_write
 
 STOPS = """\
 import os, pathlib, signal, sys, time
@@ -70,7 +71,8 @@ def finish(folder: Path, config: configs.Config, status: str = "finished") -> No
     content = {"status": status, "config": config.model_dump(mode="json"), "final": {"val": None}}
     if status == "finished":
         content |= {"wall_hours": 1.5, "hardware": {"host": "here"}, "device": "GPU", "finished": "today"}
-    (folder / "run.json").write_text(json.dumps(content))
+    with atomic_write(folder / "run.json") as file:  # others read it meanwhile
+        json.dump(content, file)
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

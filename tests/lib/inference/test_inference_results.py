@@ -10,6 +10,7 @@ import pytest
 
 from lib.datasets.missing import read_masks
 from lib.inference.results import SequenceResult, claim, claimed, keep_masks, partial_result, write_result, write_track
+from patrack.config import load
 
 FIRST_BOX = [4.0, 5.0, 10.0, 8.0]
 
@@ -29,6 +30,20 @@ def test_same_run_goes_on_in_its_folder(tmp_path):
     assert saved["identity"] == IDENTITY
     assert saved["device"] == "cuda"
     assert re.fullmatch("[0-9a-f]{16}", saved["key"])
+
+
+def test_a_run_goes_on_after_an_update_that_brought_new_settings(tmp_path):
+    sections = load("rgbt_tiny").model_dump(mode="json", include={"model", "crop", "test"})
+    del sections["model"]["base_model"]
+    before = json.loads(json.dumps(IDENTITY | sections))
+    del before["model"]["templates"], before["model"]["adapters"]["mda"]["parts"], before["test"]["template_update"]
+    claim(tmp_path, before, {}, data=DATA)
+    (tmp_path / "a.txt").write_text("1,2,3,4\n")
+    claim(tmp_path, IDENTITY | sections, {}, data=DATA)
+    assert json.loads((tmp_path / "run.json").read_text())["identity"]["model"]["templates"] == 1
+    sections["model"]["templates"] = 2
+    with pytest.raises(ValueError, match=r"model\.templates: 1 -> 2"):
+        claim(tmp_path, IDENTITY | sections, {}, data=DATA)
 
 
 def test_another_run_in_the_folder_is_an_error_that_says_what_differs(tmp_path):
