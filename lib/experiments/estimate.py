@@ -40,6 +40,13 @@ class Speed:
     start: float
     source: str
 
+    def describe(self) -> str:
+        """Say where the numbers are from, and those that there are."""
+        known = ((self.pairs, ".1f", "pairs/s"), (self.frames, ".0f", "frames/s"))
+        return f"{self.source}: " + ", ".join(
+            f"{value:{form}} {unit}" for value, form, unit in known if value < math.inf
+        )
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -55,7 +62,7 @@ class Estimate:
         side = "" if places == 1 else f", {places} side by side (if they don't slow one another)"
         return (
             f"{self.runs} runs are left{side}: about {duration(self.total)} in all, up to {duration(self.longest)} a "
-            f"run; {self.speed.source}: {self.speed.pairs:.1f} pairs/s, {self.speed.frames:.0f} frames/s"
+            f"run; {self.speed.describe()}"
         )
 
 
