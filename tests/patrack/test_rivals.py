@@ -42,16 +42,13 @@ def test_a_rival_computes_what_its_release_computes(name: str) -> None:
     golden = json.loads((REFERENCE / "rivals" / f"{GOLDEN[name]}.json").read_text(encoding="utf-8"))
     rival = Impl(name, golden["keep"])
     rival.load(weight)
-    ours = {
-        theirs: list(rival.published_shapes()[theirs])
-        for own, theirs in published_names(rival.model).items()
-        if own in adapter_parameters(rival.model)
-    }
+    trained, shapes = adapter_parameters(rival.model), rival.published_shapes()
+    ours = {theirs: list(shapes[theirs]) for own, theirs in published_names(rival.model).items() if own in trained}
     unused = "_X_X_DTE_Adapter." if name == "sds" else "-"  # built in every block there, used in four of them
     wanted = {key: shape for key, shape in golden["trainable_names_shapes"].items() if key in ours or unused not in key}
     assert ours == wanted
     left_out = golden["trainable_names_shapes"].keys() - wanted.keys()
-    count = sum(p.numel() for p in adapter_parameters(rival.model).values())
+    count = sum(p.numel() for p in trained.values())
     assert count == golden["params_trainable"] - (UNUSED_OF_SDS if name == "sds" else 0)
     assert sum(math.prod(golden["trainable_names_shapes"][key]) for key in left_out) == (
         UNUSED_OF_SDS if name == "sds" else 0
