@@ -23,15 +23,26 @@ def small(**changes: object) -> Network:
         }
     settings = {"elimination": {"layers": [1], "keep_ratio": 0.7}} | changes
     torch.manual_seed(0)
-    model = build_model(SimpleNamespace(model=ModelConfig(**DEEPER_SIZES, **settings, adapters=adapters)))
+    return lively(build_model(SimpleNamespace(model=ModelConfig(**DEEPER_SIZES, **settings, adapters=adapters))))
+
+
+def lively(model: Network) -> Network:
+    """No tensor at its initial value, so that each matters; the head's units are awake."""
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape)
+                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
                 tensor.add_(noise if "running_var" in name else 0.2 * (noise - 0.5))
             if name.endswith("bn.bias"):
                 tensor.add_(1.0)
     return model.eval()
+
+
+def crops(size: int, count: int = 3) -> Tensor:
+    """Crops of random bytes, (count, size, size, 6) uint8."""
+    generator = torch.Generator().manual_seed(size)
+    return torch.randint(0, 256, (count, size, size, 6), dtype=torch.uint8, generator=generator)
 
 
 def images(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

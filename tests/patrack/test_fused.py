@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from patrack import PATrack
 from patrack.crop import MEAN, STD
 from patrack.fused import FusedNetwork
 from patrack.predictor import PlainNetwork, Predictor, tracking_network
+from small_networks import crops, lively
 
 MAPS = ("score_map", "size_map", "offset_map", "pred_boxes")
 PAPER = {"adapters": {"init": "neutral", "mda": {"form": "paper"}, "cea": {"form": "paper"}}, "fusion": "mean"}
@@ -30,25 +30,6 @@ CASES = [
     pytest.param({"adapters": {"cea": {"shared_query": False}}}, id="unshared"),
     pytest.param({"adapters": {"cea": {"shared_query": False, "form": "paper"}}}, id="unshared-paper"),
 ]
-
-
-def lively(model: PATrack) -> PATrack:
-    """No tensor at its initial value, so that each matters; the head's units are awake."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
-                tensor.add_(noise if "running_var" in name else 0.2 * (noise - 0.5))
-            if name.endswith("bn.bias"):
-                tensor.add_(1.0)
-    return model.eval()
-
-
-def crops(size: int, count: int = 3) -> torch.Tensor:
-    return torch.randint(
-        0, 256, (count, size, size, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(size)
-    )
 
 
 def normalized(pixels: torch.Tensor) -> torch.Tensor:

@@ -14,24 +14,12 @@ from patrack.methods.patrack import PATrack, PerModality
 from patrack.modality import modalities
 from patrack.network import adapter_names
 from patrack.predictor import PlainNetwork, tracking_network
+from small_networks import lively
 
 PAIRS = ("rgbt", "rgbd", "rgbe")
 NUMBERS = torch.tensor([modalities().index(name) for name in PAIRS])
 APART = ("norms", "adapters")
 MAPS = ("score_map", "size_map", "offset_map")
-
-
-def lively(model: PATrack) -> PATrack:
-    """No tensor at its initial value, so that modalities differ and each tensor matters."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
-                tensor.add_(noise if "running_var" in name else 0.2 * (noise - 0.5))
-            if name.endswith("bn.bias"):
-                tensor.add_(1.0)
-    return model.eval()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from patrack.predictor import PlainNetwork, Predictor
 from patrack.tracker import Tracker
 from patrack.weights import WeightsError, load_adapters, save_adapters
 from small_models import DEEPER_SIZES
+from small_networks import crops, lively
 
 MAPS = ("score_map", "size_map", "offset_map", "pred_boxes")
 ELIMINATION = {"layers": [0, 1, 3], "keep_ratio": 0.6}
@@ -26,24 +27,6 @@ NETWORKS = [
     pytest.param({"adapters": {"cea": {"form": "paper"}, "mda": {"form": "paper"}}, "fusion": "gate"}, id="paper-gate"),
     pytest.param({"streams": "rgb", "elimination": ELIMINATION}, id="rgb"),
 ]
-
-
-def lively(model):
-    """No tensor at its initial value, so that each matters."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, tensor in model.state_dict().items():
-            if tensor.is_floating_point():
-                noise = torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype)
-                tensor.add_(noise if "running_var" in name else 0.2 * (noise - 0.5))
-            if name.endswith("bn.bias"):
-                tensor.add_(1.0)
-    return model.eval()
-
-
-def crops(size, count=3):
-    generator = torch.Generator().manual_seed(size)
-    return torch.randint(0, 256, (count, size, size, 6), dtype=torch.uint8, generator=generator)
 
 
 def normalized(pixels):
