@@ -18,6 +18,7 @@ from patrack.methods import METHODS
 from patrack.methods.sdstrack import DISTANCE_WEIGHT, FULL_WEIGHT, MASKED_WEIGHT
 from patrack.network import Network
 from patrack.tensorfiles import write_tensors
+from patrack.vit import Block
 from patrack.weights import (
     WeightsError,
     load_base_model,
@@ -168,6 +169,90 @@ def test_where_the_streams_meet_a_token_sees_only_the_other_one() -> None:
     normed = block.norm2(out)
     out = out + block.mlp(normed) + 0.5 * block.both_mlp(normed)
     torch.testing.assert_close(block.meet(tokens), torch.cat(out.chunk(2, dim=1)), atol=1e-12, rtol=0)
+
+
+# ---- Eliminated candidates, with the bookkeeping of the releases: tokens in the order of their attention, and an index
+
+
+class Kept:
+    """One stream's tokens (B, N, C) behind template tokens of a 4 x 4 grid, and the places of its search tokens."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self.tokens, self.index = tokens, torch.arange(64).expand(len(tokens), -1)
+
+    def attend(self, block: Block, keep: float) -> Tensor:
+        """Attention of the block; what the template's center attends to least is gone behind `advance`."""
+        q, k, v = block.attn.qkv(block.norm1(self.tokens)).unflatten(2, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        maps = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(dim=3)
+        row = maps[:, :, 5, 16:].mean(dim=1)  # center of 4 x 4: row 1, column 1
+        self.order = row.argsort(dim=1, descending=True)[:, : math.ceil(keep * row.shape[1])]
+        return block.attn.proj((maps @ v).transpose(1, 2).flatten(2))
+
+    def advance(self, branch: Tensor) -> None:
+        """Add attention's branch, then eliminate."""
+        out = self.tokens + branch
+        search = out[:, 16:].gather(1, self.order.unsqueeze(2).expand(-1, -1, 16))
+        self.tokens, self.index = torch.cat((out[:, :16], search), dim=1), self.index.gather(1, self.order)
+
+    def full(self, tokens: Tensor | None = None) -> Tensor:
+        """Tokens on the full grids, zeros where they are gone."""
+        tokens = self.tokens if tokens is None else tokens
+        search = torch.zeros(len(tokens), 64, 16, dtype=tokens.dtype)
+        search.scatter_(1, self.index.unsqueeze(2).expand(-1, -1, 16), tokens[:, 16:])
+        return torch.cat((tokens[:, :16], search), dim=1)
+
+    def take(self, full: Tensor) -> Tensor:
+        """Of the full grids, the tokens that are still there."""
+        return torch.cat((full[:, :16], full[:, 16:].gather(1, self.index.unsqueeze(2).expand(-1, -1, 16))), dim=1)
+
+
+ELIMINATION = {"layers": [1, 2], "keep_ratio": 0.7}
+
+
+def patches(embedding: nn.Module, template: Tensor, search: Tensor) -> Tensor:
+    return torch.cat((embedding(template), embedding(search)), dim=1)
+
+
+@torch.no_grad()
+def test_vipt_eliminates_as_its_release() -> None:
+    model, (template, search) = small(method="vipt", elimination=ELIMINATION).double(), images()
+    backbone, norms, layout = model.backbone, model.prompt_norms, model.layout()
+    rgb = patches(backbone.patch_embed, template[:, :3], search[:, :3])
+    x = patches(model.x_patch_embed, template[:, 3:], search[:, 3:])
+    prompt = model.prompt_blocks[0](norms[0](rgb), norms[0](x), layout)
+    stream = Kept(rgb + prompt + torch.cat((backbone.pos_embed_z, backbone.pos_embed_x), dim=1))
+    for i, block in enumerate(backbone.blocks):
+        if i:
+            prompt = model.prompt_blocks[i](norms[i - 1](stream.full()), norms[i](prompt), layout)
+            stream.tokens = stream.tokens + stream.take(prompt)
+        stream.advance(stream.attend(block, 0.7 if i in (1, 2) else 1.0))
+        stream.tokens = stream.tokens + block.mlp(block.norm2(stream.tokens))
+    expected = stream.full(backbone.norm(stream.tokens))
+    got = model(template, search, return_features=True)["features"]
+    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
+
+
+@torch.no_grad()
+def test_sdstrack_eliminates_as_its_release() -> None:
+    settings = {"method": "sdstrack", "fusion": "mean", "adapters": {"fusion_layers": [1, 3]}}
+    model, (template, search) = small(**settings, elimination=ELIMINATION).double(), images()
+    position = torch.cat((model.backbone.pos_embed_z, model.backbone.pos_embed_x), dim=1)
+    rgb = Kept(patches(model.backbone.patch_embed, template[:, :3], search[:, :3]) + position)
+    x = Kept(patches(model.x_patch_embed, template[:, 3:], search[:, 3:]) + position)
+    for i, block in enumerate(model.backbone.blocks):
+        keep = 0.7 if i in (1, 2) else 1.0
+        rgb.advance(rgb.attend(block, keep))
+        attended = x.attend(block, keep)
+        x.advance(attended + block.x_attention(attended))
+        rgb.tokens = rgb.tokens + block.mlp(block.norm2(rgb.tokens))
+        normed = block.norm2(x.tokens)
+        x.tokens = x.tokens + block.mlp(normed) + 0.5 * block.x_mlp(normed)
+        if i in (1, 3):
+            rgb.tokens, x.tokens = block.meet(torch.cat((rgb.tokens, x.tokens))).chunk(2)
+    assert not torch.equal(rgb.index.sort().values, x.index.sort().values)
+    expected = model.fusion_norm((rgb.full() + x.full()) / 2)
+    got = model(template, search, return_features=True)["features"]
+    torch.testing.assert_close(got, expected, atol=1e-10, rtol=0)
 
 
 # ---- Training
