@@ -457,7 +457,11 @@ def trainable_parameters(model: Network, which: str, frozen_blocks: int = 0) -> 
         frozen = ("backbone.patch_embed.", "backbone.pos_embed_", *blocks)
         chosen = {name: parameter for name, parameter in chosen.items() if not name.startswith(frozen)}
     if not chosen:
-        raise ValueError("the model has no adapters: enable a family with streams 'both', or train all parameters")
+        config = model.config
+        raise ValueError(
+            f"the model has no adapters to train (model.method={config.method}, model.streams={config.streams}): take "
+            "model.streams=both and a method with a part of it enabled in model.adapters, or train.trainable=all"
+        )
     model.requires_grad_(False)
     for parameter in chosen.values():
         parameter.requires_grad_(True)
