@@ -366,7 +366,8 @@ class DepthSensor:
             noisy = np.rint(noisy * np.float32(1 / self.coarsest)) * np.float32(self.coarsest)
         else:  # it measures whole steps of disparity
             step = np.float32(self.disparity_step)
-            noisy = 1 / (np.rint(1 / (noisy * step)) * step)
+            with np.errstate(divide="ignore"):  # less than half a step: infinitely far, and lost below
+                noisy = 1 / (np.rint(1 / (noisy * step)) * step)
 
         # No measurement at edges, beyond the range, in specks, on reflective things, in the projector's shadow.
         span = cv2.dilate(z, np.ones((3, 5))) - cv2.erode(z, np.ones((3, 5)))
