@@ -22,11 +22,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit  # distribution of Student's t and its quantiles
 
 from lib.evaluation.bootstrap import SEED, draw, resample
 from lib.evaluation.scores import TrackerScores
 
-__all__ = ["DRAWS", "LEVEL", "Average", "Gap", "average", "compare", "holm", "needed_if_alike", "t_quantile", "t_tail"]
+__all__ = ["DRAWS", "LEVEL", "Average", "Gap", "average", "compare", "holm", "needed_if_alike"]
 
 LEVEL = 0.95
 DRAWS = 2000
@@ -76,14 +77,14 @@ class Gap:
         """The smallest difference whose interval would leave 0 out, with this uncertainty, among so many of them."""
         if self.low is None:
             return None
-        return t_quantile(1 - (1 - LEVEL) / 2 / comparisons, self.freedom) * self.error
+        return _half_width(self.error, self.freedom, comparisons)
 
     @property
     def found(self) -> float | None:
         """True difference that would be found, at `LEVEL`, in four cases of five."""
         if self.low is None:
             return None
-        return (t_quantile(1 - (1 - LEVEL) / 2, self.freedom) + t_quantile(POWER, self.freedom)) * self.error
+        return _half_width(self.error, self.freedom) + float(stdtrit(self.freedom, POWER)) * self.error
 
 
 def average(values: Mapping[int, float]) -> Average:
@@ -155,9 +156,9 @@ def compare(
         freedom = error**4 / rest if rest else float(max((freedom for _, freedom in parts), default=0))
         low = high = p = None
         if parts:
-            half = t_quantile(1 - (1 - LEVEL) / 2, freedom) * error
+            half = _half_width(error, freedom)
             low, high = value - half, value + half
-            p = (0.0 if value else 1.0) if not error else 2 * t_tail(abs(value) / error, freedom)
+            p = (0.0 if value else 1.0) if not error else 2 * float(stdtr(freedom, -abs(value) / error))
         gaps[name] = Gap(
             value, spread, single, error, freedom, low, high, p, count if count > 1 else 0, len(single), from_seeds
         )
@@ -196,7 +197,7 @@ def needed_if_alike(
     if not spread:
         return 0.0
     total = sum(variance for variance, _ in parts)
-    return t_quantile(1 - (1 - LEVEL) / 2, total**2 / spread) * math.sqrt(total)
+    return _half_width(math.sqrt(total), total**2 / spread)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -210,26 +211,6 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def t_tail(t: float, freedom: float) -> float:
-    """Probability that Student's t exceeds `t` >= 0.
-
-    With t = sqrt(freedom) tan(angle) its density is that of cos(angle) ** (freedom - 1).
-    """
-    angles = np.linspace(math.atan(t / math.sqrt(freedom)), math.pi / 2, 4001)
-    return 0.5 * _area(angles, freedom) / _area(np.linspace(0.0, math.pi / 2, 4001), freedom)
-
-
-def t_quantile(probability: float, freedom: float) -> float:
-    """Value that Student's t does not exceed with a probability of 0.5 to 1, excluded."""
-    low, high = 0.0, 1.0
-    while t_tail(high, freedom) > 1 - probability:
-        high *= 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if t_tail(middle, freedom) > 1 - probability else (low, middle)
-    return (low + high) / 2
-
-
-def _area(angles: np.ndarray, freedom: float) -> float:
-    heights = np.cos(angles) ** (freedom - 1)
-    return float(np.sum((heights[1:] + heights[:-1]) / 2 * np.diff(angles)))
+def _half_width(error: float, freedom: float, comparisons: int = 1) -> float:
+    """Half of the interval of `LEVEL`, for one of so many comparisons."""
+    return float(stdtrit(freedom, 1 - (1 - LEVEL) / 2 / comparisons)) * error

@@ -9,7 +9,7 @@ import pytest
 
 from lib.evaluation.scores import TrackerScores
 from lib.experiments import comparison
-from lib.experiments.comparison import Gap, compare, holm, needed_if_alike, t_quantile, t_tail
+from lib.experiments.comparison import Gap, compare, holm, needed_if_alike
 
 
 def scores(values: np.ndarray) -> TrackerScores:
@@ -30,12 +30,15 @@ def gap(mine: np.ndarray, theirs: np.ndarray, trained: tuple[bool, bool] = (True
     return compare(by_seed, values, "theirs", dict(zip(both, trained, strict=True)))["mine"]
 
 
-@pytest.mark.parametrize(
-    ("freedom", "quantile"), [(1, 12.7062), (2, 4.3027), (10, 2.2281), (30, 2.0423), (1000, 1.9623)]
-)
-def test_quantiles_are_those_of_students_t(freedom: float, quantile: float) -> None:  # as printed in any table of it
-    assert t_quantile(0.975, freedom) == pytest.approx(quantile, abs=2e-3)
-    assert 2 * t_tail(t_quantile(0.975, freedom), freedom) == pytest.approx(0.05, abs=1e-6)
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.7062), (3, 4.3027), (11, 2.2281), (31, 2.0423)])
+def test_intervals_are_those_of_students_t(seeds: int, quantile: float) -> None:  # as printed in any table of it
+    errors = np.linspace(-1, 1, seeds)[:, None]  # in all sequences alike: training is all the chance there is
+    found = gap(np.full((seeds, 40), 3.0) + errors, np.zeros((seeds, 40)))
+    assert found.freedom == pytest.approx(seeds - 1)
+    error = errors.std(ddof=1) / seeds**0.5
+    assert found.high - found.value == pytest.approx(quantile * error, rel=1e-4)
+    at_the_edge = gap(errors + quantile * error * np.ones((seeds, 40)), np.zeros((seeds, 40)))
+    assert (at_the_edge.low, at_the_edge.p) == (pytest.approx(0.0, abs=1e-4), pytest.approx(0.05, rel=1e-3))
 
 
 def test_differences_are_paired_in_seeds_and_sequences() -> None:
