@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from lib.datasets import frames
-from lib.datasets.frames import DecodedFrame
 from lib.options import Parser
 from lib.synthetic import generate
 from patrack import config as config_files
 from patrack.files import atomic_write
 from patrack.modality import JOINT
+from patrack.recordings import frames
+from patrack.recordings.frames import DecodedFrame
 
 if TYPE_CHECKING:  # loaded where it is used, so that --help answers at once
     from lib.training import loader

@@ -25,17 +25,18 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from lib.datasets import DATA_SETS, DatasetError, data_set_names, resolve_data_root
+from lib.datasets import DATA_SETS, DataError, data_set_names, resolve_data_root
 from lib.datasets.catalog import SYNTHETIC, DataSet, FlagFile
-from lib.datasets.frames import FrameError, jpeg_warning, read_frame, with_value_range
 from lib.datasets.loading import COCO_SPLITS, dataset_root, load, parent_folders, split_folders, to_use_a_part
-from lib.datasets.naming import frame_number
 from lib.datasets.parsing import first_number, parse_boxes, parse_flags, read_text
-from lib.datasets.reader import annotation_file, find_both, pair_frames, read_sequence, sub_folders
+from lib.datasets.reader import annotation_file, find_both, read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set, folder_splits
-from lib.datasets.sequence import FileList, Frames
 from lib.options import Parser
 from patrack.files import atomic_write
+from patrack.recordings.frames import FrameError, jpeg_warning, read_frame, with_value_range
+from patrack.recordings.listing import pair_frames
+from patrack.recordings.naming import frame_number
+from patrack.recordings.sequence import FileList, Frames
 
 IMAGE_CHOICES = ("none", "sample", "all")
 STRICT = importlib.util.find_spec("simplejpeg") is not None  # which tells of destroyed blocks in JPEG files
@@ -122,7 +123,7 @@ class SequenceReport:
         """Read something; what can't be read is an error of this kind."""
         try:
             return read()
-        except DatasetError as error:
+        except DataError as error:
             self.add(kind, str(error))
             return None
 
@@ -275,7 +276,7 @@ def check_images(folder: Path, data_set: DataSet, root: Path | None, images: str
     """Read the sequence and decode images: can they be, have they one size, do they hold the boxes?"""
     try:
         sequence = read_sequence(folder, data_set, root)
-    except DatasetError as error:
+    except DataError as error:
         if not report.errors:  # else it is what was found already, in other words
             report.add(Kind.READING, str(error))
         return
@@ -372,7 +373,7 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace, found: list[R
     if name == "folder":
         row_of = {split: folder_data_set(root, split) for split in (folder_splits(root) if every else [args.split])}
         if not row_of:
-            raise DatasetError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
+            raise DataError(f"{root}: no split: neither a list train.txt, val.txt or test.txt nor such a folder")
     elif name != "coco":
         row_of = dict.fromkeys(DATA_SETS[name].splits if every else [args.split], DATA_SETS[name])
 
@@ -384,7 +385,7 @@ def check_dataset(name: str, root: Path, args: argparse.Namespace, found: list[R
                 reports = check_coco(split, root, args.images)
             else:
                 reports = check_split(label, row_of[split], split, root, args.images, args.workers)
-        except DatasetError as error:
+        except DataError as error:
             print(f"ERROR {label}: {error}")
             found.append((label, "", "error", "the split can't be read", str(error)))
             total += 1
@@ -450,7 +451,7 @@ def main(argv: list[str] | None = None) -> int:
         for name, folder in parts.items() if args.dataset == "synthrgb" else [(args.dataset, root)]:
             new_rows, new_errors = check_dataset(name, folder, args, found)
             rows, errors = rows + new_rows, errors + new_errors
-    except (DatasetError, OSError) as error:
+    except (DataError, OSError) as error:
         print(f"ERROR {error}")
         found.append((args.dataset, "", "error", "the data set can't be read", str(error)))
         errors += 1

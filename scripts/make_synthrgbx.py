@@ -16,15 +16,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lib.datasets.frames import FrameError, read_frame
 from lib.datasets.recordings import find_recordings
-from lib.datasets.sequence import DatasetError, shows_target
 from lib.options import Parser
 from lib.synthetic import SyntheticError, generate
 from lib.synthetic.benchmark import SPLITS, Job, draw_scene, frames
 from lib.synthetic.scene import MODALITIES
 from patrack.files import atomic_write
 from patrack.modality import DEPTH, x_to_three_channels
+from patrack.recordings.frames import FrameError, read_frame
+from patrack.recordings.sequence import DataError, shows_target
 
 _PRESENT, _ABSENT = (0, 255, 0), (0, 0, 255)  # colors of the target's box on a contact sheet, B,G,R
 _ROWS, _COLUMNS, _WIDTH = 6, 5, 192  # of a contact sheet: sequences, frames of each, pixels of a frame
@@ -144,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
                 make_split(args, modality, split)
             if args.sheet:
                 draw_sheet(args, modality)
-    except (SyntheticError, DatasetError, FrameError, OSError) as error:
+    except (SyntheticError, DataError, FrameError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -34,7 +34,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lib import datasets
-from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import (
     GAP,
     LACKING,
@@ -52,6 +51,7 @@ from lib.report.missing import ALONE, mask_name, summarize, to_csv, to_markdown
 from patrack import config as configs
 from patrack.config.schema import Config
 from patrack.files import atomic_write, safe_name, user_path
+from patrack.recordings.frames import DecodedFrame
 
 if TYPE_CHECKING:
     from patrack.tracker import Present, Tracker

@@ -30,11 +30,11 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from lib.datasets.frames import read_image
 from lib.datasets.parsing import read_boxes, read_names
-from lib.datasets.reader import list_frames
 from lib.options import Parser
 from patrack.files import named_if_full
+from patrack.recordings.frames import read_image
+from patrack.recordings.listing import list_frames
 
 logger = logging.getLogger("prepare_real_videos")
 

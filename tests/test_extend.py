@@ -16,7 +16,6 @@ import torch
 from commands import load_command
 from lib.datasets import DATA_SETS
 from lib.datasets import load as load_sequences
-from lib.datasets.frames import read_frame
 from lib.datasets.recordings import find_recordings, folder_data_set
 from lib.evaluation import evaluate, write_boxes
 from lib.evaluation.protocols import RULES
@@ -25,6 +24,7 @@ from patrack import Tracker, adapter_parameters, build_model, tracking_loss, tra
 from patrack.config import experiments_dir, load
 from patrack.methods import METHODS
 from patrack.modality import PAIRS
+from patrack.recordings.frames import read_frame
 from patrack.weights import load_adapters, save_adapters
 from recording_data import SIZE, write_recording
 from recording_data import boxes as true_boxes

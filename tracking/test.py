@@ -19,9 +19,9 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.naming import PAIRING_RULES
 from lib.options import Parser, add_sequence_options, chosen_sequences
 from patrack.files import user_path
+from patrack.recordings.naming import PAIRING_RULES
 
 logger = logging.getLogger("test")
 

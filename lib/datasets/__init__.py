@@ -1,16 +1,16 @@
-"""Data sets: `load` gives the sequences of a split, `lib.datasets.frames.read_frame` their frames."""
+"""Data sets: `load` gives the sequences of a split, `patrack.recordings.frames.read_frame` their frames."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from lib.datasets.catalog import DATA_SETS, data_set_names, resolve_data_root
-from lib.datasets.sequence import DatasetError, Sequence
+from patrack.recordings.sequence import DataError, Sequence
 
 if TYPE_CHECKING:
     from lib.datasets.loading import load
 
-__all__ = ["DATA_SETS", "DatasetError", "Sequence", "data_set_names", "load", "resolve_data_root"]
+__all__ = ["DATA_SETS", "DataError", "Sequence", "data_set_names", "load", "resolve_data_root"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:  # no OpenCV where only the table is needed
-    from lib.datasets.sequence import XTransform
     from patrack.modality import ClipDepth, ValueRange
+    from patrack.recordings.sequence import XTransform
 
-from lib.datasets.sequence import DatasetError
 from patrack.files import user_path
+from patrack.recordings.sequence import DataError
 
 __all__ = [
     "COLLECTIONS",
@@ -120,7 +120,7 @@ class DataSet:
         attribute_names: names of the 0/1 columns of a sequence's attribute file; empty: the file holds names.
         attribute_folder: folder of attribute files, below the root.
         attributes_by_column: that folder has one file per attribute, with a line per name of `SequencesName.txt`.
-        pairing: "position": k-th RGB frame with k-th X frame; "name", "auto": see `lib.datasets.naming.pair`.
+        pairing: "position": k-th RGB frame with k-th X frame; "name", "auto": see `patrack.recordings.naming.pair`.
         length: what counts when frames and annotation differ in number. "shortest": cut to the shortest of RGB, X and
             annotation. "frames": RGB and X must agree; boxes are cut, missing ones are NaN. "strict": RGB and X must
             agree, more boxes than frames are an error, missing ones are NaN.
@@ -132,7 +132,7 @@ class DataSet:
         first_x_frames: table in `lib/datasets/splits/` with the X frame that belongs to the first RGB frame, used where
             there are more X than RGB frames.
         fps: rate of RGB frames whose names hold no times, for files of events beside them.
-        clip_depth, x_range, x_transform: see `lib.datasets.sequence.Sequence`.
+        clip_depth, x_range, x_transform: see `patrack.recordings.sequence.Sequence`.
         frame_counts: number of images of sequences where it is known to differ from the number of annotation rows.
         known: known defects by sequence, for the check.
         annotations: forms of its test annotations without images; the first that fits is read.
@@ -575,14 +575,14 @@ def resolve_data_root(cli: str | None = None, config_root: str | None = None) ->
     """Find the folder of all data sets: `--data-root`, then PATRACK_DATA, then the config's `data.root`, or None.
 
     Raises:
-        DatasetError: a path with a variable that is not set, or the home of nobody.
+        DataError: a path with a variable that is not set, or the home of nobody.
     """
     for origin, value in (("--data-root", cli), (ENVIRONMENT, os.environ.get(ENVIRONMENT)), ("data.root", config_root)):
         if value:
             try:
                 root = user_path(value)
             except ValueError as error:
-                raise DatasetError(f"{origin}: {error}") from None
+                raise DataError(f"{origin}: {error}") from None
             log.info("data root %s, from %s", root, origin)
             return root
     return None

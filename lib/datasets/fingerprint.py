@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lib.datasets.sequence import FileList, Frames, Sequence
 from patrack.files import file_sha256
+from patrack.recordings.sequence import FileList, Frames, Sequence
 
 __all__ = ["fingerprint"]
 

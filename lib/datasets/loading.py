@@ -22,12 +22,12 @@ from lib.datasets.catalog import (
     Split,
     data_set_names,
 )
-from lib.datasets.frames import FrameError, with_value_range
 from lib.datasets.parsing import read_names, read_text
 from lib.datasets.reader import read_sequence, sub_folders
 from lib.datasets.recordings import folder_data_set
-from lib.datasets.sequence import DatasetError, FileList, Sequence, first_few, rgb_only, select, unknown
 from patrack.files import safe_name, user_path
+from patrack.recordings.frames import FrameError, with_value_range
+from patrack.recordings.sequence import DataError, FileList, Sequence, first_few, rgb_only, select, unknown
 
 __all__ = ["COCO_SPLITS", "dataset_root", "load", "parent_folders", "split_folders", "to_use_a_part"]
 
@@ -60,10 +60,10 @@ def load(
         sequences: read only these of the split.
         problems: filled with what is wrong with single sequences, which are left out then; None: they are errors.
         for_frames: frames are going to be read: find the range of values of thermal images of more than 8 bits in a
-            folder of recordings, see `lib.datasets.frames.with_value_range`.
+            folder of recordings, see `patrack.recordings.frames.with_value_range`.
 
     Raises:
-        DatasetError: unknown name, split or sequence; missing folder, list or sequence; files that do not agree.
+        DataError: unknown name, split or sequence; missing folder, list or sequence; files that do not agree.
     """
     root = dataset_root(name, root, data_root)
     if name == "coco":
@@ -80,14 +80,14 @@ def load(
             if folder is not None:
                 read = read_sequence(folder, data_set, root)
                 loaded.append(with_value_range(read) if for_frames and name == "folder" else read)
-        except (DatasetError, FrameError) as error:
+        except (DataError, FrameError) as error:
             unreadable[sequence] = str(error)
     if problems is not None and len(missing) < len(folders):
         # in the order of the list
         texts = {name: f"{name}: no such sequence in {root}" for name in missing} | unreadable
         problems.update({name: texts[name] for name in folders if name in texts})
     elif len(unreadable) == 1 and not missing:
-        raise DatasetError(*unreadable.values())
+        raise DataError(*unreadable.values())
     elif missing or unreadable:
         where = " or ".join(str(root / folder) for folder in data_set.splits[split].folders)
         lines = []
@@ -101,7 +101,7 @@ def load(
         lines.append(f"all of it: python scripts/check_data.py --dataset {name} --root {root} --split {split}")
         if missing:
             lines.append(to_use_a_part(data_set, split, root))
-        raise DatasetError(f"{data_set.title} {split}: " + "\n".join(lines))
+        raise DataError(f"{data_set.title} {split}: " + "\n".join(lines))
     return loaded
 
 
@@ -125,7 +125,7 @@ def _load_synthrgb(split: str, root: Path, sequences: Iterable[str] | None) -> l
     parts = {DATA_SETS[name].modality: name for name in SYNTHETIC}
     present = {part: name for part, name in parts.items() if (root / part).is_dir()}
     if not present:
-        raise DatasetError(f"data set synthrgb: none of {', '.join(parts)} in {root}")
+        raise DataError(f"data set synthrgb: none of {', '.join(parts)} in {root}")
     if len(present) < len(parts):
         log.warning("synthrgb: only %s found in %s", ", ".join(present), root)
     loaded = [
@@ -143,10 +143,10 @@ def _load_coco(split: str, root: Path, sequences: Iterable[str] | None) -> list[
     the others those not wider and higher than 50 pixels.
     """
     if split not in COCO_SPLITS:
-        raise DatasetError(f"COCO has no split {unknown(split, COCO_SPLITS)}; it has {', '.join(COCO_SPLITS)}")
+        raise DataError(f"COCO has no split {unknown(split, COCO_SPLITS)}; it has {', '.join(COCO_SPLITS)}")
     folder, path = root / "images" / f"{split}2017", root / "annotations" / f"instances_{split}2017.json"
     if not folder.is_dir():
-        raise DatasetError(f"COCO {split}: no folder of images {folder}")
+        raise DataError(f"COCO {split}: no folder of images {folder}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         images = {image["id"]: str(image["file_name"]) for image in content["images"]}
@@ -155,16 +155,16 @@ def _load_coco(split: str, root: Path, sequences: Iterable[str] | None) -> list[
         if any(len(item["bbox"]) != 4 for item in big) or any({"id", "image_id"} - item.keys() for item in big):
             raise ValueError("an annotation lacks its id, its image_id or 4 numbers in bbox")
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DatasetError(f"{path}: not an instances file of COCO: {type(error).__name__} {error}") from error
+        raise DataError(f"{path}: not an instances file of COCO: {type(error).__name__} {error}") from error
     try:
         for file in images.values():
             safe_name(file, "image file")
         for item in big:  # an id may be a text
             safe_name(f"{item['image_id']}_{item['id']}", "ids image_id_id of an annotation")
     except ValueError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
     log.info(
         "%s: %d of %d objects are above %g x %g pixels", path.name, len(big), len(objects), COCO_MIN_SIZE, COCO_MIN_SIZE
     )
@@ -173,7 +173,7 @@ def _load_coco(split: str, root: Path, sequences: Iterable[str] | None) -> list[
     for item in big:
         image = images.get(item["image_id"])
         if image is None:
-            raise DatasetError(f"{path}: annotation {item['id']} belongs to no image (image_id {item['image_id']})")
+            raise DataError(f"{path}: annotation {item['id']} belongs to no image (image_id {item['image_id']})")
         name = f"{item['image_id']}_{item['id']}"
         by_name[name] = Sequence(
             name=name,
@@ -193,23 +193,23 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
     """Find the existing folder of data set `name`.
 
     Raises:
-        DatasetError: unknown name, no folder given, or none there.
+        DataError: unknown name, no folder given, or none there.
     """
     known_names = data_set_names()
     if name not in known_names:
-        raise DatasetError(f"unknown data set {unknown(name, known_names)}; known are {', '.join(known_names)}")
+        raise DataError(f"unknown data set {unknown(name, known_names)}; known are {', '.join(known_names)}")
     usual = DATA_SETS[name].usual_folder if name in DATA_SETS else COLLECTIONS.get(name)
     if root is not None:
         root = user_path(root)
         if not root.is_dir():
-            raise DatasetError(f"data set {name}: no folder {root} (given as the root of this data set)")
+            raise DataError(f"data set {name}: no folder {root} (given as the root of this data set)")
         return root
     if usual is None:
-        raise DatasetError(
+        raise DataError(
             f"data set {name} has no usual place: give its own root (data.train / data.val: root, or --root)"
         )
     if data_root is None:
-        raise DatasetError(
+        raise DataError(
             f"data set {name}: no data root; give --data-root, set {ENVIRONMENT} or data.root in the config to the "
             f"folder that holds {usual}/"
         )
@@ -218,7 +218,7 @@ def dataset_root(name: str, root: Path | None, data_root: Path | None) -> Path:
         from_environment = os.environ.get(ENVIRONMENT) and user_path(os.environ[ENVIRONMENT]) == data_root
         origin = f"from {ENVIRONMENT}" if from_environment else "from --data-root or data.root"
         known = ", ".join(sorted(sub_folders(data_root))[:8]) or "no folder"
-        raise DatasetError(
+        raise DataError(
             f"data set {name}: looked for a folder {usual} in the data root {data_root} ({origin}), found {known}"
         )
     return folder
@@ -228,13 +228,11 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
     """Find the sequences of a split: names, in order, and the folder of each; None where there is none.
 
     Raises:
-        DatasetError: unknown split, a list that is missing or bad, or nothing in the folders of a set without lists.
+        DataError: unknown split, a list that is missing or bad, or nothing in the folders of a set without lists.
     """
     title = data_set.title
     if split not in data_set.splits:
-        raise DatasetError(
-            f"{title} has no split {unknown(split, data_set.splits)}; it has {', '.join(data_set.splits)}"
-        )
+        raise DataError(f"{title} has no split {unknown(split, data_set.splits)}; it has {', '.join(data_set.splits)}")
     rule = data_set.splits[split]
     folder_of: dict[str, Path] = {}
     for parent in reversed(parent_folders(rule, root)):
@@ -248,7 +246,7 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
         if rule.picked is not None:
             numbers = [int(line) for line in read_text(PACKAGED_LISTS / rule.picked).split()]
             if max(numbers) >= len(names):
-                raise DatasetError(f"{path}: {len(names)} names; the split needs at least {max(numbers) + 1}")
+                raise DataError(f"{path}: {len(names)} names; the split needs at least {max(numbers) + 1}")
             names = [names[number] for number in numbers]
     elif rule.packaged is not None:
         names = read_names(PACKAGED_LISTS / rule.packaged)
@@ -257,10 +255,10 @@ def split_folders(data_set: DataSet, split: str, root: Path) -> dict[str, Path |
         parents = parent_folders(replace(rule, folders=inner), root)
         names = sorted({name for parent in parents for name in sub_folders(parent)})
         if not names:
-            raise DatasetError(f"{title} {split}: no sequence in {root}; looked in {', '.join(rule.folders)}")
+            raise DataError(f"{title} {split}: no sequence in {root}; looked in {', '.join(rule.folders)}")
     else:
         looked = " or ".join(rule.lists)
-        raise DatasetError(f"{title}: no list of split {split!r}: looked for {looked} in {root}")
+        raise DataError(f"{title}: no list of split {split!r}: looked for {looked} in {root}")
     return {name: folder_of.get(name) for name in names}
 
 

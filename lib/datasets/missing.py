@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lib.datasets.parsing import read_text
-from lib.datasets.sequence import DatasetError, Sequence, first_few
 from patrack.files import atomic_write, user_path
+from patrack.recordings.sequence import DataError, Sequence, first_few
 
 if TYPE_CHECKING:
-    from lib.datasets.frames import DecodedFrame
+    from patrack.recordings.frames import DecodedFrame
 
 __all__ = [
     "EITHER",
@@ -65,7 +65,7 @@ def read_masks(path: Path) -> dict[str, np.ndarray]:
     """Read a file of masks: by sequence (N, 2) bool, RGB is there, X is there.
 
     Raises:
-        DatasetError: the file can't be read or is of another form; names the sequence and the row.
+        DataError: the file can't be read or is of another form; names the sequence and the row.
     """
     return parse_masks(read_text(path), str(path))
 
@@ -74,18 +74,18 @@ def parse_masks(text: str, path: str) -> dict[str, np.ndarray]:
     """Do the same with the content of a file whose path is for messages.
 
     Raises:
-        DatasetError: as `read_masks`.
+        DataError: as `read_masks`.
     """
     try:
         content = json.loads(text)
     except ValueError as error:  # or a number of thousands of digits
-        raise DatasetError(f"{path}: not JSON: {error}") from error
+        raise DataError(f"{path}: not JSON: {error}") from error
     except RecursionError as error:
-        raise DatasetError(f"{path}: not a file of masks: nested too deeply") from error
+        raise DataError(f"{path}: not a file of masks: nested too deeply") from error
     if not isinstance(content, dict) or not content:
-        raise DatasetError(f'{path}: must hold {{"SEQUENCE": {{"frames": N, "data": [[RGB, X], ...]}}, ...}}')
+        raise DataError(f'{path}: must hold {{"SEQUENCE": {{"frames": N, "data": [[RGB, X], ...]}}, ...}}')
     if all(isinstance(entry, dict) and "sequences" in entry and "data" not in entry for entry in content.values()):
-        raise DatasetError(
+        raise DataError(
             f"{path}: names groups of sequences ({first_few(list(content))}), not their frames; of a published "
             "benchmark, give the file of masks, such as missing_results_lasher245.json"
         )
@@ -94,13 +94,13 @@ def parse_masks(text: str, path: str) -> dict[str, np.ndarray]:
         rows, frames = (entry.get("data"), entry.get("frames")) if isinstance(entry, dict) else (None, None)
         if not isinstance(rows, list) or type(frames) is not int:
             got = sorted(entry) if isinstance(entry, dict) else type(entry).__name__
-            raise DatasetError(f'{path}: sequence {name} must be {{"frames": N, "data": [[RGB, X], ...]}}, got {got}')
+            raise DataError(f'{path}: sequence {name} must be {{"frames": N, "data": [[RGB, X], ...]}}, got {got}')
         if len(rows) != frames:
-            raise DatasetError(f'{path}: sequence {name} has "frames": {frames}, but {len(rows)} rows of data')
+            raise DataError(f'{path}: sequence {name} has "frames": {frames}, but {len(rows)} rows of data')
         for number, row in enumerate(rows):
             # true == 1 == 1.0, so that all of them are in the tuple; what isn't a number is not
             if not isinstance(row, list) or len(row) != 2 or not all(value in (0, 1) for value in row):
-                raise DatasetError(
+                raise DataError(
                     f"{path}: sequence {name}, row {number} (from 0) must be [RGB, X], each 0 (missing) or 1 (there), "
                     f"got {row!r}"
                 )
@@ -112,7 +112,7 @@ def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], o
     """Set `present` of sequences by masks from `read_masks`; those of further sequences are left aside.
 
     Raises:
-        DatasetError: a sequence without mask, a mask of another length, or one whose first frame has no stream.
+        DataError: a sequence without mask, a mask of another length, or one whose first frame has no stream.
     """
     sequences = list(sequences)
     without = [sequence.name for sequence in sequences if sequence.name not in masks]
@@ -120,17 +120,15 @@ def with_masks(sequences: Iterable[Sequence], masks: Mapping[str, np.ndarray], o
         count = f"{len(without)} of {len(sequences)}"
         near = difflib.get_close_matches(without[0], list(masks), n=1)
         there = f"it has {len(masks)}, {f'nearest: {near[0]}' if near else first_few(sorted(masks))}"
-        raise DatasetError(f"{origin}: no mask for {count} sequences: {first_few(without)} ({there})")
+        raise DataError(f"{origin}: no mask for {count} sequences: {first_few(without)} ({there})")
     masked = []
     for sequence in sequences:
         mask, frames = masks[sequence.name], len(sequence) + sequence.cut
         if len(mask) != frames:
-            raise DatasetError(
-                f"{origin}: the mask of {sequence.name} has {len(mask)} rows, the sequence {frames} frames"
-            )
+            raise DataError(f"{origin}: the mask of {sequence.name} has {len(mask)} rows, the sequence {frames} frames")
         mask = mask[sequence.cut :]
         if not mask[0].any():
-            raise DatasetError(
+            raise DataError(
                 f"{origin}: {sequence.name} lacks both streams in frame {sequence.cut} (from 0), where tracking "
                 "starts: there is nothing to take the target from; set a stream to 1 there"
             )
@@ -271,7 +269,7 @@ def choose_masks(missing: Missing, sequences: Iterable[Sequence]) -> tuple[dict[
         Masks, (N, 2) bool by name (of a file, all), and what identifies them: a digest, or what they are drawn by.
 
     Raises:
-        DatasetError: as `read_masks`.
+        DataError: as `read_masks`.
     """
     if isinstance(missing, RandomMasks):
         return missing.draw(sequences), str(missing)
@@ -305,7 +303,7 @@ def black_rgb(frame: DecodedFrame) -> DecodedFrame:
     Raises:
         ValueError: the frame has no X.
     """
-    from lib.datasets.frames import DecodedFrame, Plane  # here: reading masks needs no OpenCV
+    from patrack.recordings.frames import DecodedFrame, Plane  # here: reading masks needs no OpenCV
 
     _, x = frame.streams()
     return DecodedFrame((Plane(np.zeros(frame.shape[:2], np.uint8)), x))
@@ -322,7 +320,7 @@ def substitute_x(frame: DecodedFrame, kind: str, rng: np.random.Generator) -> De
     Raises:
         ValueError: unknown kind, or the frame has no X.
     """
-    from lib.datasets.frames import DecodedFrame, Plane  # here: reading masks needs no OpenCV
+    from patrack.recordings.frames import DecodedFrame, Plane  # here: reading masks needs no OpenCV
 
     rgb, _ = frame.streams()
     height, width = frame.shape[:2]

@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from lib.datasets.catalog import PACKAGED_LISTS, DataSet
-from lib.datasets.sequence import DatasetError
 from patrack.files import safe_name
+from patrack.recordings.sequence import DataError
 
 __all__ = [
     "SEPARATORS",
@@ -53,14 +53,14 @@ def read_text(path: TextPath) -> str:
     """Read a UTF-8 file; its byte order mark is left out.
 
     Raises:
-        DatasetError: no such file, or not UTF-8.
+        DataError: no such file, or not UTF-8.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DatasetError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
+        raise DataError(f"{path}: not a UTF-8 text file ({error.reason} at byte {error.start})") from error
     except OSError as error:
-        raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _lines(text: str) -> list[str]:
@@ -198,25 +198,25 @@ def _refuse(path: TextPath, problems: Problems) -> None:
     if problems:
         shown = "; ".join(f"line {number}: {message}" for number, message in problems[:5])
         more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise DatasetError(f"{path}: {shown}{more}")
+        raise DataError(f"{path}: {shown}{more}")
 
 
 def read_boxes(path: TextPath, corners: bool = False, polygons: bool = False, complete: bool = False) -> np.ndarray:
-    """Read (L, 4) float64 xywh boxes; see `parse_boxes`. Raises DatasetError with path and line numbers."""
+    """Read (L, 4) float64 xywh boxes; see `parse_boxes`. Raises DataError with path and line numbers."""
     boxes, problems = parse_boxes(read_text(path), corners, polygons, complete)
     _refuse(path, problems)
     return boxes
 
 
 def read_flags(path: TextPath, highest: int = 1) -> np.ndarray:
-    """Read (L,) bool flags; see `parse_flags`. Raises DatasetError with path and line numbers."""
+    """Read (L,) bool flags; see `parse_flags`. Raises DataError with path and line numbers."""
     flags, problems = parse_flags(read_text(path), highest)
     _refuse(path, problems)
     return flags
 
 
 def read_names(path: TextPath, nested: bool = False) -> list[str]:
-    """Read a list of sequence names; see `parse_names`. Raises DatasetError with path and line numbers."""
+    """Read a list of sequence names; see `parse_names`. Raises DataError with path and line numbers."""
     names, problems = parse_names(read_text(path), nested)
     _refuse(path, problems)
     return names
@@ -224,7 +224,7 @@ def read_names(path: TextPath, nested: bool = False) -> list[str]:
 
 @functools.cache
 def read_numbers(path: TextPath) -> dict[str, int]:
-    """Read a table `sequence,number` with one heading line. Raises DatasetError with path and line number."""
+    """Read a table `sequence,number` with one heading line. Raises DataError with path and line number."""
     numbers = {}
     for number, line in enumerate(_lines(read_text(path))[1:], start=2):
         name, _, value = line.rpartition(",")
@@ -243,7 +243,7 @@ def read_attributes(root: TextPath, name: str, data_set: DataSet) -> tuple[str, 
     """Read the attributes of a sequence; none if there is no file about it.
 
     Raises:
-        DatasetError: a file of flags that does not fit `data_set.attribute_names`.
+        DataError: a file of flags that does not fit `data_set.attribute_names`.
     """
     folder, attributes = root / data_set.attribute_folder, data_set.attribute_names
     if data_set.attributes_by_column:
@@ -275,5 +275,5 @@ def _flagged(path: TextPath, text: str, names: tuple[str, ...], meaning: str) ->
     """Names whose number in a text of 0 and 1 is 1."""
     fields = text.replace(",", " ").split()
     if len(fields) != len(names) or not set(fields) <= {"0", "1"}:
-        raise DatasetError(f"{path}: expected {len(names)} flags of 0 or 1 ({meaning}), got {fields[:20]}")
+        raise DataError(f"{path}: expected {len(names)} flags of 0 or 1 ({meaning}), got {fields[:20]}")
     return tuple(name for name, flag in zip(names, fields, strict=True) if flag == "1")

@@ -31,27 +31,24 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
-from lib.datasets.events import EVENT_SUFFIXES
-from lib.datasets.frames import with_value_range
-from lib.datasets.naming import PairingRule
 from lib.datasets.parsing import read_boxes, read_text
 from lib.datasets.reader import (
-    IMAGE_SUFFIXES,
-    VIDEO_SUFFIXES,
     annotation_file,
     build_sequence,
     find_frames,
-    list_events,
-    list_frames,
     possible_steps,
     read_sequence,
     sub_folders,
 )
-from lib.datasets.sequence import DatasetError, Frames, Sequence, XTransform, shows_target
 from patrack.config.loading import read_yaml
 from patrack.config.schema import Modality
 from patrack.files import safe_name
 from patrack.modality import PAIRS, ClipDepth, ValueRange, modalities
+from patrack.recordings.events import EVENT_SUFFIXES
+from patrack.recordings.frames import with_value_range
+from patrack.recordings.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_events, list_frames
+from patrack.recordings.naming import PairingRule
+from patrack.recordings.sequence import DataError, Frames, Sequence, XTransform, shows_target
 
 __all__ = [
     "FolderSettings",
@@ -89,21 +86,21 @@ def load_pair(
 
     Args:
         rgb: folder of images or video file.
-        x: folder of images or video file of the other modality, or a file of events (`lib.datasets.events`); None with
-            modality "rgb".
+        x: folder of images or video file of the other modality, or a file of events (`patrack.recordings.events`);
+            None with modality "rgb".
         modality: "rgbt", "rgbd", "rgbe" or "rgb".
         boxes: annotation, `x,y,w,h` per line; may be shorter than the recording (e.g. the first box only), the rest
             is unknown then. None: no boxes.
         name: of the sequence; default: the folder that holds `rgb`.
         box_step: line k of `boxes` belongs to frame k * box_step; None: 1 unless that is in doubt.
-        clip_depth, x_range, x_transform: see `lib.datasets.sequence.Sequence`. Without a range, thermal images of more
-            than 8 bits get one for the whole recording, see `lib.datasets.frames.with_value_range`.
-        pairing: which X frame belongs to an RGB frame: see `lib.datasets.naming.pair`.
+        clip_depth, x_range, x_transform: see `patrack.recordings.sequence.Sequence`. Without a range, thermal images of
+            more than 8 bits get one for the whole recording, see `patrack.recordings.frames.with_value_range`.
+        pairing: which X frame belongs to an RGB frame: see `patrack.recordings.naming.pair`.
         tolerance: seconds that times may differ by; None: see `pair`.
         fps: RGB frames per second, where X is a file of events and nothing else tells RGB's times.
 
     Raises:
-        DatasetError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line, doubt
+        DataError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line, doubt
             about which frames the lines of `boxes` belong to.
         ValueError: unknown modality, or X missing where the modality needs it.
     """
@@ -135,7 +132,7 @@ def _frames_per_line(path: Path, lines: int, frames: int, box_step: int | None, 
     """Tell how many frames lie between the lines of a box file: as asked for, else `usual` unless that is in doubt."""
     steps = possible_steps(lines, frames)
     if box_step is None and usual == 1 and steps:
-        raise DatasetError(
+        raise DataError(
             f"{path}: {lines} lines for {frames} frames: one for every {steps} frames, or for the first {lines}? "
             f"Say which: --box-step {steps.replace(' to ', ' or ')}, or --box-step 1"
         )
@@ -230,14 +227,14 @@ def folder_data_set(root: Path, split: str) -> DataSet:
     """Make the row that `ROOT/dataset.yaml` describes, with one split: a list on disk, or a folder of sequences.
 
     Raises:
-        DatasetError: no or a wrong `dataset.yaml`; neither `<split>.txt` nor a folder `<split>/`.
+        DataError: no or a wrong `dataset.yaml`; neither `<split>.txt` nor a folder `<split>/`.
     """
     path = root / SETTINGS_FILE
     if not path.is_file():
-        raise DatasetError(f"{path}: not found; write a line such as 'modality: rgbt' (one of {modalities()}) into it")
+        raise DataError(f"{path}: not found; write a line such as 'modality: rgbt' (one of {modalities()}) into it")
     file = read_yaml(path)
     if file.mistakes:
-        raise DatasetError("; ".join(map(str, file.mistakes)))
+        raise DataError("; ".join(map(str, file.mistakes)))
     try:
         settings = FolderSettings.model_validate(file.data)
     except ValidationError as error:
@@ -245,18 +242,18 @@ def folder_data_set(root: Path, split: str) -> DataSet:
             (".".join(map(str, e["loc"])), e["msg"].removeprefix("Value error, "), e["input"]) for e in error.errors()
         ]
         said = "; ".join(f"{key}: {rule}, got {value!r}" for key, rule, value in wrong)
-        raise DatasetError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
+        raise DataError(f"{path}: {said} (keys: {', '.join(FolderSettings.model_fields)})") from error
     try:
         safe_name(split, "split")
     except ValueError as error:
-        raise DatasetError(str(error)) from error
+        raise DataError(str(error)) from error
     if not (root / f"{split}.txt").is_file() and split not in sub_folders(root):
-        raise DatasetError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")
+        raise DataError(f"{root}: no split {split!r}: neither a list {split}.txt nor a folder {split}/")
     try:
         x_range = None if settings.x_range is None else value_range(settings.x_range)
         x_transform = None if settings.x_transform is None else read_transform(settings.x_transform, root)
     except ValueError as error:
-        raise DatasetError(f"{path}: {error}") from error
+        raise DataError(f"{path}: {error}") from error
     return replace(
         FOLDER,
         x=() if settings.modality == "rgb" else (ANY_X,),
@@ -298,16 +295,16 @@ def find_recordings(
         At least one. Each starts at its first frame with a box, and has a later one.
 
     Raises:
-        DatasetError: no recording there, or one that can't be used; see `read_recording`.
+        DataError: no recording there, or one that can't be used; see `read_recording`.
         ValueError: unknown modality, box_step below 1.
     """
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder")
+        raise DataError(f"{folder}: no such folder")
     if _fitting_rows(folder):
         return [read_recording(folder, modality, box_step, x_range=x_range, x_transform=x_transform)]
     below = [path for _, path in sorted(sub_folders(folder).items()) if _fitting_rows(path)]
     if not below:
-        raise DatasetError(
+        raise DataError(
             f"{folder}: no recording in it: neither here nor one folder below are there RGB frames (a folder "
             f"{', '.join(RGB_NAMES)}) and a box file ({', '.join(BOX_FILES)})"
         )
@@ -325,14 +322,14 @@ def read_recording(
     """Index one recording; see `find_recordings`. No image is opened, but some of thermal ones of more than 8 bits.
 
     Raises:
-        DatasetError: frames or boxes are missing, more than one kind of X, doubt about which frames the lines of the
+        DataError: frames or boxes are missing, more than one kind of X, doubt about which frames the lines of the
             box file belong to, no box after the first one, or whatever `lib.datasets.reader.read_sequence` refuses.
         ValueError: unknown modality, box_step below 1.
     """
     _check_choices(modality, box_step)
     rows = _fitting_rows(folder)
     if not rows:
-        raise DatasetError(
+        raise DataError(
             f"{folder}: not a recording: it needs RGB frames (a folder {', '.join(RGB_NAMES)}) and a box file "
             f"({', '.join(BOX_FILES)})"
         )
@@ -346,11 +343,11 @@ def read_recording(
         suitable += [replace(row, modality=modality) for row in rows if not row.modality]
         if not suitable:
             names = ", ".join((*PAIRS[modality].folders, ANY_X))
-            raise DatasetError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
+            raise DataError(f"{folder}: no X frames of modality {modality} (looked for a folder {names})")
         row = suitable[0]
     elif len(kinds) > 1 or kinds == [""]:
         what = " and ".join(kind or f"a folder {ANY_X}, which may hold anything" for kind in reversed(kinds))
-        raise DatasetError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(PAIRS)} or rgb")
+        raise DataError(f"{folder}: X frames: {what}; say what is meant: --modality {', '.join(PAIRS)} or rgb")
     else:
         row = rows[0]
 
@@ -365,7 +362,7 @@ def read_recording(
     recording = read_sequence(folder, row)
     usable = shows_target(recording)
     if usable.sum() < 2:
-        raise DatasetError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
+        raise DataError(f"recording {recording.name}: {usable.sum()} boxes; it needs one in a later frame too")
     return with_value_range(recording.from_frame(int(np.argmax(usable))))
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from lib.datasets.catalog import sequence_count
-from lib.datasets.sequence import Sequence, shows_target
 from lib.evaluation.bootstrap import compare_trackers
 from lib.evaluation.boxes import iou
 from lib.evaluation.files import FileTree
@@ -23,6 +22,7 @@ from lib.evaluation.results import BoxFormat, Longer, missing_streams, read_resu
 from lib.evaluation.scores import Evaluation, EvaluationError, TrackerScores
 from lib.evaluation.scoring import score_long_term, score_multi_start, score_one_pass, to_boxes
 from patrack.files import user_path
+from patrack.recordings.sequence import Sequence, shows_target
 
 __all__ = ["RecordingScores", "evaluate", "mean_scores", "measure", "parse_results"]
 

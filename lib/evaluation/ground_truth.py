@@ -13,10 +13,10 @@ import numpy as np
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, PACKAGED_LISTS, AnnotationFiles, DataSet, resolve_data_root
 from lib.datasets.parsing import TextPath, first_number, read_attributes, read_boxes, read_names, read_text
-from lib.datasets.sequence import first_few
 from lib.evaluation.files import FileTree, parse_column
 from lib.evaluation.protocols import MultiStart, OnePass, Protocol
 from patrack.files import safe_name
+from patrack.recordings.sequence import first_few
 
 if TYPE_CHECKING:
     from lib.datasets import Sequence
@@ -149,7 +149,7 @@ def _truth_of(sequence: Sequence, protocol: Protocol) -> GroundTruth:
     boxes, absent = sequence.boxes, sequence.absent
     if not isinstance(protocol, OnePass):
         # All frames, NaN where the target is absent or nothing is known
-        from lib.datasets.frames import read_frame
+        from patrack.recordings.frames import read_frame
 
         absent = absent | np.isnan(boxes).any(axis=1)
         height, width = read_frame(sequence, 0).shape[:2]

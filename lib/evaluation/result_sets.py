@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from lib.datasets.sequence import first_few
 from lib.evaluation.files import FileTree
+from patrack.recordings.sequence import first_few
 
 __all__ = ["DEPTH", "SIDE_FILES", "ResultSet", "choose_set", "find_sets", "merge_anchors"]
 

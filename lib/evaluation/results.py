@@ -27,7 +27,6 @@ from typing import Any, Literal
 import numpy as np
 
 from lib.datasets.missing import missing_shares, parse_masks
-from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import corners_to_xywh, iou
 from lib.evaluation.files import FileTree, ResultTable, parse_column, parse_regions, parse_table, spell_out_codes
 from lib.evaluation.ground_truth import GroundTruth, load_ground_truth
@@ -35,6 +34,7 @@ from lib.evaluation.protocols import LongTerm, MultiStart, OnePass, Protocol, pr
 from lib.evaluation.result_sets import SIDE_FILES, ResultSet, choose_set, find_sets, merge_anchors
 from lib.evaluation.scores import EvaluationError
 from patrack.files import atomic_write, remove_leftovers, safe_name, user_path
+from patrack.recordings.sequence import first_few
 
 __all__ = [
     "MANIFEST",

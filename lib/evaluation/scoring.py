@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lib.datasets.sequence import first_few
 from lib.evaluation.boxes import (
     center_error,
     corners_to_xywh,
@@ -24,6 +23,7 @@ from lib.evaluation.boxes import (
     round_half_away,
 )
 from lib.evaluation.scores import Curve, TrackerScores, primary_metric
+from patrack.recordings.sequence import first_few
 
 if TYPE_CHECKING:
     from lib.evaluation.ground_truth import GroundTruth

@@ -29,10 +29,10 @@ from typing import Any
 
 from lib.datasets import DATA_SETS
 from lib.datasets.catalog import SYNTHETIC
-from lib.datasets.sequence import unknown
 from lib.evaluation import scored_data_sets
 from patrack import config as configs
 from patrack.config.loading import ConfigError, Mistake, read_yaml
+from patrack.recordings.sequence import unknown
 
 __all__ = [
     "ALL_SYNTHETIC",

@@ -19,14 +19,14 @@ import cv2
 import numpy as np
 from torch import nn
 
-from lib.datasets.frames import DecodedFrame
-from lib.datasets.sequence import Sequence, rgb_only
 from lib.evaluation.evaluate import RecordingScores, measure
 from lib.inference.sequence import FrameTracker, track_frames
 from patrack import config as configs
 from patrack.build import build_tracker, weights_beside
 from patrack.modality import JOINT, PAIRS
 from patrack.network import Network
+from patrack.recordings.frames import DecodedFrame
+from patrack.recordings.sequence import Sequence, rgb_only
 from patrack.tracker import Tracker
 from patrack.weights import model_hash
 

@@ -33,11 +33,11 @@ from pydantic import BaseModel, ValidationError
 
 from lib.datasets.missing import read_masks, write_masks
 from lib.datasets.parsing import parse_number
-from lib.datasets.sequence import Sequence, first_few
 from lib.evaluation.results import MANIFEST, MASKS, write_boxes
 from lib.training.manifest import differences
 from patrack.config.schema import CropConfig, ModelConfig, TestConfig
 from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
+from patrack.recordings.sequence import Sequence, first_few
 
 __all__ = [
     "Outcome",
@@ -91,7 +91,7 @@ class SequenceResult:
         scores: (N,) in [0, 1]; 1 for the given box.
         times: (N,) seconds spent in the tracker; row 0 is its initialization.
         seconds: wall time with reading the frames.
-        flat: frames whose X was one flat color, see `lib.datasets.frames.DecodedFrame`.
+        flat: frames whose X was one flat color, see `patrack.recordings.frames.DecodedFrame`.
     """
 
     boxes: np.ndarray
@@ -299,7 +299,7 @@ def keep_masks(folder: Path, masks: Mapping[str, np.ndarray]) -> None:
         masks: (N, 2) bool by sequence, as `lib.datasets.missing.read_masks` gives them.
 
     Raises:
-        DatasetError: the file that is there can't be read.
+        DataError: the file that is there can't be read.
         OSError: it can't be written.
     """
     of_run = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["data"]

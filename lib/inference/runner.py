@@ -27,14 +27,9 @@ import torch
 from tqdm import tqdm
 
 from lib import datasets
-from lib.datasets.events import EVENT_SUFFIXES
 from lib.datasets.fingerprint import fingerprint
-from lib.datasets.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
 from lib.datasets.missing import Missing, RandomMasks, choose_masks, masks_digest, read_masks, with_masks
-from lib.datasets.naming import PairingRule
 from lib.datasets.recordings import load_pair
-from lib.datasets.sequence import EventFrame, Sequence, VideoFrame, XTransform, first_few
-from lib.datasets.timing import source_times
 from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import MANIFEST, write_boxes
@@ -55,11 +50,16 @@ from lib.inference.results import (
 )
 from lib.inference.sequence import run_batched, run_sequence, track_frames
 from lib.processes import become_worker
-from lib.report.video import OverlayVideo
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
 from patrack.modality import EVENT, JOINT, PAIRS, ValueRange
+from patrack.recordings.events import EVENT_SUFFIXES
+from patrack.recordings.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
+from patrack.recordings.naming import PairingRule
+from patrack.recordings.overlay import OverlayVideo
+from patrack.recordings.sequence import EventFrame, Sequence, VideoFrame, XTransform, first_few
+from patrack.recordings.timing import source_times
 from patrack.tracker import Tracker
 
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
@@ -436,7 +436,7 @@ def track_recording(
         truth: box file, to draw and compare.
         truth_step: its line k belongs to frame k * truth_step; None: 1 unless that is in doubt.
         fps: frames per second of the video, and of the times in `track.csv` where the source tells none; None: as
-            the source says (`lib.datasets.timing`), else 25.
+            the source says (`patrack.recordings.timing`), else 25.
         video: write `overlay.mp4`.
         missing: which frames lack a stream (`lib.datasets.missing`); a file has one sequence, or one of the
             recording's name. The mask is kept beside the results.

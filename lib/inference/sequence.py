@@ -10,22 +10,21 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import Protocol, cast
 
 import cv2
 import numpy as np
 
-from lib.datasets.events import EventFile
-from lib.datasets.frames import DecodedFrame, Video, decode_frame
-from lib.datasets.sequence import Sequence
 from lib.inference.results import Outcome, SequenceResult, TrackingError, failure, write_result
 from patrack.predictor import Predictor
+from patrack.recordings.frames import DecodedFrame
+from patrack.recordings.prefetch import PrefetchedFrames
+from patrack.recordings.sequence import Sequence
 from patrack.tracker import Target, Tracker, begin, update_template
 
-__all__ = ["FrameTracker", "OnFrame", "PrefetchedFrames", "run_batched", "run_sequence", "track_frames"]
+__all__ = ["FrameTracker", "OnFrame", "run_batched", "run_sequence", "track_frames"]
 
 READERS = 2
 """Threads that decode for one tracker."""
@@ -48,45 +47,6 @@ class FrameTracker(Protocol):
 
     def track(self, frame: DecodedFrame) -> tuple[np.ndarray, float]:
         """Box (4,) xywh, pixels, and score in the next frame."""
-
-
-class PrefetchedFrames:
-    """The frames of a sequence in order, decoded by other threads before they are asked for.
-
-    Args:
-        sequence: of images or of a video; a video is decoded by one thread at a time.
-        threads: that decode. OpenCV releases the interpreter while it does.
-        depth: frames decoded before they are asked for; each takes memory.
-    """
-
-    def __init__(self, sequence: Sequence, threads: Executor, depth: int) -> None:
-        self._sequence, self._threads = sequence, threads
-        video = any(not isinstance(files[0], Path) for files in (sequence.rgb_files, sequence.x_files) if files)
-        self._turn: AbstractContextManager[object] = Lock() if video else nullcontext()
-        self._depth = 1 if video else depth
-        self._videos: dict[Path, Video | EventFile] = {}  # closed with the sequence
-        self.flat: set[int] = set()  # frames whose X is one flat color
-        self._submitted = 0
-        self._pending: deque[Future[DecodedFrame]] = deque()
-        self._refill()
-
-    def take(self) -> Future[DecodedFrame]:
-        """Hand out the next frame; its `result()` waits, and raises what `decode_frame` raises."""
-        future = self._pending.popleft()
-        self._refill()
-        return future
-
-    def _refill(self) -> None:
-        def decode(index: int) -> DecodedFrame:
-            with self._turn:
-                frame = decode_frame(self._sequence, index, videos=self._videos)
-            if frame.flat:
-                self.flat.add(index)
-            return frame
-
-        while len(self._pending) < self._depth and self._submitted < len(self._sequence):
-            self._pending.append(self._threads.submit(decode, self._submitted))
-            self._submitted += 1
 
 
 def track_frames(

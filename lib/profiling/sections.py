@@ -23,7 +23,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from lib.datasets import Sequence
-from lib.datasets.frames import decode_frame
 from lib.distributed import DistributedContext
 from lib.inference.sequence import run_batched, track_frames
 from lib.profiling.case import Case, Row, exact, in_turns, median, peak_memory, predict, reset_peak_memory
@@ -35,6 +34,7 @@ from patrack.config.schema import ModelConfig
 from patrack.fused import FusedNetwork
 from patrack.network import Network
 from patrack.predictor import PRECISIONS, PlainNetwork, RecordedStep
+from patrack.recordings.frames import decode_frame
 from patrack.tracker import Target, Tracker
 
 __all__ = [

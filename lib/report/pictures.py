@@ -11,24 +11,14 @@ import cv2
 import numpy as np
 
 from lib.datasets import Sequence
-from lib.datasets.frames import read_frame
 from lib.evaluation.ground_truth import GroundTruth
 from lib.report.folder import picture_name
-from patrack.modality import PAIRS
+from patrack.recordings.frames import read_frame
+from patrack.recordings.overlay import panels
 
-__all__ = ["Picture", "Strip", "film_strip", "panels"]
+__all__ = ["Picture", "Strip", "film_strip"]
 
 STRIP_FRAMES, STRIP_WIDTH, STRIP_QUALITY = 6, 320, 82  # pictures of a strip: pixels at most, JPEG quality
-
-
-def panels(frame: np.ndarray, modality: str) -> list[np.ndarray]:
-    """Split a frame (H, W, 3 or 6) into its RGB and, if it is there, X as pictures (H, W, 3) in R, G, B order.
-
-    The colors of X come in B, G, R order where the table of modalities says so.
-    """
-    parts = [frame[:, :, start : start + 3] for start in range(0, frame.shape[2], 3)]
-    backwards = modality in PAIRS and PAIRS[modality].bgr
-    return [part[:, :, ::-1] if k == 1 and backwards else part for k, part in enumerate(parts)]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import AbstractPathEffect, withStroke
 
 from lib.datasets import Sequence
-from lib.datasets.frames import read_frame
-from lib.datasets.sequence import shows_target
 from lib.evaluation.evaluate import RecordingScores, mean_scores
 from lib.report.figures import COLORS, save_figure, show_literally
-from lib.report.pictures import panels
 from patrack.files import atomic_write, folder_lock
+from patrack.recordings.frames import read_frame
+from patrack.recordings.overlay import panels
+from patrack.recordings.sequence import shows_target
 
 __all__ = ["markdown", "to_dict", "write_comparison", "write_strip"]
 

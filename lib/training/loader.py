@@ -25,8 +25,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from lib import datasets
-from lib.datasets.frames import DecodedFrame, decode_frame
-from lib.datasets.sequence import Sequence
 from lib.training.samples import (
     FramePair,
     InvalidCrop,
@@ -43,6 +41,8 @@ from patrack.config.schema import Config, SourceConfig
 from patrack.files import atomic_write, remove_leftovers
 from patrack.modality import JOINT, modalities
 from patrack.network import normalize
+from patrack.recordings.frames import DecodedFrame, decode_frame
+from patrack.recordings.sequence import Sequence
 
 __all__ = [
     "MAX_DRAWS",

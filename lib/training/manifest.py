@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lib.datasets.sequence import FileList, VideoFrame
 from lib.training.log import LOSS_COLUMNS
 from lib.training.samples import Source, usable_frames
 from patrack import config as configs
 from patrack.config.schema import Config
 from patrack.files import atomic_write
+from patrack.recordings.sequence import FileList, VideoFrame
 
 if TYPE_CHECKING:  # reading a manifest needs no PyTorch
     import torch

@@ -20,10 +20,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import black_rgb, substitute_x
-from lib.datasets.sequence import Sequence
 from patrack import crop
+from patrack.recordings.frames import DecodedFrame
+from patrack.recordings.sequence import Sequence
 
 __all__ = [
     "MIN_LENGTH",

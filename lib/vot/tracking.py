@@ -25,9 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lib.datasets.fingerprint import fingerprint
-from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_text
-from lib.datasets.sequence import FileList, Frames, Sequence
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
 from lib.inference.results import TrackingError
@@ -35,6 +33,8 @@ from lib.inference.sequence import FrameTracker, track_frames
 from lib.vot.results import claim, results_folder
 from lib.vot.workspace import COLOR, X_CHANNELS, workspace_stack
 from patrack.files import atomic_write
+from patrack.recordings.frames import read_frame
+from patrack.recordings.sequence import FileList, Frames, Sequence
 
 if TYPE_CHECKING:
     from patrack.tracker import Tracker

@@ -24,16 +24,17 @@ import numpy as np
 import yaml
 
 from lib.datasets.catalog import DATA_SETS
-from lib.datasets.frames import read_image
 from lib.datasets.loading import dataset_root, split_folders
-from lib.datasets.naming import frame_number
 from lib.datasets.parsing import read_boxes, read_text
-from lib.datasets.reader import annotation_file, list_frames
-from lib.datasets.sequence import DatasetError, FileList, first_few, select, unknown
+from lib.datasets.reader import annotation_file
 from patrack.config import experiment_names, load, project_path
 from patrack.config.schema import Config
 from patrack.files import atomic_write, safe_name, user_path
 from patrack.modality import JOINT
+from patrack.recordings.frames import read_image
+from patrack.recordings.listing import list_frames
+from patrack.recordings.naming import frame_number
+from patrack.recordings.sequence import DataError, FileList, first_few, select, unknown
 
 __all__ = [
     "COLOR",
@@ -140,7 +141,7 @@ def find_sequences(
 
 def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
     if folder is None:
-        raise DatasetError(f"sequence {name}: in the list, but there is no such folder")
+        raise DataError(f"sequence {name}: in the list, but there is no such folder")
     layout = DATA_SETS[dataset]
     frames: dict[str, FileList] = {}
     for channel, place in (("color", folder / layout.rgb), ("depth", folder / layout.x[0])):
@@ -151,17 +152,17 @@ def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
         missing = sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers))
         if missing or len(set(numbers)) < len(numbers):
             said = f"no image {', '.join(map(str, missing[:5]))}" if missing else "two images of one number"
-            raise DatasetError(f"{place}: {said} between {files.names[0]} and {files.names[-1]}")
+            raise DataError(f"{place}: {said} between {files.names[0]} and {files.names[-1]}")
         suffixes = {Path(file).suffix for file in files.names}
         if len(suffixes) > 1 or not suffixes <= set(SUFFIXES):
             wanted = " or ".join(SUFFIXES)
-            raise DatasetError(f"{place}: the toolkit wants all images as {wanted}, got {sorted(suffixes)}")
+            raise DataError(f"{place}: the toolkit wants all images as {wanted}, got {sorted(suffixes)}")
     count = len(frames["color"])
     if len(frames["depth"]) != count:
-        raise DatasetError(f"sequence {name}: {count} color and {len(frames['depth'])} depth images in {folder}")
+        raise DataError(f"sequence {name}: {count} color and {len(frames['depth'])} depth images in {folder}")
     sizes = {channel: read_image(files[0], -1).shape[1::-1] for channel, files in frames.items()}
     if sizes["color"] != sizes["depth"]:
-        raise DatasetError(f"sequence {name}: color is {sizes['color']}, depth {sizes['depth']} pixels (width, height)")
+        raise DataError(f"sequence {name}: color is {sizes['color']}, depth {sizes['depth']} pixels (width, height)")
 
     # Lines of the annotation stay as they are, polygons too, but for separators and missing boxes
     file = annotation_file(folder, layout)
@@ -169,7 +170,7 @@ def _read_sequence(name: str, folder: Path | None, dataset: str) -> VotSequence:
     present = np.zeros(count, dtype=bool)
     present[: len(boxes)] = ~np.isnan(boxes[:count]).any(axis=1)
     if not present[0]:
-        raise DatasetError(f"{file}: the first frame has no box, so there is nothing to start from")
+        raise DataError(f"{file}: the first frame has no box, so there is nothing to start from")
     lines = [",".join(re.split(r"[,\s]+", line.strip(", \t"))) for line in read_text(file).splitlines()]
     truth = tuple(lines[number] if there else NOTHING for number, there in enumerate(present))
     extras = {path.name: read_text(path) for pattern in EXTRAS for path in sorted(folder.glob(pattern))}

@@ -20,7 +20,6 @@ from lib.datasets.parsing import (
     read_numbers,
     read_text,
 )
-from lib.datasets.sequence import DatasetError
 from lib.evaluation.files import (
     FileTree,
     decode_trajectory,
@@ -31,6 +30,7 @@ from lib.evaluation.files import (
     spell_out_codes,
 )
 from lib.evaluation.results import write_boxes
+from patrack.recordings.sequence import DataError
 
 numbers = st.floats(-1e6, 1e6).map(lambda value: round(value, 4))
 rows_of_boxes = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=6)
@@ -95,7 +95,7 @@ def test_any_file_of_lines_is_read_or_refused_with_path_and_line(read, data, fol
     with only_reads():
         try:
             held = read(path)
-        except DatasetError as error:
+        except DataError as error:
             assert re.match(rf"{re.escape(str(path))}: (line \d+: |not a UTF-8 text file)", str(error))
             return
     if isinstance(held, np.ndarray) and held.dtype != bool:
@@ -116,7 +116,7 @@ def test_any_file_of_attributes_is_read_or_refused_with_its_path(data, folder):
             path.write_bytes(data)
             try:
                 read_attributes(folder, "a", row)
-            except DatasetError as error:
+            except DataError as error:
                 assert str(path) in str(error)
 
 

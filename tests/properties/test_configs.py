@@ -12,9 +12,9 @@ import patrack.methods  # noqa: F401 (loads torch, which takes memory and opens 
 from hostile import WORDS, any_bytes, any_text, any_text_file, only_reads
 from lib.datasets.missing import read_masks
 from lib.datasets.recordings import folder_data_set, read_transform
-from lib.datasets.sequence import DatasetError
 from patrack.config import ConfigError, load
 from patrack.config.loading import dump_yaml, parse_value, read_yaml
+from patrack.recordings.sequence import DataError
 from small_models import EXPERIMENT
 
 scalars = st.one_of(
@@ -109,7 +109,7 @@ def test_any_settings_of_a_folder_are_read_or_refused_with_their_path(text, fold
     with only_reads():
         try:
             row = folder_data_set(folder, "train")
-        except DatasetError as error:
+        except DataError as error:
             assert str(path) in str(error)
             return
     assert row.box_step >= 1
@@ -135,7 +135,7 @@ def test_what_yaml_can_do_beyond_plain_data_is_refused(text, folder):
     path = folder / "dataset.yaml"
     path.write_text(text)
     with only_reads():
-        with pytest.raises(DatasetError, match=re.escape(str(path))):
+        with pytest.raises(DataError, match=re.escape(str(path))):
             folder_data_set(folder, "train")
         with pytest.raises(ConfigError, match=re.escape(str(path))):
             load(path)
@@ -149,7 +149,7 @@ def test_any_file_of_masks_is_read_or_refused_with_its_path(data, folder):
     path.write_bytes(data)
     try:
         masks = read_masks(path)
-    except DatasetError as error:
+    except DataError as error:
         assert str(error).startswith(f"{path}: ")
         return
     assert all(mask.dtype == bool and mask.shape[1:] == (2,) for mask in masks.values())

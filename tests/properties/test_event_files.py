@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hostile import any_bytes, any_text_file, only_reads
-from lib.datasets import events as module
-from lib.datasets.events import EventFile, event_windows
-from lib.datasets.sequence import DatasetError, EventFrame
+from patrack.recordings import events as module
+from patrack.recordings.events import EventFile, event_windows
+from patrack.recordings.sequence import DataError, EventFrame
 
 SIZE = (12, 9)
 generator = np.random.default_rng(0)
@@ -53,7 +53,7 @@ def drawn(path: object) -> list[np.ndarray] | None:
             with EventFile(path, SIZE) as file:
                 windows = [*event_windows(path, fps=100)[:20], EventFrame(path, 0, 10**9)]
                 return [file.image(window) for window in windows]
-        except DatasetError as error:
+        except DataError as error:
             assert str(path) in str(error)
     return None
 
@@ -117,5 +117,5 @@ def test_a_compressed_array_that_grows_beyond_measure_is_refused_before_it_is_un
     with path.open("wb") as file:
         np.savez_compressed(file, **{name: np.zeros(2**18, np.int64) for name in ("t_us", "x", "y", "p")})
     assert path.stat().st_size < 2**20
-    with pytest.raises(DatasetError, match=r"a\.npz: .*compressed"):
+    with pytest.raises(DataError, match=r"a\.npz: .*compressed"):
         EventFile(path, SIZE)

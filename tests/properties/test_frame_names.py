@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hostile import WORDS
-from lib.datasets.naming import PAIRING_RULES, Pairing, frame_number, in_order, pair, read_times
-from lib.datasets.sequence import DatasetError
+from patrack.recordings.naming import PAIRING_RULES, Pairing, frame_number, in_order, pair, read_times
+from patrack.recordings.sequence import DataError
 
 stems = st.sampled_from(["", "v", "cam_", "left-", "2_v", "img.", "é_"])
 numbers = st.lists(st.integers(0, 10**6), min_size=1, max_size=12, unique=True).map(sorted)
@@ -51,7 +51,7 @@ def test_the_order_of_any_names_does_not_depend_on_how_they_are_listed(names, da
     def attempt(listed):
         try:
             return in_order(listed, "HERE")
-        except DatasetError as error:
+        except DataError as error:
             assert str(error).startswith("HERE: ")
             return str(error)
 
@@ -85,7 +85,7 @@ def check(pairing: Pairing, rgb: int, x: int) -> None:
 def test_any_two_lists_of_names_are_paired_or_refused(rule, rgb, x):
     try:
         pairing = pair(rgb, x, rule, where="HERE")
-    except DatasetError as error:
+    except DataError as error:
         assert str(error).startswith("HERE: ")
         return
     check(pairing, len(rgb), len(x))
@@ -114,7 +114,7 @@ def test_videos_are_paired_with_anything_or_refused(rgb, x, tolerance):
     sides = [side if isinstance(side, int) or isinstance(side[0], str) else np.array(side) for side in (rgb, x)]
     try:
         pairing = pair(*sides, tolerance=tolerance, where="HERE")
-    except DatasetError as error:
+    except DataError as error:
         assert str(error).startswith("HERE: ")
         return
     check(pairing, *(side if isinstance(side, int) else len(side) for side in sides))

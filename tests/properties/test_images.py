@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hostile import any_bytes, damaged, only_reads
-from lib.datasets.frames import RGB_FLAGS, X_FLAGS, FrameError, read_image
+from patrack.recordings.frames import RGB_FLAGS, X_FLAGS, FrameError, read_image
 
 rng = np.random.default_rng(0)
 PICTURE = cv2.resize(rng.integers(0, 256, (4, 6, 3), np.uint8), (48, 32), interpolation=cv2.INTER_LINEAR)

@@ -11,8 +11,8 @@ import pytest
 
 from commands import load_command
 from lib.datasets import load
-from lib.datasets.frames import read_frame
 from lib.synthetic.benchmark import Job, draw_scene, frames
+from patrack.recordings.frames import read_frame
 
 OPTIONS = ["--count", "1", "--length", "4", "--size", "96x72", "--seed", "3", "--workers", "1"]
 

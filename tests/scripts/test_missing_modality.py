@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from commands import load_command
-from lib.datasets.frames import DecodedFrame
 from lib.datasets.missing import read_masks
 from lib.report.missing import read_missing
 from patrack import config as configs
 from patrack.network import build_model
+from patrack.recordings.frames import DecodedFrame
 from patrack.weights import save_base_model
 from small_models import EXPERIMENT
 

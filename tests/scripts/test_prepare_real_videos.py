@@ -14,7 +14,7 @@ import pytest
 
 from commands import load_command
 from lib.datasets import load
-from lib.datasets.frames import read_frame
+from patrack.recordings.frames import read_frame
 
 HEIGHT, WIDTH, SIDE = 48, 64, 12
 

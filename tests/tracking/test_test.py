@@ -15,9 +15,9 @@ from commands import load_command
 from lib.datasets.missing import read_masks
 from lib.datasets.recordings import load_pair
 from lib.inference.runner import doubts
-from lib.report.video import OverlayVideo
 from patrack import Tracker
 from patrack.config import project_path
+from patrack.recordings.overlay import OverlayVideo
 from small_models import CEA, TRACKED
 
 SMALL = (*TRACKED, CEA)
@@ -152,8 +152,8 @@ def test_video_that_fails_is_an_error_that_keeps_the_rows_and_the_earlier_result
     assert main(recording(pair, out)) == 0
     before = {path.name: path.read_bytes() for path in out.iterdir() if path.name != "run.json"}
     with monkeypatch.context() as patch:
-        patch.setattr("lib.report.video.av", None)
-        patch.setattr("lib.report.video._Mpeg4.write", no_room)
+        patch.setattr("patrack.recordings.overlay.av", None)
+        patch.setattr("patrack.recordings.overlay._Mpeg4.write", no_room)
         message = failure(recording(pair, out), caplog)
     assert f"can't write video {out / 'overlay.mp4'}: No space left on device" in message
     assert "--no-video" in message

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.frames import read_frame
+from patrack.recordings.frames import read_frame
 
 HEIGHT, WIDTH = 24, 32
 

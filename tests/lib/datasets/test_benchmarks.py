@@ -9,9 +9,9 @@ import pytest
 
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
-from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
-from lib.datasets.sequence import DatasetError
+from patrack.recordings.frames import read_frame
+from patrack.recordings.sequence import DataError
 from scripts.check_data import check_sequence
 
 
@@ -180,7 +180,7 @@ def test_rgbd1k_test_list_on_disk_may_name_class_folders(tmp_path, write_sequenc
     (tmp_path / "list.txt").write_text("Ball/ball9\n")
     assert [s.name for s in load("rgbd1k", "test", tmp_path)] == ["ball9"]
     (tmp_path / "list.txt").write_text("Ball/../../ball9\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: line 1: .* can't name a file or folder"):
+    with pytest.raises(DataError, match=r"list\.txt: line 1: .* can't name a file or folder"):
         load("rgbd1k", "test", tmp_path)
 
 
@@ -267,6 +267,6 @@ def test_fe108_with_too_few_events_is_an_error(tmp_path, write_sequence, box_lin
     images, events = numbered("%04d.jpg", 4, 1), numbered("frame%04d.bmp", 20)
     texts = {"groundtruth_rect.txt": box_lines(4)}
     folder = write_sequence(tmp_path / "test/airplane", ("img", images), ("events/events_dvs", events), texts)
-    with pytest.raises(DatasetError, match=r"airplane: 20 X frames; needs 4.*109"):
+    with pytest.raises(DataError, match=r"airplane: 20 X frames; needs 4.*109"):
         load("fe108", "test", tmp_path)
     assert "needs 4" in check_sequence("airplane", folder, DATA_SETS["fe108"]).errors[0].text

@@ -54,7 +54,9 @@ def test_names_are_unique_and_folders_differ():
     ("modules", "heavy"),
     [
         pytest.param("lib.datasets, lib.evaluation, lib.evaluation.ground_truth", {"torch", "cv2"}, id="scoring"),
-        pytest.param("lib.datasets.frames, lib.datasets.missing, lib.datasets.recordings", {"torch"}, id="reading"),
+        pytest.param(
+            "patrack.recordings.frames, lib.datasets.missing, lib.datasets.recordings", {"torch"}, id="reading"
+        ),
     ],
 )
 def test_data_and_scoring_load_no_torch(modules, heavy):

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets import DATA_SETS, DatasetError, load
+from lib.datasets import DATA_SETS, DataError, load
 from lib.datasets.loading import to_use_a_part
 from scripts.check_data import Finding, Kind, check_sequence
 from scripts.check_data import main as check_data
@@ -218,7 +218,7 @@ def test_notes_and_the_file_have_every_error(capsys, part_of_lasher, tmp_path):
 
 
 def test_loading_a_part_is_one_error_with_counts_and_first_names(part_of_lasher):
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(DataError) as caught:
         load("lasher", "train", part_of_lasher)
     lines = str(caught.value).splitlines()
     assert "28 of 40 sequences are not in" in lines[0]
@@ -232,7 +232,7 @@ def test_loading_a_part_is_one_error_with_counts_and_first_names(part_of_lasher)
 
 
 def test_one_bad_sequence_is_named_without_more_words(part_of_lasher):
-    with pytest.raises(DatasetError) as caught:
+    with pytest.raises(DataError) as caught:
         load("lasher", "train", part_of_lasher, sequences=["s07", "s11"])
     assert "\n" not in str(caught.value)
     assert "s07/init.txt" in str(caught.value)

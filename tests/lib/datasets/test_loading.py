@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from lib.datasets import DATA_SETS, DatasetError, data_set_names, load, resolve_data_root
+from lib.datasets import DATA_SETS, DataError, data_set_names, load, resolve_data_root
 from lib.datasets.catalog import PACKAGED_LISTS
 from lib.datasets.loading import dataset_root
 from lib.datasets.parsing import read_names
@@ -81,67 +81,67 @@ def test_data_root_may_begin_with_home_or_a_variable(monkeypatch, tmp_path, plac
 
 def test_data_root_with_an_unset_variable_names_its_origin(monkeypatch):
     monkeypatch.delenv("UNSET_PLACE", raising=False)
-    with pytest.raises(DatasetError, match=r"data\.root: path .* UNSET_PLACE is not set"):
+    with pytest.raises(DataError, match=r"data\.root: path .* UNSET_PLACE is not set"):
         resolve_data_root(None, "$UNSET_PLACE/sets")
     monkeypatch.setenv("PATRACK_DATA", "$UNSET_PLACE")
-    with pytest.raises(DatasetError, match=r"PATRACK_DATA: path .* UNSET_PLACE is not set"):
+    with pytest.raises(DataError, match=r"PATRACK_DATA: path .* UNSET_PLACE is not set"):
         resolve_data_root()
 
 
 def test_unknown_name_lists_names_and_the_nearest():
-    with pytest.raises(DatasetError, match=r"'lashr' \(nearest: 'lasher'\)") as error:
+    with pytest.raises(DataError, match=r"'lashr' \(nearest: 'lasher'\)") as error:
         load("lashr", "train")
     assert all(name in str(error.value) for name in data_set_names())
 
 
 @pytest.mark.parametrize("name", [name for name in data_set_names() if name != "folder"])
 def test_without_a_data_root_the_error_says_how_to_give_one(name):
-    with pytest.raises(DatasetError, match=r"--data-root, set PATRACK_DATA or data\.root"):
+    with pytest.raises(DataError, match=r"--data-root, set PATRACK_DATA or data\.root"):
         load(name, "train")
 
 
 def test_folder_needs_its_own_root():
-    with pytest.raises(DatasetError, match="has no usual place: give its own root"):
+    with pytest.raises(DataError, match="has no usual place: give its own root"):
         load("folder", "train", data_root=Path("anywhere"))
 
 
 def test_missing_set_says_what_was_looked_for_and_where(tmp_path, monkeypatch):
     (tmp_path / "GTOT").mkdir()
-    with pytest.raises(DatasetError, match=r"LasHeR.*--data-root or data\.root.*GTOT"):
+    with pytest.raises(DataError, match=r"LasHeR.*--data-root or data\.root.*GTOT"):
         load("lasher", "train", data_root=tmp_path)
     monkeypatch.setenv("PATRACK_DATA", str(tmp_path))
-    with pytest.raises(DatasetError, match=r"\(from PATRACK_DATA\)"):
+    with pytest.raises(DataError, match=r"\(from PATRACK_DATA\)"):
         load("lasher", "train", data_root=tmp_path)
 
 
 def test_missing_root_of_a_set_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"no folder .*gone"):
+    with pytest.raises(DataError, match=r"no folder .*gone"):
         load("lasher", "train", root=tmp_path / "gone")
 
 
 def test_unknown_split_lists_the_known_ones(tmp_path):
-    with pytest.raises(DatasetError, match=r"VisEvent .*split 'val'.* train, test"):
+    with pytest.raises(DataError, match=r"VisEvent .*split 'val'.* train, test"):
         load("visevent", "val", root=tmp_path)
 
 
 def test_missing_list_says_where_it_was_expected(tmp_path):
-    with pytest.raises(DatasetError, match=r"split 'val': looked for valsetList\.txt in "):
+    with pytest.raises(DataError, match=r"split 'val': looked for valsetList\.txt in "):
         load("synthrgbt", "val", root=tmp_path)
 
 
 def test_missing_sequences_are_counted_and_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"245 of 245 .*testingset .*: 10runone, "):
+    with pytest.raises(DataError, match=r"245 of 245 .*testingset .*: 10runone, "):
         load("lasher", "test", root=tmp_path)
 
 
 def test_unknown_sequence_names_the_nearest(tmp_path):
-    with pytest.raises(DatasetError, match=r"no sequence '10runon' \(nearest: '10runone'\)"):
+    with pytest.raises(DataError, match=r"no sequence '10runon' \(nearest: '10runone'\)"):
         load("lasher", "test", root=tmp_path, sequences=["10runon"])
 
 
 def test_a_list_cannot_point_out_of_the_data_set(tmp_path):
     (tmp_path / "trainingsetList.txt").write_text("../elsewhere\n")
-    with pytest.raises(DatasetError, match=r"trainingsetList\.txt: line 1"):
+    with pytest.raises(DataError, match=r"trainingsetList\.txt: line 1"):
         load("lasher", "train", root=tmp_path)
 
 

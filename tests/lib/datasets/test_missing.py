@@ -18,7 +18,7 @@ from lib.datasets.missing import (
     with_masks,
     write_masks,
 )
-from lib.datasets.sequence import DatasetError, Sequence
+from patrack.recordings.sequence import DataError, Sequence
 
 
 def sequence(name: str, frames: int = 3, cut: int = 0) -> Sequence:
@@ -81,13 +81,13 @@ def test_masks_are_read_as_published(tmp_path: Path, ones: tuple) -> None:
 )
 def test_other_files_are_refused_with_the_place(tmp_path: Path, content: object, message: str) -> None:
     path = written(tmp_path / "masks.json", content)
-    with pytest.raises(DatasetError, match=message) as raised:
+    with pytest.raises(DataError, match=message) as raised:
         read_masks(path)
     assert str(path) in str(raised.value)
 
 
 def test_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"none\.json: cannot be read"):
+    with pytest.raises(DataError, match=r"none\.json: cannot be read"):
         read_masks(tmp_path / "none.json")
 
 
@@ -109,12 +109,12 @@ def test_sequences_get_their_rows_and_those_of_dropped_first_frames_are_dropped(
     ids=["unknown sequence", "wrong count", "nothing to start with"],
 )
 def test_masks_that_do_not_suit_the_data_are_refused(masks: dict, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DataError, match=message):
         with_masks([sequence("a")], masks, "masks.json")
 
 
 def test_mask_of_another_shape_is_no_sequence() -> None:
-    with pytest.raises(DatasetError, match="present has shape"):
+    with pytest.raises(DataError, match="present has shape"):
         replace(sequence("a"), present=np.ones((3, 1), bool))
 
 
@@ -206,7 +206,7 @@ def test_a_file_called_like_a_rate_is_read_by_its_path_and_has_no_gap(
         parse_missing("./0.3", gap=5)
     with pytest.raises(ValueError, match="gap must be at least 1"):
         parse_missing("0.3", gap=0)
-    with pytest.raises(DatasetError, match="cannot be read"):
+    with pytest.raises(DataError, match="cannot be read"):
         choose_masks(parse_missing(str(tmp_path)), [])
 
 

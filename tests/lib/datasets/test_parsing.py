@@ -17,8 +17,8 @@ from lib.datasets.parsing import (
     read_flags,
     read_names,
 )
-from lib.datasets.sequence import DatasetError
 from lib.evaluation.files import FileTree
+from patrack.recordings.sequence import DataError
 
 NAN = float("nan")
 TWO = [[1, 2, 3, 4], [5.5, 6, 7, 8]]
@@ -73,7 +73,7 @@ def test_an_empty_file_has_no_boxes():
 def test_a_bad_box_names_file_and_line(tmp_path, line, message):
     path = tmp_path / "init.txt"
     path.write_text(f"1,2,3,4\n{line}\n5,6,7,8\n")
-    with pytest.raises(DatasetError, match=r"init\.txt: line 2: ") as error:
+    with pytest.raises(DataError, match=r"init\.txt: line 2: ") as error:
         read_boxes(path)
     assert message in str(error.value)
 
@@ -86,12 +86,12 @@ def test_bad_lines_do_not_compensate_each_other():
 def test_a_binary_file_is_named(tmp_path):
     path = tmp_path / "groundtruth.txt"
     path.write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(DatasetError, match=r"groundtruth\.txt: not a UTF-8"):
+    with pytest.raises(DataError, match=r"groundtruth\.txt: not a UTF-8"):
         read_boxes(path)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"init\.txt: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"init\.txt: cannot be read: No such file"):
         read_boxes(tmp_path / "init.txt")
 
 
@@ -117,7 +117,7 @@ def test_names_are_read_in_order():
 def test_a_listed_name_cannot_leave_its_folder(tmp_path, name):
     path = tmp_path / "list.txt"
     path.write_text(f"good\n{name}\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: line 2: '.+' can't name a file or folder"):
+    with pytest.raises(DataError, match=r"list\.txt: line 2: '.+' can't name a file or folder"):
         read_names(path)
 
 
@@ -148,11 +148,11 @@ def test_a_file_in_an_archive_is_read_as_one_in_a_folder(tmp_path):
     np.testing.assert_array_equal(read_boxes(root / "s" / "init.txt"), TWO)
     assert read_attributes(root, "s", DATA_SETS["lasher"]) == ("NO", "ARC")
     assert read_attributes(root, "t", DATA_SETS["lasher"]) == ()
-    with pytest.raises(DatasetError, match=r"a\.zip/top/s/bad\.txt: line 2: .*got 2"):
+    with pytest.raises(DataError, match=r"a\.zip/top/s/bad\.txt: line 2: .*got 2"):
         read_boxes(root / "s" / "bad.txt")
 
 
 def test_a_damaged_decimal_point_is_no_thousands_separator(tmp_path):
     (tmp_path / "a.txt").write_text("1,2,3,4\n1_0,2,3,4\n")
-    with pytest.raises(DatasetError, match=r"a\.txt: line 2: .*got '1_0,2,3,4'"):
+    with pytest.raises(DataError, match=r"a\.txt: line 2: .*got '1_0,2,3,4'"):
         read_boxes(tmp_path / "a.txt")

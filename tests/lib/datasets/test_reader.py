@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.frames import read_image
-from lib.datasets.reader import find_frames, list_frames
-from lib.datasets.sequence import DatasetError, FileList, VideoFrame
+from lib.datasets.reader import find_frames
+from patrack.recordings.frames import read_image
+from patrack.recordings.listing import list_frames
+from patrack.recordings.sequence import DataError, FileList, VideoFrame
 
 
 def _touch(folder, names):
@@ -46,17 +47,17 @@ def test_only_images_are_listed(tmp_path):
 def test_links_that_lead_nowhere_are_an_error(tmp_path):
     _touch(tmp_path / "seq", ["1.jpg"])
     (tmp_path / "seq" / "2.jpg").symlink_to(tmp_path / "gone.jpg")
-    with pytest.raises(DatasetError, match=r"1 links .*2\.jpg"):
+    with pytest.raises(DataError, match=r"1 links .*2\.jpg"):
         list_frames(tmp_path / "seq")
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
-    with pytest.raises(DatasetError, match="no image in this folder"):
+    with pytest.raises(DataError, match="no image in this folder"):
         list_frames(tmp_path)
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
-    with pytest.raises(DatasetError, match="gone: no such folder"):
+    with pytest.raises(DataError, match="gone: no such folder"):
         list_frames(tmp_path / "gone")
 
 
@@ -91,5 +92,5 @@ def test_a_video_is_read_frame_by_frame_in_any_order(tmp_path):
 
 def test_a_file_that_is_no_video_is_an_error(tmp_path):
     (tmp_path / "rgb.mp4").write_bytes(b"nothing")
-    with pytest.raises(DatasetError, match=r"rgb\.mp4: no frame can be decoded"):
+    with pytest.raises(DataError, match=r"rgb\.mp4: no frame can be decoded"):
         list_frames(tmp_path / "rgb.mp4")

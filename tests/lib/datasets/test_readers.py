@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lib.datasets import load
-from lib.datasets.frames import FrameError, read_frame
+from patrack.recordings.frames import FrameError, read_frame
 
 NAN4 = "nan,nan,nan,nan"
 NAMING = [

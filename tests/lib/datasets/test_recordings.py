@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets import DatasetError, load
-from lib.datasets.frames import FrameError, read_frame
+from lib.datasets import DataError, load
 from lib.datasets.recordings import find_recordings, load_pair, read_recording, read_transform, value_range
+from patrack.recordings.frames import FrameError, read_frame
 from recording_data import boxes, text, write_recording
 
 
@@ -54,7 +54,7 @@ def test_sparse_boxes_are_put_on_their_frames(recording):
 
 def test_lines_that_may_be_for_every_second_frame_are_an_error(recording):
     (recording / "boxes.txt").write_text("0 0 5 5\n3 0 5 5\n")
-    with pytest.raises(DatasetError, match=r"2 lines for 4 frames: one for every 2 to 3 .*--box-step 2 or 3, or"):
+    with pytest.raises(DataError, match=r"2 lines for 4 frames: one for every 2 to 3 .*--box-step 2 or 3, or"):
         load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
 
 
@@ -103,13 +103,13 @@ def test_numbers_decide_where_each_side_lacks_other_frames(numbered, caplog):
 
 def test_different_counts_can_not_be_paired_by_position(recording):
     next((recording / "ir").iterdir()).unlink()
-    with pytest.raises(DatasetError, match=r"4 RGB frames and 3 X frames"):
+    with pytest.raises(DataError, match=r"4 RGB frames and 3 X frames"):
         load_pair(recording / "rgb", recording / "ir", "rgbt", pairing="index")
 
 
 def test_more_boxes_than_frames_are_an_error(recording):
     (recording / "boxes.txt").write_text("1,2,3,4\n" * 5)
-    with pytest.raises(DatasetError, match=r"4 RGB frames, 4 X frames, 5 boxes"):
+    with pytest.raises(DataError, match=r"4 RGB frames, 4 X frames, 5 boxes"):
         load_pair(recording / "rgb", recording / "ir", "rgbt", recording / "boxes.txt")
 
 
@@ -127,7 +127,7 @@ def test_modality_and_folders_must_fit(recording, x, modality, message):
 
 
 def test_a_missing_folder_is_named(recording):
-    with pytest.raises(DatasetError, match=r"walk/thermal: no such folder"):
+    with pytest.raises(DataError, match=r"walk/thermal: no such folder"):
         load_pair(recording / "rgb", recording / "thermal", "rgbt")
 
 
@@ -286,7 +286,7 @@ def test_a_video_may_stand_in_for_a_folder(dataset):
 
 def test_x_is_never_optional_in_a_data_set(dataset):
     (dataset / "a/x").rename(dataset / "a/thermal")
-    with pytest.raises(DatasetError, match=r"a/x: no such folder"):
+    with pytest.raises(DataError, match=r"a/x: no such folder"):
         load("folder", "train", root=dataset)
 
 
@@ -304,19 +304,19 @@ def test_x_is_never_optional_in_a_data_set(dataset):
 def test_wrong_settings_are_explained(dataset, text, message):
     path = dataset / "dataset.yaml"
     path.unlink() if text is None else path.write_text(text)
-    with pytest.raises(DatasetError, match=rf"dataset\.yaml(:1)?: .*{message}"):
+    with pytest.raises(DataError, match=rf"dataset\.yaml(:1)?: .*{message}"):
         load("folder", "train", root=dataset)
 
 
 def test_an_unknown_split_is_explained(dataset):
-    with pytest.raises(DatasetError, match=r"split 'test': .*test\.txt .* folder test/"):
+    with pytest.raises(DataError, match=r"split 'test': .*test\.txt .* folder test/"):
         load("folder", "test", root=dataset)
 
 
 @pytest.mark.parametrize("split", ["../outside", "a/../../outside", ".."])
 def test_a_split_does_not_lead_out_of_the_folder(dataset, split):
     (dataset.parent / "outside.txt").write_text("a\n")
-    with pytest.raises(DatasetError, match=rf"^split: '{re.escape(split)}' can't name a file or folder"):
+    with pytest.raises(DataError, match=rf"^split: '{re.escape(split)}' can't name a file or folder"):
         load("folder", split, root=dataset)
 
 
@@ -357,15 +357,15 @@ def test_folder_holds_recordings_or_is_one(tmp_path):
 
 def test_folder_without_recordings_is_an_error_that_says_what_was_looked_for(tmp_path):
     (tmp_path / "a" / "pictures").mkdir(parents=True)
-    with pytest.raises(DatasetError, match=r"no recording.*visible.*groundtruth_rect\.txt"):
+    with pytest.raises(DataError, match=r"no recording.*visible.*groundtruth_rect\.txt"):
         find_recordings(tmp_path)
-    with pytest.raises(DatasetError, match="no such folder"):
+    with pytest.raises(DataError, match="no such folder"):
         find_recordings(tmp_path / "b")
 
 
 def test_modality_is_asked_for_where_the_names_leave_it_open(tmp_path):
     folder = write_recording(tmp_path / "r", ("rgb", "x"))
-    with pytest.raises(DatasetError, match=r"folder x, .*--modality"):
+    with pytest.raises(DataError, match=r"folder x, .*--modality"):
         read_recording(folder)
     assert read_recording(folder, "rgbe").modality == "rgbe"
     assert read_recording(folder, "rgb").x_files is None
@@ -373,10 +373,10 @@ def test_modality_is_asked_for_where_the_names_leave_it_open(tmp_path):
 
 def test_two_kinds_of_x_need_a_choice(tmp_path):
     folder = write_recording(tmp_path / "r", ("color", "depth", "ir"))
-    with pytest.raises(DatasetError, match="rgbt and rgbd"):
+    with pytest.raises(DataError, match="rgbt and rgbd"):
         read_recording(folder)
     assert read_recording(folder, "rgbt").x_files[0].parent.name == "ir"
-    with pytest.raises(DatasetError, match="no X frames of modality rgbe"):
+    with pytest.raises(DataError, match="no X frames of modality rgbe"):
         read_recording(folder, "rgbe")
 
 
@@ -388,7 +388,7 @@ def test_lines_of_every_tenth_frame_are_spread_as_the_known_layout_says(tmp_path
 
 def test_fewer_lines_than_frames_are_not_guessed_at(tmp_path):
     folder = write_recording(tmp_path / "r", lines=text(boxes(12)[::4]))
-    with pytest.raises(DatasetError, match=r"3 lines for 12 frames: .* 4 to 5 .*--box-step 1"):
+    with pytest.raises(DataError, match=r"3 lines for 12 frames: .* 4 to 5 .*--box-step 1"):
         read_recording(folder)
     assert np.flatnonzero(read_recording(folder, box_step=4).annotated).tolist() == [0, 4, 8]
     assert np.flatnonzero(read_recording(folder, box_step=1).annotated).tolist() == [0, 1, 2]
@@ -410,7 +410,7 @@ def test_recording_starts_at_its_first_box(tmp_path):
 
 def test_only_a_first_box_is_not_enough(tmp_path):
     folder = write_recording(tmp_path / "r", lines=text(boxes(1)))
-    with pytest.raises(DatasetError, match="1 boxes; it needs one in a later frame"):
+    with pytest.raises(DataError, match="1 boxes; it needs one in a later frame"):
         read_recording(folder)
 
 
@@ -459,17 +459,17 @@ def test_events_are_drawn_by_the_times_in_rgb_names(with_events):
 
 def test_events_of_another_clock_need_to_be_told(with_events):
     paths = with_events([f"{4.9 + k / 10:.6f}.png" for k in range(4)])
-    with pytest.raises(DatasetError, match=r"x\.npz: 4 of 4 RGB frames lie before .*--pair index"):
+    with pytest.raises(DataError, match=r"x\.npz: 4 of 4 RGB frames lie before .*--pair index"):
         load_pair(*paths, "rgbe")
     assert _columns(load_pair(*paths, "rgbe", pairing="index"), 0) == list(range(10))
 
 
 def test_events_need_the_rate_of_frames_without_times(with_events):
     paths = with_events(["a.png", "b.png", "c.png", "d.png"])
-    with pytest.raises(DatasetError, match=r"x\.npz: the names of the RGB frames don't tell .*--fps N"):
+    with pytest.raises(DataError, match=r"x\.npz: the names of the RGB frames don't tell .*--fps N"):
         load_pair(*paths, "rgbe")
     assert _columns(load_pair(*paths, "rgbe", fps=10), 1) == list(range(10, 20))
-    with pytest.raises(DatasetError, match=r"x\.npz: no frame can be decoded"):
+    with pytest.raises(DataError, match=r"x\.npz: no frame can be decoded"):
         load_pair(*paths, "rgbt")
 
 
@@ -505,5 +505,5 @@ def test_a_recording_with_a_file_of_events_is_told_by_its_name(with_events):
 )
 def test_settings_of_a_folder_are_plain_data(tmp_path, text):
     (tmp_path / "dataset.yaml").write_text(text)
-    with pytest.raises(DatasetError, match=r"dataset\.yaml(:\d)?: "):
+    with pytest.raises(DataError, match=r"dataset\.yaml(:\d)?: "):
         load("folder", "train", root=tmp_path)

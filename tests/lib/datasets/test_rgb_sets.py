@@ -11,10 +11,10 @@ import pytest
 
 from lib.datasets import DATA_SETS, load
 from lib.datasets.catalog import PACKAGED_LISTS
-from lib.datasets.frames import read_frame
 from lib.datasets.parsing import read_numbers
-from lib.datasets.sequence import DatasetError
 from lib.training.samples import PairSampler, Source
+from patrack.recordings.frames import read_frame
+from patrack.recordings.sequence import DataError
 from scripts.check_data import check_sequence
 from scripts.check_data import main as check_data
 
@@ -47,7 +47,7 @@ def test_got10k_flags_and_numbered_split(got10k, codes_match):
 def test_got10k_splits_have_the_usual_sizes(got10k):
     names = {}
     for split, wanted in (("train", 7086), ("val", 1249), ("train_full", 9335)):
-        with pytest.raises(DatasetError, match=rf"\d+ of {wanted} sequences are not in"):
+        with pytest.raises(DataError, match=rf"\d+ of {wanted} sequences are not in"):
             load("got10k", split, got10k)
         numbers = (PACKAGED_LISTS / f"got10k_{split}_numbers.txt").read_text().split()
         names[split] = set(numbers)
@@ -57,7 +57,7 @@ def test_got10k_splits_have_the_usual_sizes(got10k):
 
 def test_got10k_list_that_is_too_short_is_an_error(got10k):
     (got10k / "train/list.txt").write_text("GOT-10k_Train_000001\n")
-    with pytest.raises(DatasetError, match=r"list\.txt: 1 names; .*at least 93\d\d"):
+    with pytest.raises(DataError, match=r"list\.txt: 1 names; .*at least 93\d\d"):
         load("got10k", "train", got10k)
 
 
@@ -65,7 +65,7 @@ def test_got10k_cover_label_has_numbers_to_8(got10k):
     folder = got10k / "train/GOT-10k_Train_003785"
     assert check_sequence(folder.name, folder, DATA_SETS["got10k"]).errors == []
     (folder / "cover.label").write_text("8\n9\n0\n3\n8\n")
-    with pytest.raises(DatasetError, match=r"cover\.label: line 2: .* 0 to 8, got '9'"):
+    with pytest.raises(DataError, match=r"cover\.label: line 2: .* 0 to 8, got '9'"):
         load("got10k", "train", got10k, sequences=[folder.name])
     (error,) = check_sequence(folder.name, folder, DATA_SETS["got10k"]).errors
     assert "cover.label line 2: expected a number" in error.text
@@ -94,9 +94,9 @@ def test_trackingnet_names_are_not_padded_and_boxes_lie_elsewhere(tmp_path, writ
     for sequence in sequences:
         codes_match(sequence)  # a plain sort would put 10.jpg before 2.jpg
     (tmp_path / "TRAIN_3/anno/a_0.txt").unlink()
-    with pytest.raises(DatasetError, match=r"a_0: no annotation .*\.\./\.\./anno"):
+    with pytest.raises(DataError, match=r"a_0: no annotation .*\.\./\.\./anno"):
         load("trackingnet", "train", tmp_path)
-    with pytest.raises(DatasetError, match="TrackingNet test: no sequence in"):
+    with pytest.raises(DataError, match="TrackingNet test: no sequence in"):
         load("trackingnet", "test", tmp_path)
 
 
@@ -153,7 +153,7 @@ def test_coco_objects_are_stills(coco):
 def test_coco_files_that_are_wrong_are_named(coco, damage, message):
     path = coco / "annotations/instances_train2017.json"
     damage(path)
-    with pytest.raises(DatasetError, match=rf"instances_train2017\.json: .*{message}"):
+    with pytest.raises(DataError, match=rf"instances_train2017\.json: .*{message}"):
         load("coco", "train", coco)
 
 
@@ -181,7 +181,7 @@ def test_lists_are_complete():
 def test_tables_of_numbers_name_the_bad_line(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("sequence,first_frame\na,3\nb,x\n")
-    with pytest.raises(DatasetError, match=r"t\.csv: line 3: .*number, got 'b,x'"):
+    with pytest.raises(DataError, match=r"t\.csv: line 3: .*number, got 'b,x'"):
         read_numbers(path)
 
 
@@ -207,5 +207,5 @@ def test_a_video_of_one_frame_is_not_drawn_from(coco):
 def test_a_still_has_one_frame(coco):
     still = load("coco", "train", coco)[0]
     two = np.zeros(2, dtype=bool)
-    with pytest.raises(DatasetError, match="a still has one frame, got 2"):
+    with pytest.raises(DataError, match="a still has one frame, got 2"):
         replace(still, rgb_files=[Path("a"), Path("b")], boxes=np.zeros((2, 4)), visible=two, absent=two)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lib.datasets.sequence import FileList, Sequence
 from lib.evaluation import evaluate, write_json
 from lib.report.tables import attribute_table, evaluation_table, format_table
+from patrack.recordings.sequence import FileList, Sequence
 from recording_data import boxes, write_recording
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets import frames
 from lib.datasets.recordings import load_pair
 from lib.inference.runner import run_sequences
-from lib.inference.sequence import GROUPS, PrefetchedFrames, run_batched, track_frames
+from lib.inference.sequence import GROUPS, run_batched, track_frames
 from patrack import load_tracker
 from patrack.build import build_tracker
+from patrack.recordings import frames
+from patrack.recordings.prefetch import PrefetchedFrames
 from small_models import tiny_config
 
 WIDER = {"embed_dim": 16}

@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.frames import DecodedFrame, Plane
 from lib.inference.comparison import NANO_FILES, OpenCVTracker, csrt_tracker, nano_tracker
+from patrack.recordings.frames import DecodedFrame, Plane
 
 IMAGE = np.arange(20 * 30 * 3, dtype=np.uint8).reshape(20, 30, 3)
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.report import video
 from lib.report.page import find_images, write_report
+from patrack.recordings import overlay
 from report_data import HOSTILE, NAMES, make_evaluation
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (pip install -e .[dev])")
@@ -199,13 +199,13 @@ def test_values_under_the_pointer_are_shown(page):
     assert "ours" in text
 
 
-@pytest.mark.skipif(video.av is None, reason="needs PyAV (pip install av)")
+@pytest.mark.skipif(overlay.av is None, reason="needs PyAV (pip install av)")
 def test_overlay_video_plays_with_its_size_length_and_colors(browser, tmp_path):
     frame = np.zeros((121, 161, 6), np.uint8)
     frame[:] = (255, 0, 0, 0, 0, 255)  # a red and a blue half
-    with video.OverlayVideo(tmp_path / "overlay.mp4", "rgbt", 10.0) as overlay:
+    with overlay.OverlayVideo(tmp_path / "overlay.mp4", "rgbt", 10.0) as video:
         for number in range(25):
-            overlay.write(frame, np.full(4, np.nan), f"frame {number}")
+            video.write(frame, np.full(4, np.nan), f"frame {number}")
     (tmp_path / "page.html").write_text("<video src=overlay.mp4 muted preload=auto></video>")
     resize(browser, 1280)
     browser.get((tmp_path / "page.html").as_uri())

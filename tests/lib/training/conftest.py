@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.frames import DecodedFrame
-from lib.datasets.sequence import Sequence
 from lib.training.loader import PairDataset
 from lib.training.run import run_training
 from lib.training.samples import PairAugmentation, PairSampler, Source
@@ -20,6 +18,8 @@ from lib.training.trainer import Trainer
 from patrack import build_model
 from patrack import config as config_files
 from patrack.config.schema import Config
+from patrack.recordings.frames import DecodedFrame
+from patrack.recordings.sequence import Sequence
 from patrack.weights import save_base_model
 from small_models import TRAINED, TRAINED_ADAPTERS
 

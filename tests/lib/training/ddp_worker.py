@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lib.datasets.frames import DecodedFrame
-from lib.datasets.sequence import Sequence
 from lib.distributed import DistributedContext, distributed_context
 from lib.training.checkpoint import load_state
 from lib.training.loader import PairDataset
@@ -22,6 +20,8 @@ from lib.training.samples import PairAugmentation, PairSampler, Source
 from lib.training.trainer import LAST, Trainer
 from patrack import build_model
 from patrack import config as config_files
+from patrack.recordings.frames import DecodedFrame
+from patrack.recordings.sequence import Sequence
 from small_models import TRAINED, TRAINED_ADAPTERS
 
 SETTINGS = (

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.frames import DecodedFrame
 from lib.training.loader import build_dataset, collate
 from lib.training.samples import ModalityDropout, PairAugmentation, sample_generator
 from patrack.config import ConfigError
 from patrack.config.schema import ModalityDropoutConfig
+from patrack.recordings.frames import DecodedFrame
 
 BOX = np.array([20.0, 12.0, 16.0, 12.0])
 DRAWS = 400

@@ -11,12 +11,12 @@ import torch
 from torch._utils import ExceptionWrapper
 
 from lib import datasets
-from lib.datasets.frames import DecodedFrame, FrameError, decode_frame, read_frame
-from lib.datasets.sequence import Sequence
 from lib.training import loader
 from lib.training.loader import MAX_DRAWS, Batch, EpochBatches, FrameCache, PairDataset, SampleError, make_loader
 from patrack.crop import MEAN, STD
 from patrack.modality import modalities
+from patrack.recordings.frames import DecodedFrame, FrameError, decode_frame, read_frame
+from patrack.recordings.sequence import Sequence
 
 
 def batches_of(dataset: PairDataset, workers: int, epoch: int = 1, first: int = 0) -> list[Batch]:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from lib.datasets.frames import DecodedFrame
 from lib.training.loader import build_dataset, collate
 from lib.training.samples import ModalityDropout, PairSampler, Source, sample_generator
 from patrack.network import normalize
+from patrack.recordings.frames import DecodedFrame
 from patrack.weights import read_weights
 
 DRAWS = 200

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from lib import datasets
-from lib.datasets.frames import DecodedFrame, decode_frame, read_frame
-from lib.datasets.sequence import Sequence
 from lib.training.loader import FrameCache, PairDataset, collate
 from lib.training.samples import InvalidCrop, PairAugmentation, PairSampler, Source, sample_generator
 from patrack import crop
+from patrack.recordings.frames import DecodedFrame, decode_frame, read_frame
+from patrack.recordings.sequence import Sequence
 
 SIZES, FACTORS, JITTERS = (32, 64), (2.0, 4.0), ((0.0, 0.0), (3.0, 0.25))
 SAMPLES = range(60)

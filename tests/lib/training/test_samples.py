@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lib.datasets.frames import DecodedFrame
 from lib.training.samples import (
     LARGEST,
     MOST_ELONGATED,
@@ -21,6 +20,7 @@ from lib.training.samples import (
     sample_generator,
     usable_frames,
 )
+from patrack.recordings.frames import DecodedFrame
 
 BOX = np.array([30.0, 20.0, 16.0, 12.0])
 PLAIN = {"gray_probability": 0.0, "flip_probability": 0.0, "crop_flip_probability": 0.0, "brightness_jitter": 0.0}

@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 
-from lib.datasets.frames import FrameError
 from lib.evaluation import evaluate
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import GroundTruth
@@ -19,6 +18,7 @@ from lib.vot.results import claim
 from lib.vot.tracking import import_trax, read_images, run_workspace, serve, write_run
 from lib.vot.workspace import STACKS, channels_of, find_sequences, workspace_stack, write_workspace
 from patrack import config as configs
+from patrack.recordings.frames import FrameError
 from vot_data import SIZE, Follower, truth_of, write_data
 
 

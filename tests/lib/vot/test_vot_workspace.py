@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import yaml
 
-from lib.datasets import DatasetError
+from lib.datasets import DataError
 from lib.evaluation.files import FileTree
 from lib.evaluation.ground_truth import read_annotations
 from lib.vot.workspace import STACKS, find_sequences, spread_anchors, workspace_stack, write_workspace
@@ -246,7 +246,7 @@ def test_all_sequences_that_cannot_be_used_are_listed(data):
 
 
 def test_an_unknown_sequence_or_data_set_names_the_nearest(data):
-    with pytest.raises(DatasetError, match=r"no sequence 'onee' \(nearest: 'one'\)"):
+    with pytest.raises(DataError, match=r"no sequence 'onee' \(nearest: 'one'\)"):
         sequences(data, names=["onee"])
     with pytest.raises(ValueError, match=r"'depthtrak' \(nearest: 'depthtrack'\)"):
         find_sequences("depthtrak", "test", data)

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.naming import frame_times
-from lib.datasets.reader import list_frames
-from lib.datasets.sequence import FileList
-from lib.datasets.timing import frame_rate, source_times
+from patrack.recordings.listing import list_frames
+from patrack.recordings.naming import frame_times
+from patrack.recordings.sequence import FileList
+from patrack.recordings.timing import frame_rate, source_times
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.report import video as module
-from lib.report.video import PREDICTED, OverlayVideo, draw_frame
+from patrack.recordings import overlay as module
+from patrack.recordings.overlay import PREDICTED, OverlayVideo, draw_frame
 
 needs_h264 = pytest.mark.skipif(module.av is None, reason="needs PyAV (pip install av)")
 BOX = np.array([40.0, 60.0, 50.0, 30.0])

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets import events as module
-from lib.datasets.events import EVENT_SUFFIXES, EventFile, event_span, event_windows
-from lib.datasets.sequence import DatasetError, EventFrame
+from patrack.recordings import events as module
+from patrack.recordings.events import EVENT_SUFFIXES, EventFile, event_span, event_windows
+from patrack.recordings.sequence import DataError, EventFrame
 
 T = [1000, 21_000, 40_999, 41_000, 41_000, 80_999, 121_000]  # microseconds
 X = [0, 1, 2, 3, 3, 4, 5]
@@ -162,7 +162,7 @@ def test_clocks_that_differ_are_an_error_unless_the_starts_are_to_be_aligned(tmp
     message = (
         r"a\.npz: 4 of 4 RGB frames .* RGB frames from 1688123455\.5\d* s .* events from 0\.001000 s to 0\.121000 s"
     )
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DataError, match=message):
         event_windows(path, unix)
     windows = event_windows(path, unix, align="start")
     assert [window.start_us for window in windows] == pytest.approx([1000, 41_000, 81_000, 121_000], abs=1)
@@ -172,17 +172,17 @@ def test_clocks_that_differ_are_an_error_unless_the_starts_are_to_be_aligned(tmp
     event_windows(path, np.arange(6) * 0.04)
     assert "2 of 6 RGB frames" in caplog.text
     assert "RGB frames from 0.000000 s to 0.200000 s, events from 0.001000 s" in caplog.text
-    with pytest.raises(DatasetError, match="too different in length"):
+    with pytest.raises(DataError, match="too different in length"):
         event_windows(path, np.arange(60) * 0.04, align="start")
 
 
 def test_times_of_frames_that_make_no_windows_are_refused(tmp_path) -> None:
     path = write_npz(tmp_path / "a.npz")
-    with pytest.raises(DatasetError, match=r"frame 1 is at 0\.040000 s and frame 2 at 0\.040000 s"):
+    with pytest.raises(DataError, match=r"frame 1 is at 0\.040000 s and frame 2 at 0\.040000 s"):
         event_windows(path, [0, 0.04, 0.04])
-    with pytest.raises(DatasetError, match="time of every RGB frame"):
+    with pytest.raises(DataError, match="time of every RGB frame"):
         event_windows(path, [0, np.nan])
-    with pytest.raises(DatasetError, match="time of every RGB frame"):
+    with pytest.raises(DataError, match="time of every RGB frame"):
         event_windows(path, [])
     with pytest.raises(ValueError, match="times of the RGB frames, or their frame rate"):
         event_windows(path)
@@ -204,7 +204,7 @@ def test_size_is_the_files_then_the_callers_then_the_smallest(tmp_path, caplog) 
             assert file.size == expected
             assert file.image(EventFrame(path, 0, 1)).shape == (expected[1], expected[0], 3)
     assert not caplog.records
-    with pytest.raises(DatasetError, match=r"a\.npz: events reach to x = 5, y = 2, outside of an image of 5x3 pixels"):
+    with pytest.raises(DataError, match=r"a\.npz: events reach to x = 5, y = 2, outside of an image of 5x3 pixels"):
         EventFile(plain, (5, 3))
     EventFile(plain, (12, 6)).close()
     assert "no event beyond x = 5, y = 2, in images of 12x6 pixels" in caplog.text
@@ -224,7 +224,7 @@ def test_a_file_that_breaks_while_it_is_read_gives_no_white_images(tmp_path, mon
     windows = event_windows(path, fps=25)
     with EventFile(path, SIZE) as file:
         path.write_text("t_us,x,y,p\n1000,0,0,1\nlost\n")
-        with pytest.raises(DatasetError, match=r"a\.csv:3: needs 4 numbers, got 'lost'"):
+        with pytest.raises(DataError, match=r"a\.csv:3: needs 4 numbers, got 'lost'"):
             file.image(windows[1])
         with pytest.raises(ValueError, match="closed"):
             file.image(windows[2])
@@ -291,7 +291,7 @@ def test_units_in_doubt_are_refused_with_all_readings(scale, dtype, recording, t
     message = (
         rf"a\.npz: the unit of its times is in doubt: 10000 events .* in {unit}, (2|1\.99\d*) s with 5e\+03 events/s"
     )
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DataError, match=message):
         event_span(path)
     np.savez(path, x=x, y=y, p=p, **{f"t_{unit}": (t * scale).astype(dtype)})
     assert event_span(path) == (pytest.approx(t[0], abs=1000), pytest.approx(t[-1], abs=1000))
@@ -320,7 +320,7 @@ def test_columns_without_names_are_told_by_their_values(suffix, order, recording
 def test_columns_that_could_be_either_are_refused(tmp_path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.array([[0, 5, 6, 1], [10, 6, 6, 1], [20, 7, 5, 0]]))
-    with pytest.raises(DatasetError, match=r"a\.npy: can't tell .* could be the time: \[1, 2\]; the polarity: \[4\]"):
+    with pytest.raises(DataError, match=r"a\.npy: can't tell .* could be the time: \[1, 2\]; the polarity: \[4\]"):
         event_span(path)
 
 
@@ -353,14 +353,14 @@ def test_columns_that_could_be_either_are_refused(tmp_path) -> None:
 )
 def test_wrong_arrays_are_refused(changed, message, tmp_path) -> None:
     path = write_npz(tmp_path / "a.npz", **changed)
-    with pytest.raises(DatasetError, match=r"a\.npz: .*" + message):
+    with pytest.raises(DataError, match=r"a\.npz: .*" + message):
         event_span(path)
 
 
 def test_an_unsorted_event_between_chunks_is_found(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 2)
     path = write_npz(tmp_path / "a.npz", t_us=np.array([1, 2, 1, 3, 4, 5, 6]), p=np.array([0, 0, 0, 0, 1, 1, 1]))
-    with pytest.raises(DatasetError, match="event 2 has the time 1 after 2"):
+    with pytest.raises(DataError, match="event 2 has the time 1 after 2"):
         event_span(path)
 
 
@@ -384,7 +384,7 @@ def test_an_unsorted_event_between_chunks_is_found(tmp_path, monkeypatch) -> Non
 def test_wrong_text_is_refused(text, message, tmp_path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DataError, match=message):
         event_span(path)
 
 
@@ -394,14 +394,14 @@ def test_truncated_arrays_are_refused(kind, part, tmp_path) -> None:
     path = write(kind, tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(DatasetError, match=r"a\.np[yz]: not readable as NumPy's"):
+    with pytest.raises(DataError, match=r"a\.np[yz]: not readable as NumPy's"):
         event_span(path)
 
 
 def test_another_format_by_the_name_of_an_array_is_refused(tmp_path) -> None:
     path = tmp_path / "a.npz"
     path.write_text("<html>not found</html>")
-    with pytest.raises(DatasetError, match=r"a\.npz: not readable as NumPy's \.npz: it begins with b'<html>'"):
+    with pytest.raises(DataError, match=r"a\.npz: not readable as NumPy's \.npz: it begins with b'<html>'"):
         event_span(path)
 
 
@@ -412,7 +412,7 @@ def test_wrong_camera_files_are_refused(kind, damage, tmp_path) -> None:
     data = path.read_bytes()
     cut = len(data) * 3 // 5 if kind == "aedat4" else -1
     path.write_bytes(data[:cut] if damage == "truncated" else b"GIF89a, no events here. " * 40)
-    with pytest.raises(DatasetError, match=rf"a{path.suffix}: .*truncated or damaged"):
+    with pytest.raises(DataError, match=rf"a{path.suffix}: .*truncated or damaged"):
         event_span(path)
 
 
@@ -421,7 +421,7 @@ def test_a_panic_of_the_reader_names_the_file(tmp_path) -> None:
     data = bytearray(path.read_bytes())
     data[18:22] = b"\x00\x00\x00\x17"  # the root of the header, far behind its end
     path.write_bytes(data)
-    with pytest.raises(DatasetError, match=r"a\.aedat4: .*truncated or damaged: range start index \d+ out of range"):
+    with pytest.raises(DataError, match=r"a\.aedat4: .*truncated or damaged: range start index \d+ out of range"):
         event_span(path)
 
 
@@ -429,7 +429,7 @@ def test_a_camera_file_without_events_is_refused(tmp_path) -> None:
     path = write("raw", tmp_path)
     data = path.read_bytes()
     path.write_bytes(data[: data.rindex(b"\n", 0, data.index(b"geometry") + 60) + 1])
-    with pytest.raises(DatasetError, match=r"a\.raw: no event in this file"):
+    with pytest.raises(DataError, match=r"a\.raw: no event in this file"):
         event_span(path)
 
 
@@ -447,14 +447,14 @@ def test_a_missing_reader_names_what_to_install(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "faery", None)
     path = tmp_path / "a.aedat4"
     path.write_bytes(b"#!AER-DAT4.0\r\n")
-    with pytest.raises(DatasetError, match=r'a\.aedat4: .* needs the package faery: pip install "patrack\[events\]"'):
+    with pytest.raises(DataError, match=r'a\.aedat4: .* needs the package faery: pip install "patrack\[events\]"'):
         event_span(path)
 
 
 def test_other_suffixes_and_missing_files_are_refused(tmp_path) -> None:
-    with pytest.raises(DatasetError, match=r"a\.bag: not an event file: its suffix must be one of \.npz, "):
+    with pytest.raises(DataError, match=r"a\.bag: not an event file: its suffix must be one of \.npz, "):
         event_span(tmp_path / "a.bag")
-    with pytest.raises(DatasetError, match=r"a\.npz: no such file"):
+    with pytest.raises(DataError, match=r"a\.npz: no such file"):
         event_span(tmp_path / "a.npz")
 
 
@@ -470,18 +470,18 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path) -> None:
 )
 def test_a_size_that_no_sensor_has_is_refused(tmp_path, head) -> None:
     path = write_text(tmp_path / "a.txt", header=head, mark=" ")
-    with pytest.raises(DatasetError, match=r"a\.txt:1: a sensor of .* expected 1 to 16384 a side"):
+    with pytest.raises(DataError, match=r"a\.txt:1: a sensor of .* expected 1 to 16384 a side"):
         EventFile(path)
 
 
 def test_events_that_reach_further_than_any_sensor_are_refused(tmp_path) -> None:
     path = write_npz(tmp_path / "a.npz", x=np.array([*X[:-1], 60_000]))
-    with pytest.raises(DatasetError, match=r"a\.npz: images of 60001x3 pixels; at most 16384 a side"):
+    with pytest.raises(DataError, match=r"a\.npz: images of 60001x3 pixels; at most 16384 a side"):
         EventFile(path)
 
 
 def test_a_damaged_header_of_an_array_is_refused(tmp_path) -> None:
     np.save(tmp_path / "a.npy", np.array([T, X, Y, P]).T)
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes().replace(b"}", b")"))
-    with pytest.raises(DatasetError, match=r"a\.npy: not readable as NumPy's \.npy"):
+    with pytest.raises(DataError, match=r"a\.npy: not readable as NumPy's \.npy"):
         event_span(tmp_path / "a.npy")

@@ -32,8 +32,8 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from lib.datasets.sequence import DatasetError, EventFrame
 from patrack.modality import events_to_image
+from patrack.recordings.sequence import DataError, EventFrame
 
 __all__ = ["EVENT_SUFFIXES", "EventFile", "event_span", "event_windows"]
 
@@ -124,7 +124,7 @@ class EventFile:
         size: (width, height) of its images: what the file states, else the argument.
 
     Raises:
-        DatasetError: the file is damaged, empty or of another kind; its times go backwards or their unit is in doubt;
+        DataError: the file is damaged, empty or of another kind; its times go backwards or their unit is in doubt;
             an event lies outside of the image; the reader for the format isn't installed.
     """
 
@@ -135,9 +135,9 @@ class EventFile:
         reach = self._survey.reach
         self.size = self._reader.size or size or reach
         if max(self.size) > LARGEST_SIDE:
-            raise DatasetError(f"{path}: images of {self.size[0]}x{self.size[1]} pixels; at most {LARGEST_SIDE} a side")
+            raise DataError(f"{path}: images of {self.size[0]}x{self.size[1]} pixels; at most {LARGEST_SIDE} a side")
         if reach[0] > self.size[0] or reach[1] > self.size[1]:
-            raise DatasetError(
+            raise DataError(
                 f"{path}: events reach to x = {reach[0] - 1}, y = {reach[1] - 1}, outside of an image of "
                 f"{self.size[0]}x{self.size[1]} pixels; RGB and events must have the same pixels: scale or map the "
                 "events to the RGB image, or the RGB images to the sensor"
@@ -176,7 +176,7 @@ class EventFile:
 
         Raises:
             ValueError: a window of another file, or this one is closed.
-            DatasetError: the file has changed and can't be read any more.
+            DataError: the file has changed and can't be read any more.
         """
         if frame.path != self.path:
             raise ValueError(f"{frame}: a window of another file than {self.path}")
@@ -195,7 +195,7 @@ class EventFile:
         while not self._kept or self._kept[-1].t[-1] < frame.end_us:
             try:
                 chunk = next(self._chunks, None)
-            except DatasetError:
+            except DataError:
                 self.close()  # nothing more would come, and later windows would be white
                 raise
             if chunk is None:
@@ -226,7 +226,7 @@ def event_span(path: Path) -> tuple[int, int]:
     """Times of the first and the last event of a file, microseconds on its own clock.
 
     Raises:
-        DatasetError: as `EventFile`.
+        DataError: as `EventFile`.
     """
     survey = _survey(path, _open(path))
     return survey.first_us, survey.last_us
@@ -254,7 +254,7 @@ def event_windows(
             whatever their clocks say: the first window begins with the first event.
 
     Raises:
-        DatasetError: times that do not ascend, or of which fewer than half belong to the time of the events; see
+        DataError: times that do not ascend, or of which fewer than half belong to the time of the events; see
             `EventFile` for the file itself.
         ValueError: neither times nor a frame rate, or one that isn't positive; another `align`.
     """
@@ -277,12 +277,12 @@ def event_windows(
 
     times = np.asarray(times_s, dtype=np.float64)
     if times.ndim != 1 or len(times) == 0 or not np.isfinite(times).all():
-        raise DatasetError(f"{path}: needs the time of every RGB frame, in seconds, got {times_s!r}")
+        raise DataError(f"{path}: needs the time of every RGB frame, in seconds, got {times_s!r}")
     ends = np.rint(times * 1e6).astype(np.int64)
     backwards = np.flatnonzero(np.diff(ends) <= 0)
     if len(backwards):
         k = int(backwards[0])
-        raise DatasetError(
+        raise DataError(
             f"{path}: the times of the RGB frames must ascend, but frame {k} is at {times[k]:.6f} s and frame {k + 1} "
             f"at {times[k + 1]:.6f} s"
         )
@@ -300,7 +300,7 @@ def event_windows(
         f"events from {first / 1e6:.6f} s to {last / 1e6:.6f} s"
     )
     if 2 * without > len(ends):
-        raise DatasetError(
+        raise DataError(
             f"{path}: {without} of {len(ends)} RGB frames lie before the first or after the last event: {ranges}. "
             + (
                 "The two clocks differ; if both recordings began together, say so: --pair index; else give the "
@@ -324,11 +324,11 @@ def _open(path: Path) -> Reader:
     """Choose the reader of a file by its suffix."""
     suffix = path.suffix.lower()
     if suffix not in EVENT_SUFFIXES:
-        raise DatasetError(f"{path}: not an event file: its suffix must be one of {', '.join(EVENT_SUFFIXES)}")
+        raise DataError(f"{path}: not an event file: its suffix must be one of {', '.join(EVENT_SUFFIXES)}")
     if not path.is_file():
-        raise DatasetError(f"{path}: no such file")
+        raise DataError(f"{path}: no such file")
     if path.stat().st_size == 0:
-        raise DatasetError(f"{path}: the file is empty")
+        raise DataError(f"{path}: the file is empty")
     if suffix in ARRAY_SUFFIXES:
         return ArrayReader(path)
     return TextReader(path) if suffix in TEXT_SUFFIXES else CameraReader(path)
@@ -358,12 +358,12 @@ def _read_through(path: Path, reader: Reader) -> Survey:
         # Times
         if t.dtype.kind == "f" and not np.isfinite(t).all():
             k = int(np.flatnonzero(~np.isfinite(t))[0])
-            raise DatasetError(f"{path}: event {count + k} has the time {t[k]}")
+            raise DataError(f"{path}: event {count + k} has the time {t[k]}")
         before = t[:1] if last is None else np.asarray([last], t.dtype)
         backwards = np.flatnonzero(t < np.concatenate([before, t[:-1]]))
         if len(backwards):
             k = int(backwards[0])
-            raise DatasetError(
+            raise DataError(
                 f"{path}: events must be sorted by time, but event {count + k} has the time {t[k]} after "
                 f"{t[k - 1] if k else last}; sort them first"
             )
@@ -378,7 +378,7 @@ def _read_through(path: Path, reader: Reader) -> Survey:
             if len(wrong):
                 k = int(wrong[0])
                 allowed = f"a whole number from 0 to {HIGHEST_PLACE}"
-                raise DatasetError(f"{path}: {name} must be {allowed}, event {count + k} has {values[k]}")
+                raise DataError(f"{path}: {name} must be {allowed}, event {count + k} has {values[k]}")
         reach = (max(reach[0], int(x.max()) + 1), max(reach[1], int(y.max()) + 1))
 
         # Polarities: a third value is neither the lowest nor the highest, or turns up in another chunk
@@ -389,22 +389,22 @@ def _read_through(path: Path, reader: Reader) -> Survey:
             polarities.add(float(p[third[0]]))
         if not (polarities <= {0, 1} or polarities <= {-1, 1}):
             got = ", ".join(f"{value:g}" for value in sorted(polarities))
-            raise DatasetError(f"{path}: polarities must be 0 and 1, or -1 and 1, got {got}")
+            raise DataError(f"{path}: polarities must be 0 and 1, or -1 and 1, got {got}")
         count += len(t)
 
     if first is None or last is None:
-        raise DatasetError(f"{path}: no event in this file")
+        raise DataError(f"{path}: no event in this file")
     unit = reader.unit or _likely_unit(path, float(first), float(last), count, fractions)
     if max(-float(first), float(last)) * MICROSECONDS[unit] >= FROM_NANOSECONDS:
-        raise DatasetError(f"{path}: times from {first:g} to {last:g} {unit} are too large; their unit must be another")
+        raise DataError(f"{path}: times from {first:g} to {last:g} {unit} are too large; their unit must be another")
     first_us, last_us = _to_microseconds(np.asarray([first, last]), unit).tolist()
     if last_us - first_us > DAY * 1e6:
-        raise DatasetError(
+        raise DataError(
             f"{path}: the events span {(last_us - first_us) / DAY / 1e6:.1f} days, from {first_us / 1e6:.6f} s to "
             f"{last_us / 1e6:.6f} s; at most one day is allowed, so a time or its unit must be wrong"
         )
     if first.dtype == np.float32 and np.spacing(last) * MICROSECONDS[unit] > 1000:
-        raise DatasetError(
+        raise DataError(
             f"{path}: times are stored as float32, which at {last:g} {unit} has steps of "
             f"{np.spacing(last) * MICROSECONDS[unit] / 1000:.3g} ms; store them as float64 or whole microseconds"
         )
@@ -419,7 +419,7 @@ def _likely_unit(path: Path, first: float, last: float, count: int, fractions: b
         log.info("%s: times are read as %s: %.3f s, %.3g events/s", path, unit, seconds[unit], rates[unit])
         return unit
     readings = "; ".join(f"in {name}, {seconds[name]:g} s with {rates[name]:.2g} events/s" for name in MICROSECONDS)
-    raise DatasetError(
+    raise DataError(
         f"{path}: the unit of its times is in doubt: {count} events from {first:g} to {last:g} are, {readings}. Name "
         "the column (or the array) for its unit: t_ns, t_us, t_ms or t_s"
     )
@@ -458,7 +458,7 @@ def _order_by_content(path: Path, rows: np.ndarray) -> list[int]:
     p = [k for k in columns if {*np.unique(rows[:, k])} <= {0, 1} or {*np.unique(rows[:, k])} <= {-1, 1}]
     t = [k for k in columns if k not in p and (np.diff(rows[:, k]) >= 0).all() and rows[0, k] < rows[-1, k]]
     if len(p) != 1 or len(t) != 1:
-        raise DatasetError(
+        raise DataError(
             f"{path}: can't tell by their values which of the 4 columns is which (columns that could be the time: "
             f"{[k + 1 for k in t]}; the polarity: {[k + 1 for k in p]}); give them names. Known are {KNOWN_NAMES}"
         )
@@ -480,7 +480,7 @@ class ArrayReader:
         with path.open("rb") as file:
             begin = file.read(6)
         if not begin.startswith((b"PK", b"\x93NUMPY")):
-            raise DatasetError(f"{path}: not readable as NumPy's {path.suffix}: it begins with {begin!r}")
+            raise DataError(f"{path}: not readable as NumPy's {path.suffix}: it begins with {begin!r}")
         try:
             data = np.load(path, allow_pickle=False, mmap_mode="r")
             if isinstance(data, np.ndarray):
@@ -492,7 +492,7 @@ class ArrayReader:
                         raise ValueError(f"compressed {size / path.stat().st_size:.0f} times, to {size} bytes")
                     arrays = {name: data[name] for name in data.files}
         except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
-            raise DatasetError(
+            raise DataError(
                 f"{path}: not readable as NumPy's {path.suffix}, damaged, or holding Python objects, which are not "
                 f"loaded because they can run code: {error}"
             ) from error
@@ -512,17 +512,17 @@ class ArrayReader:
             columns = [records[0][name] for name in names]
         elif len(tables) == 1 and not records and tables[0].dtype.kind in "iuf":
             if not len(tables[0]):
-                raise DatasetError(f"{path}: no event in this file")
+                raise DataError(f"{path}: no event in this file")
             columns = [tables[0][:, k] for k in _order_by_content(path, tables[0][:CHUNK])]
         else:
-            raise DatasetError(
+            raise DataError(
                 f"{path}: no events found; it holds {held}. Needed is one array for each of time, x, y and polarity, a "
                 f"structured array with these fields, or one array (N, 4). Known names: {KNOWN_NAMES}"
             )
         if any(column.dtype.kind not in "iufb" for column in columns):
-            raise DatasetError(f"{path}: times, x, y and polarities must be numbers; it holds {held}")
+            raise DataError(f"{path}: times, x, y and polarities must be numbers; it holds {held}")
         if len({len(column) for column in columns}) > 1:
-            raise DatasetError(f"{path}: times, x, y and polarities must be equally many; it holds {held}")
+            raise DataError(f"{path}: times, x, y and polarities must be equally many; it holds {held}")
         self.columns = Columns(*columns)
 
     def chunks(self, start: float | None = None) -> Generator[Columns, None, None]:
@@ -561,17 +561,17 @@ class TextReader:
                     elif all(map(_is_number, words)):
                         break
                     else:
-                        raise DatasetError(
+                        raise DataError(
                             f"{path}:{self.skip + 1}: neither numbers nor the names of columns: {text[:80]!r}. "
                             f"Known are {KNOWN_NAMES}"
                         )
                 self.skip += 1
             else:
-                raise DatasetError(f"{path}: no event in this file")
+                raise DataError(f"{path}: no event in this file")
             self.delimiter = next((mark for mark in ";,\t" if mark in line), None)
             if self.order is None:
                 if len(words) != 4:
-                    raise DatasetError(
+                    raise DataError(
                         f"{path}:{self.skip + 1}: needs the four columns time, x, y and polarity, or names for its "
                         f"{len(words)} columns in the first line: {text[:80]!r}. Known are {KNOWN_NAMES}"
                     )
@@ -590,7 +590,7 @@ class TextReader:
     def _stated_size(self, words: list[str]) -> tuple[int, int]:
         width, height = map(float, words)
         if not (1 <= width <= LARGEST_SIDE and 1 <= height <= LARGEST_SIDE):
-            raise DatasetError(
+            raise DataError(
                 f"{self.path}:{self.skip + 1}: a sensor of {words[0][:20]} x {words[1][:20]} pixels; expected 1 to "
                 f"{LARGEST_SIDE} a side"
             )
@@ -602,7 +602,7 @@ class TextReader:
             with self.path.open(encoding="utf-8-sig") as file:
                 yield file
         except UnicodeDecodeError as error:
-            raise DatasetError(f"{self.path}: not a text file: {error}") from error
+            raise DataError(f"{self.path}: not a text file: {error}") from error
 
     @staticmethod
     def _split(line: str) -> list[str]:
@@ -622,11 +622,11 @@ class TextReader:
                 words = self._split(line.strip())
                 if line.strip() and line.lstrip()[0] not in "#%":
                     if len(words) < needed or not all(_is_number(words[k]) for k in self.order or range(4)):
-                        raise DatasetError(
+                        raise DataError(
                             f"{self.path}:{number}: needs {needed} numbers, got {line.strip()[:80]!r}; is the file cut "
                             "off here?"
                         ) from error
-            raise DatasetError(f"{self.path}: {error}") from error
+            raise DataError(f"{self.path}: {error}") from error
 
 
 def _is_number(word: str) -> bool:
@@ -652,7 +652,7 @@ class CameraReader:
         try:
             faery: ModuleType = importlib.import_module("faery")
         except ImportError as error:
-            raise DatasetError(f"{path}: reading {path.suffix} files needs the package faery: {INSTALL}") from error
+            raise DataError(f"{path}: reading {path.suffix} files needs the package faery: {INSTALL}") from error
         self.aedat, self.dat, self.evt = faery.aedat, faery.dat, faery.evt
         self.size: tuple[int, int] | None = None
         self.track: int | None = None
@@ -661,7 +661,7 @@ class CameraReader:
                 with self.aedat.Decoder(path) as decoder:
                     tracks = [track for track in decoder.tracks() if track.data_type == "events"]
                 if not tracks:
-                    raise DatasetError(f"{path}: the file has no stream of events")
+                    raise DataError(f"{path}: the file has no stream of events")
                 if len(tracks) > 1:
                     log.warning("%s: has %d streams of events; the first one is read", path, len(tracks))
                 self.track, self.size = tracks[0].id, tracks[0].dimensions
@@ -680,7 +680,7 @@ class CameraReader:
                 header += len(line)
         rest = path.stat().st_size - header - (2 if path.suffix.lower() == ".dat" else 0)
         if rest % WORD_BYTES[version]:
-            raise DatasetError(
+            raise DataError(
                 f"{path}: the file is truncated or damaged: {rest} bytes of {version} are not a whole number of "
                 f"{WORD_BYTES[version]}-byte words"
             )
@@ -714,6 +714,6 @@ class CameraReader:
             # faery's errors for whatever is wrong with a file; a panic of its Rust code has no class to import
             if not isinstance(error, RuntimeError) and type(error).__name__ != "PanicException":
                 raise
-            raise DatasetError(
+            raise DataError(
                 f"{self.path}: not readable as {self.path.suffix}, or truncated or damaged: {error}"
             ) from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # no OpenCV where no frame is read
     from patrack.modality import ClipDepth, ValueRange
 
 __all__ = [
-    "DatasetError",
+    "DataError",
     "EventFrame",
     "FileList",
     "Frames",
@@ -32,7 +32,7 @@ __all__ = [
 Item = TypeVar("Item")
 
 
-class DatasetError(ValueError):
+class DataError(ValueError):
     """A data set, one of its lists or one of its sequences is missing or inconsistent."""
 
 
@@ -96,7 +96,7 @@ class FileList(collections.abc.Sequence[Path]):
 XTransform = Literal["resize"] | tuple[tuple[float, float, float], ...]
 """How X comes onto RGB's pixels, see `Sequence`."""
 ARRAY_SUFFIXES = (".npy", ".raw", ".y16")
-"""Frames of X that are arrays in files of their own, see `lib.datasets.frames.read_image`."""
+"""Frames of X that are arrays in files of their own, see `patrack.recordings.frames.read_image`."""
 Frames = collections.abc.Sequence[Path] | collections.abc.Sequence[VideoFrame] | collections.abc.Sequence[EventFrame]
 
 
@@ -122,7 +122,7 @@ class Sequence:
         present: (N, 2) bool: whether RGB and X are there and to be used in tracking; None: always.
 
     Raises:
-        DatasetError: lengths or shapes that do not agree.
+        DataError: lengths or shapes that do not agree.
     """
 
     name: str
@@ -149,11 +149,11 @@ class Sequence:
             shapes["x_files"], wanted["x_files"] = (len(self.x_files),), (n,)
         wrong = [f"{key} has shape {shapes[key]}, needs {wanted[key]}" for key in shapes if shapes[key] != wanted[key]]
         if wrong:
-            raise DatasetError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
+            raise DataError(f"sequence {self.name}: {n} RGB frames, but " + "; ".join(wrong))
         if (self.x_files is None) != (self.modality == "rgb"):
-            raise DatasetError(f"sequence {self.name}: modality {self.modality!r} with x_files {self.x_files!r}")
+            raise DataError(f"sequence {self.name}: modality {self.modality!r} with x_files {self.x_files!r}")
         if self.still and n != 1:
-            raise DatasetError(f"sequence {self.name}: a still has one frame, got {n}")
+            raise DataError(f"sequence {self.name}: a still has one frame, got {n}")
 
     def __len__(self) -> int:
         return len(self.rgb_files)
@@ -205,14 +205,14 @@ def select(
     """Pick items by name, in the order of `names`; None: all of them.
 
     Raises:
-        DatasetError: one that `owner` does not have.
+        DataError: one that `owner` does not have.
     """
     if names is None:
         return dict(items)
     picked = {}
     for name in names:
         if name not in items:
-            raise DatasetError(f"{owner} has no {kind} {unknown(name, items)}")
+            raise DataError(f"{owner} has no {kind} {unknown(name, items)}")
         picked[name] = items[name]
     return picked
 

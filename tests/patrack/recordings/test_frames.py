@@ -12,7 +12,10 @@ import cv2
 import numpy as np
 import pytest
 
-from lib.datasets.frames import (
+from lib.datasets.recordings import load_pair
+from patrack.crop import crop_window, sample_crop
+from patrack.modality import DEPTH, x_to_three_channels
+from patrack.recordings.frames import (
     X_FLAGS,
     DecodedFrame,
     FrameError,
@@ -21,9 +24,6 @@ from lib.datasets.frames import (
     read_frame,
     read_image,
 )
-from lib.datasets.recordings import load_pair
-from patrack.crop import crop_window, sample_crop
-from patrack.modality import DEPTH, x_to_three_channels
 
 SAMPLES = Path(__file__).resolve().parents[4] / "shared" / "samples"
 COLOUR = np.tile(np.array([10, 20, 30], dtype=np.uint8), (24, 32, 1))  # B, G, R

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lib.datasets.sequence import DatasetError, first_few
+from patrack.recordings.sequence import DataError, first_few
 
 __all__ = [
     "PAIRING_RULES",
@@ -74,7 +74,7 @@ def in_order(names: Sequence[str], where: str = "frames") -> list[str]:
         where: the folder, for errors.
 
     Raises:
-        DatasetError: both orders run, or neither does; or a name is that of another frame's copy (`0009 (2).png`).
+        DataError: both orders run, or neither does; or a name is that of another frame's copy (`0009 (2).png`).
     """
     names = sorted(names)
     if names and _is_one_padded_number(names):  # as in nearly every data set
@@ -88,7 +88,7 @@ def in_order(names: Sequence[str], where: str = "frames") -> list[str]:
         if stems[_stem(name)] > 1 or (original != _stem(name) and original in stems)
     ]
     if twice:
-        raise DatasetError(
+        raise DataError(
             f"{where}: {first_few(twice)}: copies of one frame by their names; move what is no frame elsewhere"
         )
     found = read_times(names)
@@ -110,7 +110,7 @@ def in_order(names: Sequence[str], where: str = "frames") -> list[str]:
         return by_last
     first = next(i for i, (one, other) in enumerate(zip(natural, by_last, strict=True)) if one != other)
     shown = slice(max(first - 1, 0), first + 3)
-    raise DatasetError(
+    raise DataError(
         f"{where}: the names of the {len(names)} frames don't tell their order. By all numbers in them it is ... "
         f"{', '.join(natural[shown])} ..., by the last number ... {', '.join(by_last[shown])} ...; rename them so that "
         "one number runs through them, as in 000001.png"
@@ -230,7 +230,7 @@ def pair(
         where: the recording, for errors.
 
     Raises:
-        DatasetError: the rule asked for can't be followed, no frame has a partner, or "auto" finds no rule.
+        DataError: the rule asked for can't be followed, no frame has a partner, or "auto" finds no rule.
     """
     counts = [side if isinstance(side, int) else len(side) for side in (rgb, x)]
     said = f"{where}: {counts[0]} RGB frames and {counts[1]} X frames"
@@ -243,11 +243,11 @@ def pair(
     if rule == "auto":
         chosen = next(iter(tables), "index")
     elif rule != "index" and rule not in tables:
-        raise DatasetError(f"{said} can't be paired by {rule}: {why}; pair them by one of {ways}")
+        raise DataError(f"{said} can't be paired by {rule}: {why}; pair them by one of {ways}")
 
     if chosen == "index":
         if counts[0] != counts[1]:
-            raise DatasetError(
+            raise DataError(
                 f"{said}: they must be equally many, or have names with the same numbers or times; cut the longer one, "
                 f"or say what they are to be paired by ({ways})"
             )
@@ -269,7 +269,7 @@ def pair(
         place = {key: i for i, key in enumerate(theirs)}
         found = np.array([place.get(key, -1) for key in ours])
     if (found < 0).all():
-        raise DatasetError(f"{said}: no frame has a partner by {chosen}; pair them by one of {ways}")
+        raise DataError(f"{said}: no frame has a partner by {chosen}; pair them by one of {ways}")
     return Pairing(found.astype(np.int64), chosen, counts[1] - len(np.unique(found[found >= 0])), tolerance)
 
 

@@ -11,7 +11,6 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from lib.report.pictures import panels
 from patrack.files import atomic_write
 from patrack.modality import PAIRS
 
@@ -20,7 +19,7 @@ try:
 except ImportError:
     av = None
 
-__all__ = ["OverlayVideo", "draw_frame"]
+__all__ = ["OverlayVideo", "draw_frame", "panels"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +29,16 @@ MPEG4 = cv2.VideoWriter.fourcc(*"mp4v")
 FAILURES: tuple[type[Exception], ...] = (OSError, cv2.error) if av is None else (OSError, cv2.error, av.FFmpegError)
 MIN_WIDTH = 640  # pixels: smaller pictures are enlarged by a whole number, as far as they stay within it
 PREDICTED, TRUE, TEXT = (80, 220, 60), (255, 0, 255), (255, 255, 255)  # B, G, R
+
+
+def panels(frame: np.ndarray, modality: str) -> list[np.ndarray]:
+    """Split a frame (H, W, 3 or 6) into its RGB and, if it is there, X as pictures (H, W, 3) in R, G, B order.
+
+    The colors of X come in B, G, R order where the table of modalities says so.
+    """
+    parts = [frame[:, :, start : start + 3] for start in range(0, frame.shape[2], 3)]
+    backwards = modality in PAIRS and PAIRS[modality].bgr
+    return [part[:, :, ::-1] if k == 1 and backwards else part for k, part in enumerate(parts)]
 
 
 def draw_frame(

@@ -17,10 +17,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from lib.datasets.events import EventFile
-from lib.datasets.sequence import ARRAY_SUFFIXES, DatasetError, EventFrame, Sequence, VideoFrame, XTransform
 from patrack.crop import crop_window, forwards, sample_rectangle
 from patrack.modality import DEPTH, PAIRS, THERMAL, USUAL, Pair, prepare_x, usual_range
+from patrack.recordings.events import EventFile
+from patrack.recordings.sequence import ARRAY_SUFFIXES, DataError, EventFrame, Sequence, VideoFrame, XTransform
 
 __all__ = [
     "DecodedFrame",
@@ -327,7 +327,7 @@ def read_image(
 
     A video gives 8-bit B, G, R, or its one channel of 16 bits; X may be an array in a file (.npy, or nothing but
     16-bit values of a usual thermal camera), or the events of a time window. `videos` is as for `decode_frame`, `size`
-    as for `lib.datasets.events.EventFile`.
+    as for `patrack.recordings.events.EventFile`.
 
     Raises:
         FrameError: the file cannot be read, is empty, damaged or truncated.
@@ -339,7 +339,7 @@ def read_image(
             events = _opened(source, videos, size)
             assert isinstance(events, EventFile)
             return events.image(source)
-        except DatasetError as error:
+        except DataError as error:
             raise FrameError(str(error)) from error
     if isinstance(source, VideoFrame):
         video = _opened(source, videos, None)

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from lib.datasets.naming import frame_number, in_order, pair, read_times
-from lib.datasets.sequence import DatasetError
+from patrack.recordings.naming import frame_number, in_order, pair, read_times
+from patrack.recordings.sequence import DataError
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_frames_are_in_the_order_they_were_taken_in(names: list[str]) -> None:
     ids=["two running numbers", "two cameras by a letter", "two cameras by a number"],
 )
 def test_names_that_can_be_read_in_two_ways_stop_with_both_orders(names: list[str], shown: str) -> None:
-    with pytest.raises(DatasetError, match=r"here: .*By all numbers .*by the last number") as caught:
+    with pytest.raises(DataError, match=r"here: .*By all numbers .*by the last number") as caught:
         in_order(names, "here")
     assert shown in str(caught.value)
 
 
 @pytest.mark.parametrize("copy", ["0009 (2).png", "0009(1).png", "0009 - Copy.png", "0009_copy.png", "0009.jpg"])
 def test_copies_are_named(copy: str) -> None:
-    with pytest.raises(DatasetError, match=r"0009.*cop"):
+    with pytest.raises(DataError, match=r"0009.*cop"):
         in_order(["0008.png", "0009.png", copy, "0010.png"], "here")
 
 
@@ -161,7 +161,7 @@ def test_rule_can_be_chosen() -> None:
 
 def test_videos_are_paired_by_position() -> None:
     assert pair(5, 5).rule == "index"
-    with pytest.raises(DatasetError, match=r"5 RGB frames and 6 X frames: they must be equally many"):
+    with pytest.raises(DataError, match=r"5 RGB frames and 6 X frames: they must be equally many"):
         pair(5, 6)
 
 
@@ -184,9 +184,9 @@ def test_a_longer_video_has_frames_that_belong_to_none() -> None:
 def test_a_video_and_names_with_times_are_paired_by_time_if_asked() -> None:
     names = [f"{1688123455 + k / 10:.6f}.png" for k in range(3)]
     assert pair(np.arange(6) / 30, names, "time").x.tolist() == [0, 0, 1, 1, 1, 2]
-    with pytest.raises(DatasetError, match=r"6 RGB frames and 3 X frames: .* paired by .*time"):
+    with pytest.raises(DataError, match=r"6 RGB frames and 3 X frames: .* paired by .*time"):
         pair(np.arange(6) / 20, names)
-    with pytest.raises(DatasetError, match="a video has no names, and not everything here has times"):
+    with pytest.raises(DataError, match="a video has no names, and not everything here has times"):
         pair(np.arange(3) / 20, ["a.png", "b.png", "c.png"], "time")
 
 
@@ -202,5 +202,5 @@ def test_a_video_and_names_with_times_are_paired_by_time_if_asked() -> None:
     ids=["nothing in common", "no numbers", "no common name", "other times", "no times"],
 )
 def test_what_can_not_be_paired_is_an_error(rgb: list[str], x: list[str], rule: str, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(DataError, match=message):
         pair(rgb, x, rule)

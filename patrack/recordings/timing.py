@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from lib.datasets.naming import frame_times
-from lib.datasets.sequence import FileList, Frames, VideoFrame
+from patrack.recordings.naming import frame_times
+from patrack.recordings.sequence import FileList, Frames, VideoFrame
 
 __all__ = ["frame_rate", "source_times"]
 

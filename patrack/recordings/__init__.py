@@ -1,0 +1,1 @@
+"""Recordings of two sensors: files and videos in temporal order, paired frame by frame, decoded to arrays."""
