@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from patrack.losses import tracking_loss
     from patrack.methods.patrack import PATrack
     from patrack.network import Network, adapter_parameters, build_model, freeze_batchnorm, trainable_parameters
-    from patrack.tracker import Tracker
+    from patrack.tracker import MultiTracker, Result, Tracker
+    from patrack.video import track
 
 # OpenMP's threads spin while they wait for each other at the end of an operation, by default for so long that a tracker
 # falls to a quarter of its speed when one other process runs on two cores. With so few turns it keeps half of it, and
@@ -19,22 +20,28 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 __version__ = "0.1.0"
 __all__ = [
+    "MultiTracker",
     "Network",
     "PATrack",
+    "Result",
     "Tracker",
     "__version__",
     "adapter_parameters",
     "build_model",
     "freeze_batchnorm",
     "load_tracker",
+    "track",
     "tracking_loss",
     "trainable_parameters",
 ]
 
 _HOME = {
+    "MultiTracker": "patrack.tracker",
     "PATrack": "patrack.methods.patrack",
+    "Result": "patrack.tracker",
     "Tracker": "patrack.tracker",
     "load_tracker": "patrack.build",
+    "track": "patrack.video",
     "tracking_loss": "patrack.losses",
 }
 

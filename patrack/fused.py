@@ -40,7 +40,7 @@ from patrack.methods.seatrack import Experts, GuidedAttention, SEATrack, SEATrac
 from patrack.network import Network, TrackingNetwork, modality_numbers, normalize
 from patrack.vit import Block, PatchEmbed, TokenLayout, attend, attention_row, eliminate_candidates
 
-__all__ = ["FusedNetwork", "unfoldable"]
+__all__ = ["FusedNetwork", "share_tensors", "unfoldable"]
 
 
 def _patrack_branches(block: PATrackBlock, half: int, bias: Tensor) -> list[Branch]:
@@ -425,3 +425,31 @@ class FusedNetwork(TrackingNetwork):
                 layer.library = library
         names = ("score_map", "size_map", "offset_map")
         return max(float((plain[name].cpu().double() - folded[name].cpu().double()).abs().mean()) for name in names)
+
+
+def share_tensors(network: FusedNetwork, other: FusedNetwork) -> None:
+    """Let a folded network use another one's tensors where both have the same values, which saves their memory.
+
+    Layers of which all is alike are shared as a whole, with their packed weights.
+    """
+    theirs: dict[str, nn.Module] = dict(other.named_modules())
+    for name, module in list(network.named_modules()):
+        found = theirs.get(name)
+        if found is None or found is module or type(found) is not type(module):
+            continue
+        alike = True
+        for key, tensor in module.named_buffers(recurse=False):
+            held = dict(found.named_buffers(recurse=False)).get(key)
+            if held is not None and held.device == tensor.device and held.dtype == tensor.dtype:
+                if held.shape == tensor.shape and torch.equal(held, tensor):
+                    setattr(module, key, held)
+                    continue
+            alike = False
+        if (
+            alike
+            and isinstance(module, Affine)
+            and network.rows == other.rows
+            and (module.bias is None) == (cast(Affine, found).bias is None)
+        ):
+            parent, _, child = name.rpartition(".")
+            setattr(network.get_submodule(parent), child, found)

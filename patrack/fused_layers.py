@@ -92,7 +92,8 @@ class Affine(nn.Module):
 
         Takes as much memory again as the weights do. A copy, or a move to another device or dtype, isn't packed.
         """
-        self.library, self._packed = packing_library(self.weight), None
+        if self.library is None:
+            self.library = packing_library(self.weight)
 
     def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """x (R, N, in), and what is added to the output, (R, N, out) or None -> (R, N, out)."""

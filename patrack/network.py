@@ -30,6 +30,7 @@ __all__ = [
     "adapter_names",
     "adapter_parameters",
     "base_model_names",
+    "base_network",
     "build_model",
     "freeze_batchnorm",
     "modality_numbers",
@@ -429,6 +430,15 @@ def base_model_names(model: Network) -> list[str]:
     with torch.device("meta"):
         plain = Network(model.config.model_copy(update={"streams": "rgb"})).state_dict()
     return [name for name in model.state_dict() if name in plain]
+
+
+def base_network(model: Network) -> Network:
+    """Return the base model alone, a plain network of one stream `rgb`, which shares its tensors with the model."""
+    with torch.device("meta"):
+        plain = Network(model.config.model_copy(update={"streams": "rgb"}))
+    state = model.state_dict()
+    plain.load_state_dict({name: state[name] for name in plain.state_dict()}, assign=True)
+    return plain.requires_grad_(False).eval()
 
 
 def adapter_parameters(model: Network) -> dict[str, nn.Parameter]:

@@ -10,6 +10,7 @@ import copy
 import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from itertools import chain
 from typing import cast
 
 import numpy as np
@@ -129,7 +130,10 @@ class Predictor:
         compile: bool = False,
         check: Callable[[np.ndarray, np.ndarray], None] | None = None,
     ) -> None:
-        self.network, self.device, self.slots, self.window = network.to(device), device, slots, window
+        tensor = next(chain(network.parameters(), network.buffers()), None)
+        if tensor is not None and tensor.device != device:  # to the same one would undo the packing of weights
+            network.to(device)
+        self.network, self.device, self.slots, self.window = network, device, slots, window
         gpu = device.type == "cuda"
         if gpu and device.index is not None:
             torch.cuda.set_device(device)  # events and graphs belong to the current one
@@ -138,7 +142,8 @@ class Predictor:
         self.check = check
         self._same_shape = gpu or compile  # of every step; otherwise slots without a target cost nothing
         self._recorded = gpu and isinstance(network, FusedNetwork)
-        self._step: Step = torch.compile(self._predict, dynamic=False) if compile else self._predict
+        self._unrecorded: Step = torch.compile(self._predict, dynamic=False) if compile else self._predict
+        self._step = self._unrecorded
         self._templates: Tensor | None = None  # (rows, slots, [templates,] ...), on the device
         self._crops: Tensor | None = None  # (slots, H, W, C) uint8, on the host
         self._answers = torch.zeros(slots, 5, pin_memory=gpu)
@@ -169,8 +174,9 @@ class Predictor:
     @torch.inference_mode()
     def launch(self, crops: Mapping[int, np.ndarray]) -> None:
         """Starts a step on the search crops, (Hx, Wx, C) uint8, of some slots. The last step must have been fetched."""
-        if self._crops is None:
-            shape = next(iter(crops.values())).shape
+        shape = next(iter(crops.values())).shape
+        if self._crops is None or self._crops.shape[1:] != shape:  # of other channels, after a change of adapters
+            self._step = self._unrecorded
             self._crops = torch.zeros(self.slots, *shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         for slot, crop in crops.items():
             self._crops[slot] = torch.from_numpy(crop)

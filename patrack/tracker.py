@@ -2,277 +2,87 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from itertools import chain
-from typing import NamedTuple, Protocol
+import logging
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn
 
+from patrack.adapters import Adapters, TrackingModel
 from patrack.config.schema import CropConfig, TestConfig
-from patrack.crop import Box, box_to_crop, clip_box, crop_to_image, draw_outline, sample_crop
-from patrack.fused import FusedNetwork
-from patrack.network import Network, TrackingNetwork
-from patrack.predictor import Predictor, tracking_network
+from patrack.crop import Box
+from patrack.modality import ValueRange
+from patrack.network import TrackingNetwork
+from patrack.predictor import Predictor
+from patrack.recordings.frames import DecodedFrame, Plane
+from patrack.recordings.images import ImagePairs
+from patrack.recordings.sequence import XTransform
+from patrack.target import Frame, Present, Settings, Target, begin, update_template
 
-__all__ = ["Frame", "Present", "Settings", "Target", "Tracker", "begin", "update_template"]
+__all__ = ["LOST_BELOW", "MultiTracker", "Result", "Tracker"]
 
-Present = tuple[bool, bool]
-"""Whether RGB and X are there in a frame."""
-SMALLEST = 1e-6
-"""Least predicted side, in sides of the search crop, where its logarithm is needed."""
-TRIALS = ((1.0, 0.0, 0.0), (0.85, 0.25, 0.25), (0.85, -0.25, 0.25), (1.18, 0.25, -0.25), (1.18, -0.25, -0.25))
-"""Search crops of the first frame that a target's size is calibrated by: the scale of the box that they are cut around
-and by how much it is displaced, in widths and heights."""
-FOLDING_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.02}
-"""Greatest mean difference between the maps of a folded network and those of its model, by the folded one's type."""
-TF32_TOLERANCE = 0.02
-"""The same on a GPU, whose convolutions round fp32."""
-LARGEST_BOX = 2.0
-"""First boxes more than so many times as wide or high as the image are refused."""
-FOUND_WITHIN = 0.5
-"""Greatest distance, in widths and heights, of a predicted centre from the true one for the size to be counted."""
+logger = logging.getLogger(__name__)
+
+LOST_BELOW = 0.3
+"""Score below which the target counts as lost: a rule of thumb, not a calibrated confidence. How often it is right is
+in docs/tracking.md."""
 
 
-class Frame(Protocol):
-    """An image that cuts its own crops, such as one whose colours are converted only where they are looked at."""
+class Result(tuple[np.ndarray, float]):
+    """Where the target is in a frame; unpacks as `box, score`.
+
+    Args:
+        box: (4,) float64 xywh in pixels, inside the image.
+        score: in [0, 1].
+        number: of the frame, from 0 for the one in which the target was shown.
+    """
+
+    number: int
+
+    def __new__(cls, box: np.ndarray, score: float, number: int) -> Result:
+        result = super().__new__(cls, (box, score))
+        result.number = number
+        return result
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Height, width, channels."""
-        ...
+    def box(self) -> np.ndarray:
+        """(4,) float64 xywh, pixels."""
+        return self[0]
 
-    def crop(self, box_xywh: Box, factor: float, size: int) -> tuple[np.ndarray, float]:
-        """Cut a crop, as `patrack.crop.sample_crop` does of the whole image."""
-        ...
+    @property
+    def score(self) -> float:
+        """The peak of the (windowed) score map, in [0, 1]; 0 where no image was there to look at."""
+        return self[1]
 
+    @property
+    def lost(self) -> bool:
+        """True where the score says that the target isn't there; see `LOST_BELOW`."""
+        return self.score < LOST_BELOW
 
-class Settings(NamedTuple):
-    """An experiment's `crop` and `test`: how crops lie around boxes, and what becomes of a predicted box."""
-
-    crop: CropConfig
-    test: TestConfig
-
-
-class Target:
-    """The place of one target in its video, and the crops that follow from it.
-
-    A stream that is absent is black in the crop, as in training with modality dropout, whatever the frame holds there.
-    Without any stream that the network reads, the target stays where it was, with score 0 (`stay`).
-
-    Args:
-        network: for its `streams`, `template_size` and `search_size`.
-        settings: of the crops.
-        frame: the first one, (H, W, 6) uint8, RGB then X; (H, W, 3) is enough for a network of one stream `rgb`.
-        box_xywh: (4,), pixels; may reach over the image's edge, but not lie outside.
-        present: the streams that the first frame has.
-
-    Raises:
-        ValueError: frame of another shape or type, or without any stream that the network reads; box not four finite
-            numbers, without area, or outside.
-    """
-
-    def __init__(
-        self,
-        network: TrackingNetwork,
-        settings: Settings,
-        frame: np.ndarray | Frame,
-        box_xywh: Box,
-        present: Present = (True, True),
-    ) -> None:
-        self._network, self.settings = network, settings
-        self._shape: tuple[int, ...] = ()
-        self._check(frame)
-        if not self._sees(present):
-            raise ValueError(
-                f"the first frame has no stream to take the target from: present (RGB, X) is {tuple(present)}, the "
-                f"network's streams: {network.streams!r}; start at a frame that has one"
-            )
-        self.box = _checked_box(box_xywh, *frame.shape[:2])
-        self._shape = frame.shape
-        self._resize_factor = 1.0
-        self._size_factor = np.ones(2)  # on predicted widths and heights
-        self.frame_number = 0
-        self._present = present
-        self.template = self._template(frame, present)
-
-    def search_crop(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> np.ndarray | None:
-        """Cut the search crop of the next frame: (size, size, C) uint8 around the last box, or None.
-
-        None means that no stream is there that the network looks at.
-
-        Raises:
-            ValueError: frame of another shape or type than the first.
-        """
-        if getattr(frame, "shape", None) != self._shape:
-            found = getattr(frame, "shape", type(frame).__name__)
-            raise ValueError(f"frame must have the first frame's shape {self._shape}, got {found}; initialize anew")
-        self._check(frame)
-        if not self._sees(present):
-            return None
-        crop, self._resize_factor = _cut(frame, self.box, self.settings.crop.search_factor, self._network.search_size)
-        return _with_black(crop, present)
-
-    def online_template(self, frame: np.ndarray | Frame, score: float, present: Present) -> np.ndarray | None:
-        """Cut another template around the present box, if `test.template_update` wants one of this frame.
-
-        Args:
-            frame, present: of which `accept` has just given the box.
-            score: that `accept` returned.
-
-        Returns:
-            (size, size, C) uint8; None between updates, with a low score, and where a stream is missing that the first
-            frame had: the template would lack it for a long time.
-        """
-        update = self.settings.test.template_update
-        if not update.interval or self.frame_number % update.interval or not score > update.threshold:
-            return None
-        if any(had and not there for had, there in zip(self._present, present, strict=True)):
-            return None
-        return self._template(frame, present)
-
-    def _template(self, frame: np.ndarray | Frame, present: Present) -> np.ndarray:
-        """Cut a template around the present box."""
-        crop, size = self.settings.crop, self._network.template_size
-        cut, resize_factor = _cut(frame, self.box, crop.template_factor, size)
-        template = _with_black(cut, present)
-        if crop.template_outline:
-            if template is cut:  # a view of the frame, maybe
-                template = cut.copy()
-            draw_outline(template, box_to_crop(self.box, self.box, resize_factor, size), crop.template_outline)
-        return template
-
-    def calibrate(
-        self, frame: np.ndarray | Frame, present: Present, predict: Callable[[np.ndarray], list[float]]
-    ) -> None:
-        """Finds the target in its first frame again, and corrects later sizes by what was wrong there.
-
-        Of an unusual target, such as a part of an object, a network may see the edges somewhere else all the time.
-
-        Args:
-            frame, present: as given at the start.
-            predict: search crop -> cx, cy, w, h normalised to it, and the score.
-        """
-        settings, size = self.settings, self._network.search_size
-        errors = []
-        for scale, right, down in TRIALS:
-            w, h = self.box[2:] * scale
-            center = self.box[:2] + self.box[2:] * (0.5 + right, 0.5 + down)
-            around = np.array([center[0] - 0.5 * w, center[1] - 0.5 * h, w, h])
-            crop, resize_factor = _cut(frame, around, settings.crop.search_factor, size)
-            found = crop_to_image(predict(_with_black(crop, present))[:4], around, resize_factor, size)
-            missed = (found[:2] + 0.5 * found[2:] - self.box[:2] - 0.5 * self.box[2:]) / self.box[2:]
-            if (np.abs(missed) < FOUND_WITHIN).all() and (found[2:] > 0).all():  # no NaN passes
-                errors.append(np.log(found[2:] / self.box[2:]))
-        if errors:
-            self._size_factor = np.exp(-settings.test.size_calibration * np.median(errors, axis=0))
-
-    def stay(self) -> tuple[np.ndarray, float]:
-        """Moves on to the next frame without looking: the last box, score 0."""
-        self.frame_number += 1
-        return self.box.copy(), 0.0
-
-    def accept(self, predicted: list[float]) -> tuple[np.ndarray, float]:
-        """Moves on to what was found in the search crop: cx, cy, w, h normalised to it, and the score.
-
-        Returns:
-            box (4,) float64 xywh in pixels, inside the image; score.
-
-        Raises:
-            RuntimeError: a value is not finite. The state is kept.
-        """
-        if not all(math.isfinite(value) for value in predicted):
-            raise RuntimeError(
-                f"frame {self.frame_number + 1}: the network's output is not finite (box cx, cy, w, h and score: "
-                f"{predicted}); check the weights for NaN, and try fp32 if a lower precision is used"
-            )
-        found, score = np.array(predicted[:4]), predicted[4]
-        if self.settings.test.size_calibration:
-            found[2:] *= self._size_factor
-        share = self.settings.test.size_update
-        if share < 1:
-            last = self.box[2:] * self._resize_factor / self._network.search_size
-            found[2:] = last ** (1 - share) * np.maximum(found[2:], SMALLEST) ** share
-        box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
-        self.box = clip_box(box, self._shape[0], self._shape[1], margin=max(self.settings.test.clip_margin, 1))
-        self.frame_number += 1
-        return self.box.copy(), score
-
-    def _sees(self, present: Present) -> bool:
-        rgb, x = present
-        return bool({"rgb": rgb, "x": x}.get(self._network.streams, rgb or x))
-
-    def _check(self, frame: np.ndarray | Frame) -> None:
-        streams = self._network.streams
-        channels = (3, 6) if streams == "rgb" else (6,)
-        if not hasattr(frame, "crop") and (not isinstance(frame, np.ndarray) or frame.dtype != np.uint8):
-            if isinstance(frame, np.ndarray):
-                raise ValueError(f"frame must be a uint8 array, got {frame.dtype}: values 0 to 255, not normalized")
-            hint = "; a tensor (C, H, W) is one after .permute(1, 2, 0).cpu().numpy()" * isinstance(frame, torch.Tensor)
-            kind = type(frame)
-            raise ValueError(f"frame must be a NumPy array of uint8, got a {kind.__module__}.{kind.__name__}{hint}")
-        if len(frame.shape) != 3 or frame.shape[2] not in channels or 0 in frame.shape:
-            wanted = " or ".join(f"(H, W, {n})" for n in channels)
-            raise ValueError(f"frame must be {wanted} for streams={streams!r}, got {frame.shape}")
-
-
-def _cut(frame: np.ndarray | Frame, box: np.ndarray, factor: float, size: int) -> tuple[np.ndarray, float]:
-    return sample_crop(frame, box, factor, size) if isinstance(frame, np.ndarray) else frame.crop(box, factor, size)
-
-
-def _with_black(crop: np.ndarray, present: Present) -> np.ndarray:
-    """(size, size, 3 or 6) with the streams that are absent black."""
-    if all(present):
-        return crop
-    crop = crop.copy()
-    for channels, there in zip((slice(0, 3), slice(3, 6)), present, strict=True):
-        if not there:
-            crop[:, :, channels] = 0
-    return crop
-
-
-def begin(predictor: Predictor, slot: int, target: Target, frame: np.ndarray | Frame, present: Present) -> None:
-    """Gives a free slot of a predictor a new target: its template, and what calibrates its size, if that is asked for.
-
-    Args:
-        predictor: with no step under way.
-        slot: of it.
-        target: as made from frame and present.
-    """
-
-    def predict(crop: np.ndarray) -> list[float]:
-        predictor.launch({slot: crop})
-        return predictor.fetch()[slot]
-
-    predictor.set_template(slot, target.template)
-    if predictor.check is not None:
-        first = target.search_crop(frame, present)
-        assert first is not None  # a target has a stream to look at in its first frame
-        predictor.check(target.template, first)
-    if target.settings.test.size_calibration:
-        target.calibrate(frame, present, predict)
-
-
-def update_template(
-    predictor: Predictor, slot: int, target: Target, frame: np.ndarray | Frame, score: float, present: Present
-) -> None:
-    """Replace the last template of a target after a frame in which that is due; see `Target.online_template`."""
-    template = target.online_template(frame, score, present)
-    if template is not None:
-        predictor.set_template(slot, template, predictor.network.templates - 1)
+    def __repr__(self) -> str:
+        box = ", ".join(f"{value:.1f}" for value in self.box.tolist())
+        return f"Result(number={self.number}, box=[{box}], score={self.score:.3f}, lost={self.lost})"
 
 
 class Tracker:
     """Follows one target through a video; deterministic, one frame at a time.
 
-        tracker = Tracker(model)
-        tracker.initialize(first_frame, (x, y, w, h))
-        box, score = tracker.track(next_frame)
+        tracker = Tracker.from_pretrained("rgbt_small")
+        tracker.initialize(rgb, thermal, (x, y, w, h))
+        result = tracker.track(next_rgb, next_thermal)  # result.box, result.score, result.lost
 
     The template is cropped once, from the first frame; `test.template_update` adds one of later frames. Each search
     crop lies around the last box.
+
+    A frame is an RGB image (H, W, 3) and an X image as the sensor gives it (`patrack.recordings.images.ImagePairs`), or
+    one array (H, W, 6) uint8 with R, G, B and X as three channels (`patrack.modality.x_to_three_channels`). Without one
+    of the images its stream is missing in that frame. A target that is shown without X is followed in RGB alone, by the
+    base model; so is every one inside `disable_adapter()`.
 
     Args:
         model: a `Network`, of which a folded copy is made where that is known to be the same (`patrack.fused`); or what
@@ -282,7 +92,9 @@ class Tracker:
             paper's.
         device: e.g. "cuda"; default: where the model is.
         precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
-        modality: which pair the frames are, e.g. "rgbt"; needed where the model treats pairs apart.
+        modality: which pair the frames are, e.g. "rgbt"; needed for X images, and where the model treats pairs apart.
+        name: of the experiment, which a saved adapter states.
+        bgr, x_range, x_transform: of images, see `ImagePairs`.
 
     Raises:
         ValueError: the model treats pairs apart, and `modality` is none of them; or it takes one template, and
@@ -297,85 +109,132 @@ class Tracker:
         device: str | torch.device | None = None,
         precision: str | None = None,
         modality: str | None = None,
+        *,
+        name: str = "",
+        bgr: bool = False,
+        x_range: ValueRange | None = None,
+        x_transform: XTransform | None = None,
     ) -> None:
-        self.settings = Settings(crop or CropConfig(), test or TestConfig())
-        self.model, self.network = model, tracking_network(model, precision, modality)
-        interval = self.settings.test.template_update.interval
-        if interval and self.network.templates == 1:  # to replace the only one measured worse than to leave it
-            raise ValueError(
-                f"test.template_update.interval={interval} needs a network of two templates (model.templates=2), of "
-                "which one stays; this one takes one"
-            )
-        tensor = next(chain(self.network.parameters(), self.network.buffers()))
-        self.device = tensor.device if device is None else torch.device(device)
-        self._checked = self.network is model
-        self._predictor = self.predictor()
+        settings = Settings(crop or CropConfig(), test or TestConfig())
+        self.adapters = Adapters(TrackingModel(model, settings, device, precision, modality, name))
+        self._options: dict[str, Any] = {"bgr": bgr, "x_range": x_range, "x_transform": x_transform}
+        self._images: dict[str | None, ImagePairs] = {}
         self._target: Target | None = None
+        self._running = self.adapters.active
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        checkpoint: str | os.PathLike[str] | None = None,
+        device: str | torch.device = "cpu",
+        overrides: Iterable[str] = (),
+        **images: Any,
+    ) -> Tracker:
+        """Load a tracker with its weights; see `patrack.build.load_tracker`.
+
+        Tracker.from_pretrained("rgbt_small")                    # shipped with the package
+        Tracker.from_pretrained("runs/rgbt_base")                # folder of a training run, or of an adapter
+        Tracker.from_pretrained("rgbt_mine.safetensors")         # weights file that states its experiment
+        Tracker.from_pretrained("rgbt_small", bgr=True)          # images as OpenCV reads them
+        """
+        from patrack.build import load_tracker  # which makes trackers
+
+        return load_tracker(name_or_path, checkpoint, device, overrides, **images)
+
+    # ---- What tracks
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with the active adapter, or the base model."""
+        return self.adapters.active.model
+
+    @property
+    def network(self) -> TrackingNetwork:
+        """The form of it that tracks."""
+        return self.adapters.active.network
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings of crops and tracking."""
+        return self.adapters.active.settings
+
+    @property
+    def device(self) -> torch.device:
+        """The device that computes."""
+        return self.adapters.active.device
 
     def predictor(self, slots: int = 1) -> Predictor:
         """Make a predictor, which finds several targets in one step, with this tracker's network and settings."""
-        test = self.settings.test
-        return Predictor(self.network, self.device, slots, test.window, test.compile, self._check_folding)
+        return self.adapters.active.predictor(slots)
 
-    @torch.inference_mode()
-    def _check_folding(self, template: np.ndarray, search: np.ndarray) -> None:
-        """Compare the folded network with the model it was made from, once, on a target's own crops.
+    # ---- Tracking
 
-        Raises:
-            RuntimeError: they find something else, so that something in the model was lost.
-        """
-        if self._checked or not (isinstance(self.network, FusedNetwork) and isinstance(self.model, Network)):
-            return
-        difference = self.network.difference(self.model, torch.from_numpy(template), torch.from_numpy(search))
-        allowed = max(FOLDING_TOLERANCE[self.network.dtype], TF32_TOLERANCE if self.device.type == "cuda" else 0.0)
-        if difference > allowed:  # not NaN: what isn't finite is said with the frame where it happens
-            raise RuntimeError(
-                f"the folded network isn't the model that it was made from: their maps differ by {difference:.2g} on "
-                f"average (allowed: {allowed:g}). Something in the model's forward is unknown to folding, or its "
-                "weights have changed since; track with Tracker(PlainNetwork(model))"
-            )
-        self._checked = True
-
-    def initialize(self, frame: np.ndarray | Frame, box_xywh: Box, present: Present = (True, True)) -> None:
-        """Start on a new target.
+    def initialize(
+        self,
+        rgb: np.ndarray | Frame | None,
+        x: np.ndarray | Box | None = None,
+        box_xywh: Box | None = None,
+        *,
+        present: Present = (True, True),
+    ) -> Result:
+        """Start on a new target: `initialize(rgb, x, box)`, or `initialize(frame, box)`.
 
         Args:
-            frame: (H, W, 6) uint8, RGB then X; (H, W, 3) is enough for a model of one stream `rgb`.
+            rgb: (H, W, 3) uint8, or the whole frame (H, W, 6) uint8, RGB then X.
+            x: the X image; None: there is none.
             box_xywh: (4,), pixels; may reach over the image's edge, but not lie outside.
             present: whether RGB and X are there; one that is not counts as black, whatever the frame holds.
 
-        Raises:
-            ValueError: frame of another shape or type, or without any stream that the network reads; box not four
-                finite numbers, without area, or outside.
-        """
-        target = Target(self.network, self.settings, frame, box_xywh, present)
-        begin(self._predictor, 0, target, frame, present)
-        self._target = target
+        Returns:
+            The box, with score 1, as frame 0.
 
-    def track(self, frame: np.ndarray | Frame, present: Present = (True, True)) -> tuple[np.ndarray, float]:
+        Raises:
+            ValueError: an image of another shape or type, or none that the network reads; box not four finite numbers,
+                without area, or outside.
+        """
+        if box_xywh is None:
+            x, box_xywh = None, cast(Box, x)
+        running = self.adapters.active
+        if x is None and running.network.streams == "both" and _channels(rgb) in (1, 3) and self.adapters.has_base:
+            logger.warning("there is no X image in the first frame: the base model follows the target in RGB alone")
+            running = self.adapters.base
+        for images in self._images.values():
+            images.restart()
+        frame, present = self._whole(running, rgb, cast("np.ndarray | None", x), present, None)
+        target = Target(running.network, running.settings, frame, box_xywh, present)
+        begin(running.single, 0, target, frame, present)
+        self._target, self._running = target, running
+        return Result(target.box.copy(), 1.0, 0)
+
+    def track(
+        self, rgb: np.ndarray | Frame | None, x: np.ndarray | None = None, *, present: Present = (True, True)
+    ) -> Result:
         """Find the target in the next frame.
 
         Args:
-            frame: of the first frame's shape, uint8.
+            rgb, x: as for `initialize`, of the first frame's size.
             present: whether RGB and X are there; one that is not counts as black, whatever the frame holds.
 
         Returns:
-            box (4,) float64 xywh in pixels, inside the image; score, the peak of the (windowed) score map, in [0, 1].
-            If no stream that the network reads is there: the last box and score 0.
+            Box and score, the peak of the (windowed) score map. If no stream that the network reads is there: the last
+            box and score 0.
 
         Raises:
             RuntimeError: `initialize` was not called, or the network's output is not finite. The state is kept.
-            ValueError: frame of another shape or type than the first.
+            ValueError: images of another shape or type than the first frame's.
         """
         if self._target is None:
-            raise RuntimeError("call initialize(frame, box_xywh) before track(frame)")
-        crop = self._target.search_crop(frame, present)
+            raise RuntimeError("call initialize(rgb, x, box) with the first frame before track(rgb, x)")
+        target, predictor = self._target, self._running.single
+        frame, present = self._whole(self._running, rgb, x, present, target)
+        crop = target.search_crop(frame, present)
         if crop is None:
-            return self._target.stay()
-        self._predictor.launch({0: crop})
-        box, score = self._target.accept(self._predictor.fetch()[0])
-        update_template(self._predictor, 0, self._target, frame, score, present)
-        return box, score
+            return Result(*target.stay(), target.frame_number)
+        predictor.launch({0: crop})
+        box, score = target.accept(predictor.fetch()[0])
+        update_template(predictor, 0, target, frame, score, present)
+        return Result(box, score, target.frame_number)
 
     def resume(self, frame: np.ndarray | Frame, box_xywh: Box, score: float, present: Present = (True, True)) -> None:
         """Go through the next frame of an earlier run without looking for the target, as `track` did then.
@@ -383,7 +242,8 @@ class Tracker:
         After all its frames tracking goes on as if that run had not stopped.
 
         Args:
-            frame, present: as given to `track`.
+            frame: whole, (H, W, 6) or as for `initialize`.
+            present: as given to `track`.
             box_xywh, score: what it returned, every digit.
 
         Raises:
@@ -393,25 +253,285 @@ class Tracker:
             raise RuntimeError("call initialize(frame, box_xywh) with the first frame before resume(...)")
         self._target.box = np.array(box_xywh, dtype=np.float64)
         self._target.frame_number += 1
-        update_template(self._predictor, 0, self._target, frame, score, present)
+        update_template(self._running.single, 0, self._target, frame, score, present)
+
+    def init(self, rgb: np.ndarray, x: np.ndarray | Box | None, box_xywh: Box | None = None) -> None:
+        """Start on a new target: `initialize` under the name that OpenCV's trackers have for it.
+
+        Images that OpenCV has read are B, G, R: say `bgr=True` where the tracker is made.
+        """
+        self.initialize(rgb, x, box_xywh)
+
+    def update(self, rgb: np.ndarray, x: np.ndarray | None = None) -> tuple[bool, tuple[int, int, int, int]]:
+        """Find the target in the next frame as OpenCV's trackers do: whether it is there, and whole x, y, w, h."""
+        result = self.track(rgb, x)
+        left, top, width, height = np.rint(result.box).astype(int).tolist()
+        return not result.lost, (left, top, width, height)
+
+    def _whole(
+        self,
+        running: TrackingModel,
+        rgb: np.ndarray | Frame | None,
+        x: np.ndarray | None,
+        present: Present,
+        target: Target | None,
+    ) -> tuple[np.ndarray | Frame, Present]:
+        """Put the images of a frame together, and tell which streams it has.
+
+        Args:
+            running: that will look at it.
+            rgb, x, present: as given.
+            target: that is followed; None: this is the first frame.
+        """
+        streams, channels = running.network.streams, _channels(rgb)
+        if hasattr(rgb, "crop") or (x is None and rgb is not None and channels not in (1, 3)):
+            return cast("np.ndarray | Frame", rgb), present
+        if rgb is None and (x is None or streams == "rgb"):
+            if target is None:
+                raise ValueError("the first frame has no image that the tracker could take the target from")
+            return np.zeros(target.frame_shape, np.uint8), (False, False)
+        images = self._images_of(running)
+        if rgb is None:
+            assert x is not None
+            size = x.shape[:2] if target is None else target.frame_shape[:2]
+            return images.frame(np.zeros((*size, 3), np.uint8), x), (False, present[1])
+        image = np.asarray(rgb)
+        if x is not None and channels == 6:
+            raise ValueError(
+                "the first image has 6 channels, X among them, and there is an X image, too: leave one out"
+            )
+        wanted = (3 if streams == "rgb" else 6) if target is None else target.frame_shape[2]
+        if x is not None and streams != "rgb":
+            return images.frame(image, x), present
+        if wanted == 3 or target is None:
+            return images.frame(image) if images.bgr or channels == 1 else image, present
+        plane = images.frame(image).planes[0]
+        black = Plane(np.zeros(plane.pixels.shape[:2], np.uint8))
+        return DecodedFrame((plane, black)), present if streams == "rgb" else (present[0], False)
+
+    def _images_of(self, running: TrackingModel) -> ImagePairs:
+        modality = running.modality or "rgb"
+        if modality not in self._images:
+            self._images[modality] = ImagePairs(modality, **self._options)
+        return self._images[modality]
+
+    # ---- Adapters
+
+    @property
+    def active_adapter(self) -> str | None:
+        """Name of the adapter that tracks; None: the base model does alone."""
+        return self.adapters.active_name
+
+    def load_adapter(
+        self,
+        path: str | os.PathLike[str],
+        adapter_name: str,
+        overrides: Iterable[str] = (),
+    ) -> None:
+        """Load another adapter for the same base model; `set_adapter` makes it the active one.
+
+        Args:
+            path: a name that ships with the package (`"rgbd_small"`), an adapter file, or a folder with one
+                (`adapter_model.safetensors`, or a training run).
+            adapter_name: what it is called here.
+            overrides: `key.sub=value` settings, as for `from_pretrained`; `modality=rgbt` says which pair a joint
+                model's adapter is for.
+
+        Raises:
+            WeightsError: no adapters in it, or they were trained on another base model.
+            ValueError: the name is taken, or the tracker's model is none that takes adapters.
+        """
+        from patrack.build import load_adapter_model  # which makes trackers
+
+        self.adapters.check_name(adapter_name)
+        first = self.adapters.active
+        model = load_adapter_model(path, self.adapters.network, first.device, overrides)
+        self.adapters.add(adapter_name, model)
+
+    def set_adapter(self, adapter_name: str) -> None:
+        """Track with another adapter. A target that is followed goes on where it is.
+
+        Raises:
+            ValueError: no such adapter, or it cuts other crops than the ones that the target was taken from.
+        """
+        self._switch(adapter_name)
+
+    @contextmanager
+    def disable_adapter(self) -> Iterator[None]:
+        """Track with the base model alone, in RGB, inside the block."""
+        before = self.adapters.active_name
+        self._switch(None)
+        try:
+            yield
+        finally:
+            self._switch(before if before in self.adapters.names else None)
+
+    def delete_adapter(self, adapter_name: str) -> None:
+        """Forget an adapter, and free its memory. If it was the active one, the base model tracks alone.
+
+        Raises:
+            ValueError: there is none of this name.
+        """
+        if self.adapters[adapter_name] is self.adapters.active:
+            self._switch(None)
+        self.adapters.remove(adapter_name)
+
+    def print_trainable_parameters(self) -> None:
+        """Print how many parameters the active adapter has, how many all of them are, and its share in percent."""
+        adapter, total = self.adapters.counts()
+        share = 100 * adapter / total
+        print(f"trainable params: {adapter:,d} || all params: {total:,d} || trainable%: {share:.4f}")  # noqa: T201
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write the active adapter to a folder: `adapter_model.safetensors` and `adapter_config.json`.
+
+        Raises:
+            WeightsError: no adapter is active.
+            OSError: the folder can't be written.
+        """
+        from patrack.build import save_adapter_folder
+
+        save_adapter_folder(self.adapters.active, Path(folder))
+
+    def _switch(self, name: str | None) -> None:
+        before = self.adapters.active_name
+        self.adapters.select(name)
+        target, model = self._target, self.adapters.active
+        alone = target is not None and target.frame_shape[2] == 3  # it was shown without X, and is followed so
+        if target is None or model is self._running or (alone and model.network.streams == "both"):
+            return
+        try:
+            target.move(model.network, model.settings)
+        except ValueError:
+            self.adapters.select(before)
+            raise
+        model.single.set_template(0, target.template)
+        self._running = model
 
 
-def _checked_box(box_xywh: Box, height: int, width: int) -> np.ndarray:
-    """The first box as (4,) float64, or a ValueError that says what is wrong with it."""
-    try:
-        box = np.array(box_xywh, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"box must be four numbers x, y, w, h in pixels, got {box_xywh!r}") from error
-    if box.shape != (4,) or not np.isfinite(box).all():
-        raise ValueError(f"box must be four finite numbers x, y, w, h in pixels, got {box_xywh!r}")
-    x, y, w, h = box.tolist()
-    if w <= 0 or h <= 0:
-        raise ValueError(f"box must have w > 0 and h > 0, got x, y, w, h = {box.tolist()}")
-    if x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        raise ValueError(f"box x, y, w, h = {box.tolist()} lies outside the image of {width} x {height} pixels")
-    if w > LARGEST_BOX * width or h > LARGEST_BOX * height:
-        raise ValueError(
-            f"box x, y, w, h = {box.tolist()} is much larger than the image of {width} x {height} pixels; is it of "
-            "another image, or are these corners x1, y1, x2, y2?"
+class MultiTracker:
+    """Follows several targets through one video, all of them in one step of the network per frame.
+
+        targets = MultiTracker.from_pretrained("rgbt_small")
+        car = targets.add(rgb, thermal, (x, y, w, h))
+        results = targets.track(next_rgb, next_thermal)  # {car: Result}; more targets may be added now
+        targets.remove(car)
+
+    Each target's boxes are those of a tracker of its own; only the rounding of the network differs.
+
+    Args:
+        tracker: whose active adapter and settings are used; it goes on with its own target.
+        slots: targets at most. A GPU computes for all slots, a CPU for those that are taken.
+
+    Raises:
+        ValueError: `slots` is below 1.
+    """
+
+    def __init__(self, tracker: Tracker, slots: int = 8) -> None:
+        if slots < 1:
+            raise ValueError(f"slots must be at least 1, got {slots}")
+        self._tracker, self._model = tracker, tracker.adapters.active
+        self._predictor = self._model.predictor(slots)
+        self._targets: dict[int, tuple[int, Target]] = {}  # by its number: its slot, and itself
+        self._next = 0
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], slots: int = 8, **options: Any) -> MultiTracker:
+        """Load the weights; `options` are those of `Tracker.from_pretrained`."""
+        return cls(Tracker.from_pretrained(name_or_path, **options), slots)
+
+    @property
+    def targets(self) -> list[int]:
+        """Numbers of the targets that are followed."""
+        return list(self._targets)
+
+    def add(
+        self,
+        rgb: np.ndarray | Frame | None,
+        x: np.ndarray | Box | None = None,
+        box_xywh: Box | None = None,
+        *,
+        present: Present = (True, True),
+    ) -> int:
+        """Follow one more target from this frame on, the first one or that of the last `track`.
+
+        Args:
+            rgb, x, box_xywh, present: see `Tracker.initialize`.
+
+        Returns:
+            Its number, by which `track` gives its results.
+
+        Raises:
+            ValueError: as `Tracker.initialize`; no slot is free.
+        """
+        if box_xywh is None:
+            x, box_xywh = None, cast(Box, x)
+        taken = {slot for slot, _ in self._targets.values()}
+        slot = next((slot for slot in range(self._predictor.slots) if slot not in taken), None)
+        if slot is None:
+            raise ValueError(
+                f"all {self._predictor.slots} slots are taken: remove a target, or make the tracker with more slots"
+            )
+        other = next(iter(self._targets.values()), None)
+        frame, present = self._tracker._whole(
+            self._model, rgb, cast("np.ndarray | None", x), present, None if other is None else other[1]
         )
-    return box
+        target = Target(self._model.network, self._model.settings, frame, box_xywh, present)
+        if other is not None and target.frame_shape != other[1].frame_shape:
+            raise ValueError(
+                f"all targets are of one video: its frames are {other[1].frame_shape}, this one is {target.frame_shape}"
+            )
+        begin(self._predictor, slot, target, frame, present)
+        number, self._next = self._next, self._next + 1
+        self._targets[number] = slot, target
+        return number
+
+    def remove(self, number: int) -> None:
+        """Follow a target no longer.
+
+        Raises:
+            ValueError: there is none of this number.
+        """
+        if self._targets.pop(number, None) is None:
+            raise ValueError(f"no target {number}; there are: {', '.join(map(str, self._targets)) or 'none'}")
+
+    def track(
+        self, rgb: np.ndarray | Frame | None, x: np.ndarray | None = None, *, present: Present = (True, True)
+    ) -> dict[int, Result]:
+        """Find all targets in the next frame.
+
+        Args:
+            rgb, x, present: see `Tracker.track`.
+
+        Returns:
+            By number, what `Tracker.track` gives; empty without targets.
+
+        Raises:
+            RuntimeError, ValueError: as `Tracker.track`; no target has moved on then.
+        """
+        if not self._targets:
+            return {}
+        first = next(iter(self._targets.values()))[1]
+        frame, present = self._tracker._whole(self._model, rgb, x, present, first)
+        crops = {slot: target.search_crop(frame, present) for slot, target in self._targets.values()}
+        seen = {slot: crop for slot, crop in crops.items() if crop is not None}
+        found: dict[int, list[float]] = {}
+        if seen:
+            self._predictor.launch(seen)
+            found = self._predictor.fetch()
+        for slot, target in self._targets.values():
+            if slot in found:
+                target.check(found[slot])
+        results = {}
+        for number, (slot, target) in self._targets.items():
+            box, score = target.accept(found[slot]) if slot in found else target.stay()
+            update_template(self._predictor, slot, target, frame, score, present)
+            results[number] = Result(box, score, target.frame_number)
+        return results
+
+
+def _channels(image: object) -> int | None:
+    """Channels of an image in memory; None: it is none."""
+    if not isinstance(image, np.ndarray) or image.ndim not in (2, 3):
+        return None
+    return 1 if image.ndim == 2 else image.shape[2]

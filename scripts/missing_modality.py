@@ -54,7 +54,8 @@ from patrack.files import atomic_write, safe_name, user_path
 from patrack.recordings.frames import DecodedFrame
 
 if TYPE_CHECKING:
-    from patrack.tracker import Present, Tracker
+    from patrack.target import Present
+    from patrack.tracker import Tracker
 
 logger = logging.getLogger("missing_modality")
 
@@ -237,12 +238,12 @@ class Changed:
     def initialize(self, frame: DecodedFrame, box_xywh: np.ndarray, present: Present = (True, True)) -> None:
         """See `Tracker.initialize`."""
         self.frame_number = 0
-        self.tracker.initialize(self._change(frame), box_xywh, present)
+        self.tracker.initialize(self._change(frame), box_xywh, present=present)
 
     def track(self, frame: DecodedFrame, present: Present = (True, True)) -> tuple[np.ndarray, float]:
         """See `Tracker.track`."""
         self.frame_number += 1
-        return self.tracker.track(self._change(frame), present)
+        return self.tracker.track(self._change(frame), present=present)
 
 
 def track_variants(args: argparse.Namespace, choice: Choice, sequences: list[datasets.Sequence]) -> dict[str, Path]:

@@ -46,9 +46,10 @@ from patrack.files import safe_name
 from patrack.modality import PAIRS, ClipDepth, ValueRange, modalities
 from patrack.recordings.events import EVENT_SUFFIXES
 from patrack.recordings.frames import with_value_range
-from patrack.recordings.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_events, list_frames
+from patrack.recordings.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from patrack.recordings.naming import PairingRule
-from patrack.recordings.sequence import DataError, Frames, Sequence, XTransform, shows_target
+from patrack.recordings.recording import list_both
+from patrack.recordings.sequence import DataError, Sequence, XTransform, shows_target
 
 __all__ = [
     "FolderSettings",
@@ -85,19 +86,14 @@ def load_pair(
     """Index one recording without a data set.
 
     Args:
-        rgb: folder of images or video file.
-        x: folder of images or video file of the other modality, or a file of events (`patrack.recordings.events`);
-            None with modality "rgb".
-        modality: "rgbt", "rgbd", "rgbe" or "rgb".
+        rgb, x, modality, pairing, fps: see `patrack.recordings.recording.list_both`.
         boxes: annotation, `x,y,w,h` per line; may be shorter than the recording (e.g. the first box only), the rest
             is unknown then. None: no boxes.
         name: of the sequence; default: the folder that holds `rgb`.
         box_step: line k of `boxes` belongs to frame k * box_step; None: 1 unless that is in doubt.
         clip_depth, x_range, x_transform: see `patrack.recordings.sequence.Sequence`. Without a range, thermal images of
             more than 8 bits get one for the whole recording, see `patrack.recordings.frames.with_value_range`.
-        pairing: which X frame belongs to an RGB frame: see `patrack.recordings.naming.pair`.
-        tolerance: seconds that times may differ by; None: see `pair`.
-        fps: RGB frames per second, where X is a file of events and nothing else tells RGB's times.
+        tolerance: seconds that times may differ by; None: see `patrack.recordings.naming.pair`.
 
     Raises:
         DataError: nothing at `rgb` or `x`, frames that can't be paired, more boxes than frames, a bad line, doubt
@@ -105,15 +101,7 @@ def load_pair(
         ValueError: unknown modality, or X missing where the modality needs it.
     """
     _check_choices(modality, box_step)
-    if (x is None) != (modality == "rgb"):
-        wanted = "must not have" if modality == "rgb" else "needs"
-        raise ValueError(f"modality {modality!r} {wanted} a second folder or video, got x = {x}")
-    rgb_frames = list_frames(rgb)
-    x_frames: Frames | None = None
-    if x is not None and modality == "rgbe" and x.is_file() and x.suffix.lower() in EVENT_SUFFIXES:
-        x_frames = list_events(x, rgb_frames, pairing, fps)
-    elif x is not None:
-        x_frames = list_frames(x)
+    rgb_frames, x_frames = list_both(rgb, x, modality, pairing, fps)
     lines = np.empty((0, 4)) if boxes is None else read_boxes(boxes)
     row = replace(
         FOLDER,

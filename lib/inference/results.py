@@ -38,6 +38,7 @@ from lib.training.manifest import differences
 from patrack.config.schema import CropConfig, ModelConfig, TestConfig
 from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
 from patrack.recordings.sequence import Sequence, first_few
+from patrack.tracker import LOST_BELOW
 
 __all__ = [
     "Outcome",
@@ -68,9 +69,6 @@ Data = Mapping[str, Mapping[str, str]]
 """By sequence, fingerprints by what they were taken from: "files" and perhaps "contents"."""
 RECORDING_FILES = ("boxes.txt", "scores.txt", "times.txt", "track.csv", "overlay.mp4", PARTIAL)
 """Files that tracking of a single recording writes beside the manifest."""
-LOST_BELOW = 0.3
-"""Score below which the target counts as lost in `track.csv`: a rule of thumb, not a calibrated confidence. How often
-it is right is in docs/tracking.md."""
 
 
 class TrackingError(RuntimeError):

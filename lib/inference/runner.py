@@ -34,7 +34,6 @@ from lib.distributed import distributed_context
 from lib.evaluation.boxes import iou
 from lib.evaluation.results import MANIFEST, write_boxes
 from lib.inference.results import (
-    LOST_BELOW,
     PARTIAL,
     Data,
     Outcome,
@@ -54,13 +53,13 @@ from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
 from patrack.modality import EVENT, JOINT, PAIRS, ValueRange
-from patrack.recordings.events import EVENT_SUFFIXES
 from patrack.recordings.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
 from patrack.recordings.naming import PairingRule
 from patrack.recordings.overlay import OverlayVideo
+from patrack.recordings.recording import modality_told_by
 from patrack.recordings.sequence import EventFrame, Sequence, VideoFrame, XTransform, first_few
 from patrack.recordings.timing import source_times
-from patrack.tracker import Tracker
+from patrack.tracker import LOST_BELOW, Tracker
 
 __all__ = ["Weights", "run_sequences", "track_dataset", "track_recording"]
 
@@ -247,16 +246,13 @@ def _pair_told_by(x: Path) -> str:
     Raises:
         ValueError: neither says it.
     """
-    path = x.resolve()
-    if path.is_file() and path.suffix.lower() in EVENT_SUFFIXES:
-        return next(modality for modality, pair in PAIRS.items() if pair.kind == EVENT)
-    told = [modality for modality, pair in PAIRS.items() if path.stem.lower() in pair.folders]
-    if not told:
+    told = modality_told_by(x)
+    if told is None:
         ways = ", ".join(f"modality={modality} ({pair.kind})" for modality, pair in PAIRS.items())
         raise ValueError(
             f"--x {x}: its name doesn't say what X is, which a joint experiment must know: add one of {ways}"
         )
-    return told[0]
+    return told
 
 
 def _depth_doubt(x_file: Path | VideoFrame | EventFrame, modality: str) -> list[str]:

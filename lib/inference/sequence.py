@@ -22,7 +22,8 @@ from patrack.predictor import Predictor
 from patrack.recordings.frames import DecodedFrame
 from patrack.recordings.prefetch import PrefetchedFrames
 from patrack.recordings.sequence import Sequence
-from patrack.tracker import Target, Tracker, begin, update_template
+from patrack.target import Target, begin, update_template
+from patrack.tracker import Tracker
 
 __all__ = ["FrameTracker", "OnFrame", "run_batched", "run_sequence", "track_frames"]
 
@@ -42,10 +43,10 @@ OnFrame = Callable[[int, DecodedFrame, np.ndarray, float], object]
 class FrameTracker(Protocol):
     """A tracker that can be run: `patrack.tracker.Tracker` or anything with its two methods."""
 
-    def initialize(self, frame: DecodedFrame, box_xywh: np.ndarray) -> None:
+    def initialize(self, frame: DecodedFrame, box_xywh: np.ndarray, /) -> object:
         """Start on the target at (4,) xywh, pixels."""
 
-    def track(self, frame: DecodedFrame) -> tuple[np.ndarray, float]:
+    def track(self, frame: DecodedFrame, /) -> tuple[np.ndarray, float]:
         """Box (4,) xywh, pixels, and score in the next frame."""
 
 
@@ -81,16 +82,16 @@ def track_frames(
                 frame = frames.take().result()
                 present = sequence.streams_at(number)
                 # Other trackers may not know this argument, so it is given only where it says something.
-                missing: tuple[tuple[bool, bool], ...] = () if all(present) else (present,)
+                missing: dict[str, tuple[bool, bool]] = {} if all(present) else {"present": present}
                 start = time.perf_counter()
                 if number == 0:
-                    tracker.initialize(frame, box_xywh, *missing)
+                    tracker.initialize(frame, box_xywh, **missing)
                     boxes[0] = box_xywh
                 elif number < known and before is not None:
                     boxes[number], scores[number] = before.boxes[number], before.scores[number]
                     cast(Tracker, tracker).resume(frame, boxes[number], float(scores[number]), present)
                 else:
-                    boxes[number], scores[number] = tracker.track(frame, *missing)
+                    boxes[number], scores[number] = tracker.track(frame, **missing)
             except (ValueError, RuntimeError, cv2.error) as error:
                 raise failure(sequence, number, error) from error
             times[number] = time.perf_counter() - start

@@ -35,7 +35,8 @@ from patrack.fused import FusedNetwork
 from patrack.network import Network
 from patrack.predictor import PRECISIONS, PlainNetwork, RecordedStep
 from patrack.recordings.frames import decode_frame
-from patrack.tracker import Target, Tracker
+from patrack.target import Target
+from patrack.tracker import Tracker
 
 __all__ = [
     "StillAnswer",

@@ -32,6 +32,7 @@ __all__ = [
     "experiment_names",
     "experiment_path",
     "experiments_dir",
+    "from_data",
     "load",
     "project_path",
     "save",
@@ -301,6 +302,24 @@ def load(name_or_path: str | os.PathLike[str], overrides: Iterable[str] = ()) ->
     path = experiment_path(name_or_path)
     file = _read_with_bases(path, ())
     file.data.setdefault("name", path.stem)
+    return _checked(file, path, overrides)
+
+
+def from_data(data: dict[str, Any], source: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Config:
+    """Make an experiment of what a file of weights states about it; for the rest see `load`.
+
+    Args:
+        data: groups of keys, as in an experiment's YAML file.
+        source: named in errors.
+        overrides: as for `load`.
+
+    Raises:
+        ConfigError: lists everything that is wrong.
+    """
+    return _checked(YamlFile(data=with_new_names(copy.deepcopy(data))), Path(source), overrides)
+
+
+def _checked(file: YamlFile, path: Path, overrides: Iterable[str]) -> Config:
     for override in sorted(overrides, key=lambda text: not text.startswith("model.method=")):  # its settings come after
         _override(file, override)
     try:

@@ -30,6 +30,7 @@ __all__ = [
     "decode_frame",
     "jpeg_is_complete",
     "jpeg_warning",
+    "onto_rgb",
     "read_frame",
     "read_image",
     "with_value_range",
@@ -261,12 +262,19 @@ def decode_frame(
     # the first row tells nearly every other frame apart
     flat = flat and bool((x[0] == x[0, 0]).all()) and bool((x == x[0, 0]).all()) and bool(raw.any())
     if sequence.x_transform is not None:
-        x = _onto_rgb(x, sequence.x_transform, rgb.shape[:2], pair)
+        x = onto_rgb(x, sequence.x_transform, rgb.shape[:2], pair)
     return DecodedFrame((Plane(rgb, backwards=True), Plane(x, backwards)), flat)
 
 
-def _onto_rgb(x: np.ndarray, transform: XTransform, shape: tuple[int, int], pair: Pair) -> np.ndarray:
-    """Bring 8-bit X onto RGB's pixels. Colors that stand for depth or events are never mixed."""
+def onto_rgb(x: np.ndarray, transform: XTransform, shape: tuple[int, int], pair: Pair) -> np.ndarray:
+    """Bring 8-bit X onto RGB's pixels. Colors that stand for depth or events are never mixed.
+
+    Args:
+        x: (h, w) or (h, w, 3), as `patrack.modality.prepare_x` returns it.
+        transform: see `Sequence.x_transform`.
+        shape: of RGB, height and width.
+        pair: of the sensors.
+    """
     mixed = pair.kind == THERMAL
     height, width = shape
     if transform == "resize":

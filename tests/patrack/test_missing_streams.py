@@ -45,7 +45,7 @@ def is_black(image):
 def test_absent_stream_is_black_in_the_search_crop_and_the_other_is_as_ever(present, black):
     tracker = Tracker(Recorder())
     tracker.initialize(frame(), BOX)
-    tracker.track(frame(1), present)
+    tracker.track(frame(1), present=present)
     complete = Tracker(Recorder())
     complete.initialize(frame(), BOX)
     complete.track(frame(1))
@@ -59,7 +59,7 @@ def test_absent_stream_is_black_in_the_search_crop_and_the_other_is_as_ever(pres
 @pytest.mark.parametrize(("present", "black"), [((False, True), [True, False]), ((True, False), [False, True])])
 def test_stream_that_the_first_frame_lacks_is_black_in_the_template(present, black):
     tracker = Tracker(Recorder())
-    tracker.initialize(frame(), BOX, present)
+    tracker.initialize(frame(), BOX, present=present)
     tracker.track(frame(1))
     template, search = tracker.model.inputs[0]
     assert [is_black(template[:, :3]), is_black(template[:, 3:])] == black
@@ -72,9 +72,9 @@ def test_what_the_frame_holds_of_an_absent_stream_does_not_matter():
     found = []
     for x in (frame(5)[..., 3:], np.zeros((200, 300, 3), np.uint8)):
         tracker = Tracker(model)
-        tracker.initialize(np.concatenate([frame()[..., :3], x], axis=2), BOX, (True, False))
+        tracker.initialize(np.concatenate([frame()[..., :3], x], axis=2), BOX, present=(True, False))
         steps = [np.concatenate([frame(n)[..., :3], x], axis=2) for n in (1, 2)]
-        found.append([np.append(*tracker.track(step, (True, False))) for step in steps])
+        found.append([np.append(*tracker.track(step, present=(True, False))) for step in steps])
     assert np.array_equal(*found)
 
 
@@ -83,7 +83,7 @@ def test_without_any_stream_the_target_stays_with_score_zero_and_goes_on_from_th
     for each in (tracker, other):
         each.initialize(frame(), BOX)
         last, _ = each.track(frame(1))
-    box, score = tracker.track(frame(2), (False, False))
+    box, score = tracker.track(frame(2), present=(False, False))
     assert box.tolist() == last.tolist()
     assert score == 0.0
     assert len(tracker.model.inputs) == 1
@@ -104,18 +104,18 @@ def test_without_any_stream_the_target_stays_with_score_zero_and_goes_on_from_th
 def test_only_the_streams_that_the_network_reads_count(streams, present, stays):
     tracker = Tracker(Recorder(streams))
     tracker.initialize(frame(), BOX)
-    _, score = tracker.track(frame(1), present)
+    _, score = tracker.track(frame(1), present=present)
     assert (score == 0.0) == stays
     if stays:
         with pytest.raises(ValueError, match=r"no stream .*start at a frame"):
-            tracker.initialize(frame(), BOX, present)
+            tracker.initialize(frame(), BOX, present=present)
 
 
 def test_first_frame_without_any_stream_is_refused_and_the_target_before_is_kept():
     tracker = Tracker(Recorder())
     tracker.initialize(frame(), BOX)
     with pytest.raises(ValueError, match=r"present \(RGB, X\) is \(False, False\)"):
-        tracker.initialize(frame(), (10, 10, 20, 20), (False, False))
+        tracker.initialize(frame(), (10, 10, 20, 20), present=(False, False))
     tracker.track(frame(1))
 
 
@@ -123,11 +123,11 @@ def test_frame_of_another_shape_is_refused_even_if_nothing_is_present():
     tracker = Tracker(Recorder())
     tracker.initialize(frame(), BOX)
     with pytest.raises(ValueError, match="first frame's shape"):
-        tracker.track(frame(1)[:100], (False, False))
+        tracker.track(frame(1)[:100], present=(False, False))
 
 
 def test_rgb_alone_in_three_channels_may_miss_a_frame():
     tracker = Tracker(Recorder("rgb"))
     tracker.initialize(frame(channels=3), BOX)
-    assert tracker.track(frame(1, channels=3), (False, False))[1] == 0.0
+    assert tracker.track(frame(1, channels=3), present=(False, False))[1] == 0.0
     assert tracker.track(frame(2, channels=3))[1] > 0

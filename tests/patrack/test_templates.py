@@ -154,9 +154,9 @@ def followed(scores, interval, present=None, first=(True, True)):
     )
     model = TwoTemplates(scores)
     tracker = Tracker(model, test=test)
-    tracker.initialize(frame(), (100, 80, 40, 40), first)
+    tracker.initialize(frame(), (100, 80, 40, 40), present=first)
     for number, _ in enumerate(scores, 1):
-        tracker.track(frame(number), (present or {}).get(number, (True, True)))
+        tracker.track(frame(number), present=(present or {}).get(number, (True, True)))
     assert all(torch.equal(templates[0], model.seen[0][0]) for templates in model.seen)  # the first one stays
     return [round((templates[1, 0].mean().item() * STD[0] + MEAN[0]) * 255) for templates in model.seen]
 
@@ -190,13 +190,13 @@ def test_going_through_an_earlier_run_again_leads_to_the_same_bits(make_model):
         return tracker
 
     whole = started()
-    rows = [whole.track(image, present) for image, present in zip(frames[1:], presents[1:], strict=True)]
+    rows = [whole.track(image, present=present) for image, present in zip(frames[1:], presents[1:], strict=True)]
     for stop in (1, 3, 5):
         again = started()
         for number in range(1, stop + 1):
             again.resume(frames[number], *rows[number - 1], presents[number])
         for number in range(stop + 1, len(frames)):
-            box, score = again.track(frames[number], presents[number])
+            box, score = again.track(frames[number], present=presents[number])
             assert (box.tolist(), score) == (rows[number - 1][0].tolist(), rows[number - 1][1])
 
 
