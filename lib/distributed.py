@@ -21,16 +21,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from patrack.devices import first_line, usable_device
+
 __all__ = [
     "DistributedContext",
     "device_of",
     "distributed_context",
-    "first_line",
     "lost_peer",
     "rank_and_world",
     "reason_of",
     "set_up_logging",
-    "usable_device",
 ]
 
 logger = logging.getLogger(__name__)
@@ -43,29 +43,6 @@ TIMEOUT = timedelta(hours=2)
 FAILURE = "first failure"
 BROKEN = ("gloo/transport", "Connection closed by peer", "NCCL")
 """Parts of the errors that PyTorch raises in a process whose peer has gone."""
-
-
-def usable_device(name: str | None) -> torch.device:
-    """Returns the device that --device names; by default a GPU if there is one.
-
-    Raises:
-        ValueError: there is no such device, or it can't be used on this machine.
-    """
-    gpus = torch.cuda.device_count()  # counting and comparing keeps a process off the GPUs of the others
-    if name is None:
-        return torch.device("cuda" if gpus else "cpu")
-    try:
-        device = torch.device(name)
-        if device.type != "cuda":
-            torch.empty(1, device=device)
-        elif (device.index or 0) >= gpus:
-            raise RuntimeError("there is no such GPU, or PyTorch was built without CUDA")
-    except (RuntimeError, NotImplementedError, AssertionError) as error:  # the type depends on how PyTorch was built
-        raise ValueError(
-            f"--device {name!r} can't be used: {first_line(error)}; this machine has {gpus} CUDA devices, and cpu "
-            "always works"
-        ) from error
-    return device
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -229,11 +206,6 @@ def distributed_context(device: str = "cpu") -> Iterator[DistributedContext]:
     yield DistributedContext(rank, world_size, int(local_rank), dist.PrefixStore("patrack", store))
     gc.collect()  # a trainer in a reference cycle holds the group through its DDP
     dist.destroy_process_group()  # not after a failure: it would wait for the others, who wait for this one to end
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of what PyTorch says, which goes on with where in its code that happened."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def lost_peer(error: BaseException) -> str:

@@ -16,7 +16,7 @@ from patrack.recordings.prefetch import PrefetchedFrames
 from patrack.recordings.recording import modality_told_by, open_recording
 from patrack.tracker import Result, Tracker
 
-__all__ = ["track"]
+__all__ = ["modality_of_x", "track"]
 
 logger = logging.getLogger(__name__)
 
@@ -60,21 +60,20 @@ def track(
     if box is None:
         raise ValueError("box must be x, y, w, h of the target in the first frame, pixels")
     if modality is None:
-        modality = _modality(second, tracker)
+        modality = "rgb" if second is None else modality_of_x(second, tracker)
     if not isinstance(tracker, Tracker):
         tracker = Tracker.from_pretrained(f"{modality}_small" if tracker is None else tracker, device=device)
     return _results(tracker, open_recording(first, second, modality, **recording), box)
 
 
-def _modality(x: Path | None, tracker: Tracker | str | os.PathLike[str] | None) -> str:
-    if x is None:
-        return "rgb"
+def modality_of_x(x: Path | None, tracker: Tracker | str | os.PathLike[str] | None) -> str:
+    """Tell what X shows: as the tracker knows, or the name of its weights says; as the name of X says; else thermal."""
     own = tracker.adapters.active.modality if isinstance(tracker, Tracker) else None
     if isinstance(tracker, str):
         own = next((modality for modality in PAIRS if Path(tracker).name.startswith(f"{modality}_")), None)
-    told = own if own in PAIRS else modality_told_by(x)
+    told = own if own in PAIRS or x is None else modality_told_by(x)
     if told is None:
-        logger.warning("nothing says what %s shows: thermal images are assumed; else give modality='rgbd', 'rgbe'", x)
+        logger.warning("nothing says what X shows: thermal images are assumed; else give the modality, rgbd or rgbe")
     return told or "rgbt"
 
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-from lib.datasets.recordings import find_recordings, read_transform, value_range
+from lib.datasets.recordings import find_recordings
 from lib.options import Parser
 from patrack.modality import modalities
+from patrack.recordings.options import read_transform, value_range
 
 logger = logging.getLogger("compare_recordings")
 
@@ -74,9 +75,9 @@ def run(arguments: argparse.Namespace) -> str:
     # here, so that --help answers at once
     import torch
 
-    from lib.distributed import usable_device
     from lib.inference.comparison import OUR_COLUMNS, Lineup, compare
     from lib.report.recordings import write_comparison
+    from patrack.devices import usable_device
 
     if arguments.threads:
         torch.set_num_threads(arguments.threads)

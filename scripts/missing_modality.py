@@ -161,9 +161,9 @@ def track_masks(
 ) -> dict[str, Path]:
     """Write masks and track with them; return the folder of results by the name of tracker and mask."""
     # here, so that --help answers at once
-    from lib.distributed import usable_device
     from lib.inference.runner import Weights, track_dataset
     from patrack.build import build_tracker
+    from patrack.devices import usable_device
 
     # everything that can be wrong with weights, before hours of tracking
     device = str(usable_device(args.device))
@@ -250,10 +250,10 @@ def track_variants(args: argparse.Namespace, choice: Choice, sequences: list[dat
     """Track with every variant; return the folder of results by its name."""
     # here, so that --help answers at once
     from lib.datasets.fingerprint import fingerprint
-    from lib.distributed import usable_device
     from lib.inference.results import claimed
     from lib.inference.runner import run_sequences
     from patrack.build import build_tracker, identity, weights_beside
+    from patrack.devices import usable_device
 
     config = choice.load(sequences)
     if config.model.streams != "both":

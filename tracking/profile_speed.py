@@ -97,9 +97,9 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     import cv2  # here, so that --help answers at once
     import torch
 
-    from lib.distributed import usable_device
     from lib.profiling import report, sections
     from lib.profiling.case import Case, Effort
+    from patrack.devices import usable_device
 
     device, bounds = usable_device(arguments.device), report.read_bounds()
     if arguments.threads is not None:

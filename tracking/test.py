@@ -138,11 +138,12 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     import torch
 
     from lib.datasets.missing import parse_missing
-    from lib.datasets.recordings import read_transform, value_range
-    from lib.distributed import DistributedContext, device_of, rank_and_world, usable_device
+    from lib.distributed import DistributedContext, device_of, rank_and_world
     from lib.inference.runner import Weights, track_dataset, track_recording
     from patrack import config as configs
     from patrack.build import weights_beside
+    from patrack.devices import usable_device
+    from patrack.recordings.options import read_transform, value_range
 
     # what the options ask for, before anything is loaded
     for name in ("workers", "batch", "threads"):
@@ -227,7 +228,7 @@ def main(argv: list[str] | None = None) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from lib.distributed import lost_peer, rank_and_world, set_up_logging
-    from lib.processes import terminated_as_interrupted
+    from patrack.processes import terminated_as_interrupted
 
     try:
         set_up_logging()

@@ -21,8 +21,6 @@ Frames may be a video of that name instead, such as `rgb.mp4`. Anything else in 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +29,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.datasets.catalog import DATA_SETS, FOLDER, DataSet, Split
-from lib.datasets.parsing import read_boxes, read_text
+from lib.datasets.parsing import read_boxes
 from lib.datasets.reader import (
     annotation_file,
     build_sequence,
@@ -48,6 +46,7 @@ from patrack.recordings.events import EVENT_SUFFIXES
 from patrack.recordings.frames import with_value_range
 from patrack.recordings.listing import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from patrack.recordings.naming import PairingRule
+from patrack.recordings.options import read_transform, value_range
 from patrack.recordings.recording import list_both
 from patrack.recordings.sequence import DataError, Sequence, XTransform, shows_target
 
@@ -58,8 +57,6 @@ __all__ = [
     "folder_splits",
     "load_pair",
     "read_recording",
-    "read_transform",
-    "value_range",
 ]
 
 SETTINGS_FILE = "dataset.yaml"
@@ -132,54 +129,6 @@ def _check_choices(modality: str | None, box_step: int | None) -> None:
         raise ValueError(f"modality must be one of {modalities()}, got {modality!r}")
     if box_step is not None and box_step < 1:
         raise ValueError(f"box_step must be 1 or more, got {box_step}")
-
-
-def value_range(numbers: str | Iterable[float]) -> ValueRange:
-    """Check a range of values, low and high; a text has a comma or space between them.
-
-    Raises:
-        ValueError: not two finite numbers, the lower one first.
-    """
-    try:
-        values = list(map(float, numbers.replace(",", " ").split() if isinstance(numbers, str) else numbers))
-    except ValueError as error:
-        raise ValueError(f"x range must be two numbers LOW,HIGH, got {numbers!r}") from error
-    if len(values) != 2 or not all(map(math.isfinite, values)) or not values[0] < values[1]:
-        raise ValueError(f"x range must be two numbers LOW,HIGH, the lower one first, got {values}")
-    return values[0], values[1]
-
-
-def read_transform(text: str, folder: Path | None = None) -> XTransform:
-    """Read how X comes onto RGB's pixels: the word "resize", or a file with a homography.
-
-    The file has 3 rows of 3 numbers, with spaces or commas between them, or is a .npy file of shape (3, 3). A pixel of
-    X (u, v, 1) times the matrix is the same point in RGB, up to scale.
-
-    Args:
-        text: "resize" or the file.
-        folder: that the file lies in.
-
-    Raises:
-        ValueError: no such file, or not a homography.
-    """
-    if text == "resize":
-        return "resize"
-    path = Path(text).expanduser() if folder is None else folder / text
-    try:
-        if path.suffix.lower() == ".npy":
-            matrix = np.array(np.load(path, mmap_mode="r", allow_pickle=False), float)
-        else:
-            matrix = np.array([line.replace(",", " ").split() for line in read_text(path).strip().splitlines()], float)
-    except Exception as error:  # a damaged header may be anything to Python's parser, by which numpy reads it
-        raise ValueError(
-            f"x transform {text!r}: neither the word resize nor a file of 3 x 3 numbers: {error}"
-        ) from error
-    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
-        raise ValueError(
-            f"x transform {path}: must be an invertible matrix of 3 x 3 numbers, from pixels of X to pixels of RGB, "
-            f"got {matrix.tolist()}"
-        )
-    return tuple(tuple(row) for row in matrix.astype(float).tolist())
 
 
 # --- a folder of pairs as a data set

@@ -105,7 +105,7 @@ def run_suite(request: Request, say: Callable[[str], None] = print) -> int:
     from lib.experiments.estimate import estimate, finished_speed, measured_speed, unfinished
     from lib.experiments.figures import write_figures
     from lib.experiments.running import Commands, Journal, carry_out, duration, places_of
-    from lib.processes import terminated_as_interrupted
+    from patrack.processes import terminated_as_interrupted
 
     plan, commands = request.plan, Commands()
     check_output(plan)

@@ -63,7 +63,7 @@ def measure_costs(
     """
     import torch
 
-    from lib.distributed import usable_device
+    from patrack.devices import usable_device
 
     used = usable_device(device)
     if threads is not None:

@@ -38,7 +38,8 @@ from lib.training.manifest import differences
 from patrack.config.schema import CropConfig, ModelConfig, TestConfig
 from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
 from patrack.recordings.sequence import Sequence, first_few
-from patrack.tracker import LOST_BELOW
+from patrack.recordings.table import TABLE_HEADER, table_row
+from patrack.tracker import Result
 
 __all__ = [
     "Outcome",
@@ -371,8 +372,7 @@ def write_numbers(path: Path, values: np.ndarray) -> None:
 def write_track(path: Path, result: SequenceResult, times: np.ndarray) -> None:
     """Write all of a recording's result as one table, with a header and a row per frame.
 
-    Columns: `frame` from 0; `time` in seconds since the first frame; `x,y,w,h` in pixels; `score`; `lost`, 1 where the
-    score is below `LOST_BELOW`, else 0. Numbers as in the other files.
+    See `patrack.recordings.table`.
 
     Args:
         path: of the CSV file.
@@ -380,11 +380,9 @@ def write_track(path: Path, result: SequenceResult, times: np.ndarray) -> None:
         times: (N,) seconds.
     """
     with atomic_write(path) as file:
-        file.write("frame,time,x,y,w,h,score,lost\n")
-        rows = zip(times.tolist(), result.boxes.tolist(), result.scores.tolist(), strict=True)
-        for number, (time, box, score) in enumerate(rows):
-            values = ",".join(f"{value:.4f}" for value in box)
-            file.write(f"{number},{time:.6f},{values},{score:.6f},{int(score < LOST_BELOW)}\n")
+        file.write(TABLE_HEADER)
+        for number, (time, box, score) in enumerate(zip(times.tolist(), result.boxes, result.scores, strict=True)):
+            file.write(table_row(Result(box, float(score), number), time))
 
 
 def is_complete(folder: Path, name: str, first_box: np.ndarray, frames: int) -> bool:

@@ -48,11 +48,11 @@ from lib.inference.results import (
     write_track,
 )
 from lib.inference.sequence import run_batched, run_sequence, track_frames
-from lib.processes import become_worker
 from lib.training.manifest import environment
 from patrack.build import build_tracker, identity
 from patrack.config.schema import Config
 from patrack.modality import EVENT, JOINT, PAIRS, ValueRange
+from patrack.processes import become_worker
 from patrack.recordings.frames import X_FLAGS, DecodedFrame, FrameError, decode_frame, read_image
 from patrack.recordings.naming import PairingRule
 from patrack.recordings.overlay import OverlayVideo

@@ -113,8 +113,8 @@ def reproduce(
         done.missing["data set"] = f"{looked} (would run: {', '.join(ready) or 'nothing'})"
         ready = {}
     if ready:
-        from lib.distributed import usable_device
         from lib.inference.runner import Weights, track_dataset  # here, because torch takes a while to start
+        from patrack.devices import usable_device
         from patrack.weights import checkpoint_kind, source_of
     for name, path in ready.items():
         experiment = f"{modality}_base" if name in further else name

@@ -20,13 +20,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lib.processes import become_worker, terminated_as_interrupted
 from lib.synthetic.compose import make_scene
 from lib.synthetic.compose_photos import make_photo_scene
 from lib.synthetic.pictures import Pictures, SyntheticError
 from lib.synthetic.scene import MODALITIES, Scene, View, render
 from lib.synthetic.sensors import DepthSensor, EventSensor, RgbSensor, ThermalSensor, drop_out
 from patrack.files import FolderInUse, atomic_write, folder_lock, named_if_full
+from patrack.processes import become_worker, terminated_as_interrupted
 
 VERSION = 2  # of what is drawn: another version does not continue a data set, and its scores do not compare
 META_NAME = "synthrgbx.json"

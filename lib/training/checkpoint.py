@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.distributed import first_line
 from patrack import Network, adapter_parameters
 from patrack.config import with_new_names
+from patrack.devices import first_line
 from patrack.files import atomic_write
 
 __all__ = [

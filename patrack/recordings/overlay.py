@@ -103,12 +103,12 @@ class _H264:
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = 1 / rate
         self._stream.codec_context.colorspace = 6  # BT.601, by which colors are converted; players guess by the size
-        self._count = 0
+        self._rate, self._next = rate, 0
 
-    def write(self, picture: np.ndarray) -> None:
+    def write(self, picture: np.ndarray, time: float | None) -> None:
         frame = av.VideoFrame.from_ndarray(picture, format="bgr24")
-        frame.pts = self._count
-        self._count += 1
+        frame.pts = self._next if time is None else max(self._next, round(time * self._rate))
+        self._next = frame.pts + 1
         self._container.mux(self._stream.encode(frame))
 
     def close(self) -> None:
@@ -128,7 +128,7 @@ class _Mpeg4:
         if not self._writer.isOpened():
             raise OSError(f"OpenCV has no MPEG-4 encoder for {width} x {height} pixels at {fps:g} frames per second")
 
-    def write(self, picture: np.ndarray) -> None:
+    def write(self, picture: np.ndarray, time: float | None) -> None:  # its rate is the same all the time
         self._writer.write(picture)
         self._count += 1
 
@@ -171,9 +171,18 @@ class OverlayVideo:
         return self
 
     def write(
-        self, frame: np.ndarray, box_xywh: np.ndarray, caption: str = "", true_box_xywh: np.ndarray | None = None
+        self,
+        frame: np.ndarray,
+        box_xywh: np.ndarray,
+        caption: str = "",
+        true_box_xywh: np.ndarray | None = None,
+        time: float | None = None,
     ) -> None:
         """Add a frame; see `draw_frame`.
+
+        Args:
+            frame, box_xywh, caption, true_box_xywh: what is drawn.
+            time: seconds since the first frame; None: one frame after the last one, by `fps`.
 
         Raises:
             ValueError: the frame has another size than the first one.
@@ -189,7 +198,7 @@ class OverlayVideo:
             if self._encoder is None:
                 height, width = picture.shape[:2]
                 self._encoder = (_H264 if _has_h264() else _Mpeg4)(temporary, width, height, self.fps)
-            self._encoder.write(picture)
+            self._encoder.write(picture, time)
         except FAILURES as error:
             raise self._failure(error) from error
 

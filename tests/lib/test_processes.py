@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from lib.processes import terminated_as_interrupted
 from patrack.config import project_path
+from patrack.processes import terminated_as_interrupted
 
 POOL = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-from lib.processes import become_worker
+from patrack.processes import become_worker
 
 def work(_):
     os.write(1, f"{os.getpid()}\\n".encode())  # a line of one piece

@@ -17,6 +17,7 @@ from patrack import MultiTracker, Tracker
 from patrack.adapters import TrackingModel
 from patrack.modality import x_to_three_channels
 from patrack.tensorfiles import read_tensors, write_tensors
+from patrack.video import modality_of_x
 from patrack.weights import WeightsError
 
 BOX = (52.0, 40.0, 24.0, 20.0)
@@ -213,13 +214,10 @@ def test_a_video_is_checked_before_the_first_result(tmp_path):
 def test_the_kind_of_x_is_told_by_the_tracker_else_its_name_else_it_is_thermal(tmp_path, caplog):
     rgb = write_folder(tmp_path / "rgb", RGB)
     depth, second = write_folder(tmp_path / "depth", X), write_folder(tmp_path / "second", X)
-    from patrack.video import _modality
-
-    assert _modality(None, None) == "rgb"
-    assert _modality(depth, None) == "rgbd"
-    assert _modality(second, "rgbe_tiny") == "rgbe"
+    assert modality_of_x(depth, None) == "rgbd"
+    assert modality_of_x(second, "rgbe_tiny") == "rgbe"
     assert not caplog.text
-    assert _modality(second, None) == "rgbt"
+    assert modality_of_x(second, None) == "rgbt"
     assert "thermal images are assumed" in caplog.text
     assert len(list(patrack.track(rgb, None, BOX, tracker="rgb_tiny"))) == 4
 

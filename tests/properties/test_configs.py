@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 import patrack.methods  # noqa: F401 (loads torch, which takes memory and opens files)
 from hostile import WORDS, any_bytes, any_text, any_text_file, only_reads
 from lib.datasets.missing import read_masks
-from lib.datasets.recordings import folder_data_set, read_transform
+from lib.datasets.recordings import folder_data_set
 from patrack.config import ConfigError, load
 from patrack.config.loading import dump_yaml, parse_value, read_yaml
+from patrack.recordings.options import read_transform
 from patrack.recordings.sequence import DataError
 from small_models import EXPERIMENT
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from commands import load_command
-from lib.distributed import usable_device
 from patrack.config import project_path
+from patrack.devices import usable_device
 
 COMMANDS = sorted(
     str(path.relative_to(project_path()))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from lib.datasets import DataError, load
-from lib.datasets.recordings import find_recordings, load_pair, read_recording, read_transform, value_range
+from lib.datasets.recordings import find_recordings, load_pair, read_recording
 from patrack.recordings.frames import FrameError, read_frame
+from patrack.recordings.options import read_transform, value_range
 from recording_data import boxes, text, write_recording
 
 
