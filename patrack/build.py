@@ -78,7 +78,8 @@ def load_tracker(
             experiment.
         device: a torch device.
         overrides: `key.sub=value` settings, e.g. `["test.precision=bf16"]`.
-        images: `bgr`, `x_range`, `x_transform` of the images, see `patrack.recordings.images.ImagePairs`.
+        images: `bgr`, `x_range` and `x_transform` (`patrack.recordings.images.ImagePairs`), and `recover`, see
+            `Tracker`.
 
     Raises:
         ConfigError: there is no such experiment, or something in it is wrong.
@@ -364,6 +365,8 @@ def identity(config: Config, tracker: Tracker, **source: Any) -> dict[str, Any]:
         source: e.g. dataset and split.
     """
     settings = config.model_dump(mode="json", include={"modality", "model", "crop", "test"})
+    for key in ("recovery", "confidence"):  # which results of benchmarks don't depend on
+        del settings["test"][key]
     for key in ("base_model", "resize_position_embeddings"):  # where weights come from; they themselves are hashed
         del settings["model"][key]
     return {**source, "weights_sha256": model_hash(tracker.model), **settings}

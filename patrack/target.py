@@ -183,10 +183,10 @@ class Target:
             )
         self._network, self.settings = network, settings
 
-    def stay(self) -> tuple[np.ndarray, float]:
-        """Moves on to the next frame without looking: the last box, score 0."""
+    def stay(self, score: float = 0.0) -> tuple[np.ndarray, float]:
+        """Moves on to the next frame with the last box: because nothing was looked at, or what was seen isn't it."""
         self.frame_number += 1
-        return self.box.copy(), 0.0
+        return self.box.copy(), score
 
     def accept(self, predicted: list[float]) -> tuple[np.ndarray, float]:
         """Moves on to what was found in the search crop: cx, cy, w, h normalised to it, and the score.
@@ -198,7 +198,13 @@ class Target:
             RuntimeError: a value is not finite. The state is kept.
         """
         self.check(predicted)
-        found, score = np.array(predicted[:4]), predicted[4]
+        self.box = self.locate(predicted)
+        self.frame_number += 1
+        return self.box.copy(), predicted[4]
+
+    def locate(self, predicted: list[float]) -> np.ndarray:
+        """Tell the box of what was found in the last search crop: (4,) float64 xywh in pixels, inside the image."""
+        found = np.array(predicted[:4])
         if self.settings.test.size_calibration:
             found[2:] *= self._size_factor
         share = self.settings.test.size_update
@@ -206,9 +212,7 @@ class Target:
             last = self.box[2:] * self._resize_factor / self._network.search_size
             found[2:] = last ** (1 - share) * np.maximum(found[2:], SMALLEST) ** share
         box = crop_to_image(found, self.box, self._resize_factor, self._network.search_size)
-        self.box = clip_box(box, self._shape[0], self._shape[1], margin=max(self.settings.test.clip_margin, 1))
-        self.frame_number += 1
-        return self.box.copy(), score
+        return clip_box(box, self._shape[0], self._shape[1], margin=max(self.settings.test.clip_margin, 1))
 
     def check(self, predicted: list[float]) -> None:
         """Stops where what was found in the next frame is no number.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from patrack.predictor import Predictor
 from patrack.recordings.frames import DecodedFrame, Plane
 from patrack.recordings.images import ImagePairs
 from patrack.recordings.sequence import XTransform
+from patrack.recovery import Recovery
 from patrack.target import Frame, Present, Settings, Target, begin, update_template
 
 __all__ = ["LOST_BELOW", "MultiTracker", "Result", "Tracker"]
@@ -29,8 +31,8 @@ __all__ = ["LOST_BELOW", "MultiTracker", "Result", "Tracker"]
 logger = logging.getLogger(__name__)
 
 LOST_BELOW = 0.3
-"""Score below which the target counts as lost: a rule of thumb, not a calibrated confidence. How often it is right is
-in docs/tracking.md."""
+"""Score below which the target counts as lost where a tracker doesn't look for it: a rule of thumb. How often it is
+right is in docs/tracking.md."""
 
 
 class Result(tuple[np.ndarray, float]):
@@ -40,13 +42,17 @@ class Result(tuple[np.ndarray, float]):
         box: (4,) float64 xywh in pixels, inside the image.
         score: in [0, 1].
         number: of the frame, from 0 for the one in which the target was shown.
+        confidence: probability, as far as it is calibrated, that the box overlaps with the target (IoU above 0.5).
+        lost: the target isn't seen at present.
     """
 
     number: int
+    confidence: float
+    lost: bool
 
-    def __new__(cls, box: np.ndarray, score: float, number: int) -> Result:
+    def __new__(cls, box: np.ndarray, score: float, number: int, confidence: float, lost: bool) -> Result:
         result = super().__new__(cls, (box, score))
-        result.number = number
+        result.number, result.confidence, result.lost = number, confidence, lost
         return result
 
     @property
@@ -59,14 +65,10 @@ class Result(tuple[np.ndarray, float]):
         """The peak of the (windowed) score map, in [0, 1]; 0 where no image was there to look at."""
         return self[1]
 
-    @property
-    def lost(self) -> bool:
-        """True where the score says that the target isn't there; see `LOST_BELOW`."""
-        return self.score < LOST_BELOW
-
     def __repr__(self) -> str:
         box = ", ".join(f"{value:.1f}" for value in self.box.tolist())
-        return f"Result(number={self.number}, box=[{box}], score={self.score:.3f}, lost={self.lost})"
+        numbers = f"score={self.score:.3f}, confidence={self.confidence:.2f}"
+        return f"Result(number={self.number}, box=[{box}], {numbers}, lost={self.lost})"
 
 
 class Tracker:
@@ -93,6 +95,8 @@ class Tracker:
         device: e.g. "cuda"; default: where the model is.
         precision: "fp32", "bf16" or "fp16" for weights and activations; default: the model's.
         modality: which pair the frames are, e.g. "rgbt"; needed for X images, and where the model treats pairs apart.
+        recover: hold the box while the target can't be seen, and look for it (`patrack.recovery`), as the experiment's
+            `test.recovery` says. Benchmarks forbid it.
         name: of the experiment, which a saved adapter states.
         bgr, x_range, x_transform: of images, see `ImagePairs`.
 
@@ -110,6 +114,7 @@ class Tracker:
         precision: str | None = None,
         modality: str | None = None,
         *,
+        recover: bool = False,
         name: str = "",
         bgr: bool = False,
         x_range: ValueRange | None = None,
@@ -119,7 +124,9 @@ class Tracker:
         self.adapters = Adapters(TrackingModel(model, settings, device, precision, modality, name))
         self._options: dict[str, Any] = {"bgr": bgr, "x_range": x_range, "x_transform": x_transform}
         self._images: dict[str | None, ImagePairs] = {}
+        self.recover = recover
         self._target: Target | None = None
+        self._recovery: Recovery | None = None
         self._running = self.adapters.active
 
     @classmethod
@@ -129,6 +136,8 @@ class Tracker:
         checkpoint: str | os.PathLike[str] | None = None,
         device: str | torch.device = "cpu",
         overrides: Iterable[str] = (),
+        *,
+        recover: bool = True,
         **images: Any,
     ) -> Tracker:
         """Load a tracker with its weights; see `patrack.build.load_tracker`.
@@ -140,7 +149,7 @@ class Tracker:
         """
         from patrack.build import load_tracker  # which makes trackers
 
-        return load_tracker(name_or_path, checkpoint, device, overrides, **images)
+        return load_tracker(name_or_path, checkpoint, device, overrides, recover=recover, **images)
 
     # ---- What tracks
 
@@ -205,7 +214,8 @@ class Tracker:
         target = Target(running.network, running.settings, frame, box_xywh, present)
         begin(running.single, 0, target, frame, present)
         self._target, self._running = target, running
-        return Result(target.box.copy(), 1.0, 0)
+        self._recovery = self.recovery_of(target)
+        return Result(target.box.copy(), 1.0, 0, 1.0, False)
 
     def track(
         self, rgb: np.ndarray | Frame | None, x: np.ndarray | None = None, *, present: Present = (True, True)
@@ -228,13 +238,13 @@ class Tracker:
             raise RuntimeError("call initialize(rgb, x, box) with the first frame before track(rgb, x)")
         target, predictor = self._target, self._running.single
         frame, present = self._whole(self._running, rgb, x, present, target)
-        crop = target.search_crop(frame, present)
-        if crop is None:
-            return Result(*target.stay(), target.frame_number)
-        predictor.launch({0: crop})
-        box, score = target.accept(predictor.fetch()[0])
-        update_template(predictor, 0, target, frame, score, present)
-        return Result(box, score, target.frame_number)
+        box, score = find(predictor, 0, target, self._recovery, frame, present)
+        return result_of(target, box, score, self._recovery)
+
+    def recovery_of(self, target: Target) -> Recovery | None:
+        """Make what looks for a target when it is lost; None where that isn't wanted."""
+        config = target.settings.test.recovery
+        return Recovery(target, config) if self.recover and config.lost_below else None
 
     def resume(self, frame: np.ndarray | Frame, box_xywh: Box, score: float, present: Present = (True, True)) -> None:
         """Go through the next frame of an earlier run without looking for the target, as `track` did then.
@@ -409,6 +419,14 @@ class Tracker:
         self._running = model
 
 
+class _Followed(NamedTuple):
+    """One of several targets: its slot, itself, and what looks for it when it is lost."""
+
+    slot: int
+    target: Target
+    recovery: Recovery | None
+
+
 class MultiTracker:
     """Follows several targets through one video, all of them in one step of the network per frame.
 
@@ -432,7 +450,7 @@ class MultiTracker:
             raise ValueError(f"slots must be at least 1, got {slots}")
         self._tracker, self._model = tracker, tracker.adapters.active
         self._predictor = self._model.predictor(slots)
-        self._targets: dict[int, tuple[int, Target]] = {}  # by its number: its slot, and itself
+        self._targets: dict[int, _Followed] = {}  # by number
         self._next = 0
 
     @classmethod
@@ -466,7 +484,7 @@ class MultiTracker:
         """
         if box_xywh is None:
             x, box_xywh = None, cast(Box, x)
-        taken = {slot for slot, _ in self._targets.values()}
+        taken = {each.slot for each in self._targets.values()}
         slot = next((slot for slot in range(self._predictor.slots) if slot not in taken), None)
         if slot is None:
             raise ValueError(
@@ -474,16 +492,17 @@ class MultiTracker:
             )
         other = next(iter(self._targets.values()), None)
         frame, present = self._tracker._whole(
-            self._model, rgb, cast("np.ndarray | None", x), present, None if other is None else other[1]
+            self._model, rgb, cast("np.ndarray | None", x), present, None if other is None else other.target
         )
         target = Target(self._model.network, self._model.settings, frame, box_xywh, present)
-        if other is not None and target.frame_shape != other[1].frame_shape:
+        if other is not None and target.frame_shape != other.target.frame_shape:
             raise ValueError(
-                f"all targets are of one video: its frames are {other[1].frame_shape}, this one is {target.frame_shape}"
+                f"all targets are of one video: its frames are {other.target.frame_shape}, this one is "
+                f"{target.frame_shape}"
             )
         begin(self._predictor, slot, target, frame, present)
         number, self._next = self._next, self._next + 1
-        self._targets[number] = slot, target
+        self._targets[number] = _Followed(slot, target, self._tracker.recovery_of(target))
         return number
 
     def remove(self, number: int) -> None:
@@ -511,23 +530,72 @@ class MultiTracker:
         """
         if not self._targets:
             return {}
-        first = next(iter(self._targets.values()))[1]
+        first = next(iter(self._targets.values())).target
         frame, present = self._tracker._whole(self._model, rgb, x, present, first)
-        crops = {slot: target.search_crop(frame, present) for slot, target in self._targets.values()}
+        followed = self._targets.values()
+        crops = {each.slot: each.target.search_crop(frame, present) for each in followed}
         seen = {slot: crop for slot, crop in crops.items() if crop is not None}
         found: dict[int, list[float]] = {}
         if seen:
             self._predictor.launch(seen)
             found = self._predictor.fetch()
-        for slot, target in self._targets.values():
-            if slot in found:
-                target.check(found[slot])
+        for each in followed:
+            if each.slot in found:
+                each.target.check(found[each.slot])
         results = {}
-        for number, (slot, target) in self._targets.items():
-            box, score = target.accept(found[slot]) if slot in found else target.stay()
-            update_template(self._predictor, slot, target, frame, score, present)
-            results[number] = Result(box, score, target.frame_number)
+        for number, each in self._targets.items():
+            first_look = found.get(each.slot)
+            box, score = find(self._predictor, each.slot, each.target, each.recovery, frame, present, first_look)
+            results[number] = result_of(each.target, box, score, each.recovery)
         return results
+
+
+def find(
+    predictor: Predictor,
+    slot: int,
+    target: Target,
+    recovery: Recovery | None,
+    frame: np.ndarray | Frame,
+    present: Present,
+    first_look: list[float] | None = None,
+) -> tuple[np.ndarray, float]:
+    """Find a target in the next frame, and update its template where that is due.
+
+    Args:
+        predictor, slot: that has its template.
+        target: moved on.
+        recovery: what looks for it where it is lost; None: a plain tracker.
+        frame, present: whole, and the streams it has.
+        first_look: what the predictor has found in the target's search crop, if that is known already.
+
+    Returns:
+        Its box and score.
+    """
+    known = None if first_look is None else iter([first_look])
+
+    def predict(crop: np.ndarray) -> list[float]:
+        if known is not None and (found := next(known, None)) is not None:
+            return found
+        predictor.launch({slot: crop})
+        return predictor.fetch()[slot]
+
+    if recovery is not None:
+        box, score = recovery.step(frame, present, predict)
+    else:
+        crop = target.search_crop(frame, present)
+        box, score = target.stay() if crop is None else target.accept(predict(crop))
+    if recovery is None or not recovery.lost:
+        update_template(predictor, slot, target, frame, score, present)
+    return box, score
+
+
+def result_of(target: Target, box: np.ndarray, score: float, recovery: Recovery | None) -> Result:
+    """Put a result together: with the confidence that the experiment's calibration gives the score."""
+    calibration = target.settings.test.confidence
+    logit = math.log(max(score, 1e-6) / max(1.0 - score, 1e-6))
+    confidence = 1.0 / (1.0 + math.exp(-(calibration.slope * logit + calibration.offset)))
+    lost = score < LOST_BELOW if recovery is None else recovery.lost
+    return Result(box, score, target.frame_number, confidence, lost)
 
 
 def _channels(image: object) -> int | None:

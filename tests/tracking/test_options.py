@@ -78,6 +78,7 @@ MEANINGS = {
     "--no-video": "no overlay video",
     "--verify-data": "tell data from others by contents",
     "--missing": "masks of frames that lack a stream",
+    "--absent-only": "only sequences in which the target is absent for a while",
     "--attributes": "table per attribute",
     "--protocol": "variant of a benchmark's rules",
     "--cut-longer": "cut result files that are too long",
