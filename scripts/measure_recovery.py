@@ -116,7 +116,7 @@ def report(args: argparse.Namespace, plain: list[Track], recovering: list[Track]
         "",
         f"Expected calibration error: {', '.join(errors)}.",
         "",
-        f"Best here: `{best}`",
+        f"Best here: `test.confidence={{slope: {slope:.2f}, offset: {offset:.2f}}}`",
         "",
     ]
     return "\n".join(lines)

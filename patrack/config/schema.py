@@ -324,9 +324,7 @@ class RecoveryConfig(Section):
     lost_after: int = Field(5, ge=1, description="such frames on end after which the target counts as lost")
     found_above: Fraction = Field(0.5, description="score from which a lost target may have been found")
     found_after: int = Field(3, ge=1, description="such frames on end after which it is found")
-    tries: int = Field(
-        2, ge=0, description="places besides its last one that are searched in each frame while it is lost"
-    )
+    tries: int = Field(2, ge=0, description="places searched in each frame besides its last one")
 
 
 class ConfidenceConfig(Section):
