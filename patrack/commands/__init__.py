@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import logging
 import sys
@@ -24,12 +23,17 @@ DESCRIPTION = """Follow one target through a video with two sensors: RGB plus a 
 """
 
 
-def parser_of(name: str, parsers: argparse._SubParsersAction[Parser]) -> None:
-    """Add the options of a command."""
-    module = importlib.import_module(f"patrack.commands.{name}")
-    parser = parsers.add_parser(name, help=COMMANDS[name], description=module.__doc__)
-    module.add_options(parser)
-    parser.set_defaults(run=module.run)
+def make_parser() -> Parser:
+    """Make the parser of all commands."""
+    parser = Parser(DESCRIPTION, prog="patrack")
+    parser.add_argument("--version", action="version", version=f"patrack {__version__}")
+    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        module = importlib.import_module(f"patrack.commands.{name}")
+        command = parsers.add_parser(name, help=purpose, description=module.__doc__)
+        module.add_options(command)
+        command.set_defaults(run=module.run)
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,12 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns:
         Exit code: 0 done, 1 something failed, 2 wrong command line, 130 stopped by Ctrl-C or SIGTERM.
     """
-    parser = Parser(DESCRIPTION, prog="patrack")
-    parser.add_argument("--version", action="version", version=f"patrack {__version__}")
-    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        parser_of(name, parsers)
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     from patrack.processes import terminated_as_interrupted
 
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

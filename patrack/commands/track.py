@@ -41,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--rgb", required=True, metavar="SOURCE", help="folder of images, video, number of a camera, or its address")
     add("--x", metavar="SOURCE", help="the same of the other sensor, or a file of events (default: none, RGB alone)")
     add("--layout", choices=LAYOUTS, help="--rgb shows both pictures, RGB left or above")
-    add("--box", metavar="X,Y,W,H", help="the target in the first frame, pixels (default: drawn by mouse)")
+    add("--box", nargs="+", metavar="X,Y,W,H", help="the target in the first frame, pixels (default: drawn by mouse)")
     add(
         "--modality",
         choices=("rgbt", "rgbd", "rgbe"),
@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from patrack import gui
 
-    box = None if arguments.box is None else parse_box(arguments.box)
+    box = None if arguments.box is None else parse_box(",".join(arguments.box))
     for name in ("fps", "frames", "threads", "patience"):
         value = getattr(arguments, name)
         if value is not None and not 0 < value < float("inf"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from commands import load_command
 from lib.options import Parser, chosen_sequences
+from patrack import commands
 from patrack.config import project_path
 
 COMMANDS = sorted(
@@ -77,6 +79,13 @@ MEANINGS = {
     "--fps": "of the overlay video",
     "--no-video": "no overlay video",
     "--verify-data": "tell data from others by contents",
+    "--version": "of the package",
+    "--layout": "of a picture that shows both sensors",
+    "--weights": "what is tracked with",
+    "--x-raw": "X camera gives counts",
+    "--show": "in a window",
+    "--frames": "after which it ends",
+    "--patience": "seconds that a camera may be silent",
     "--missing": "masks of frames that lack a stream",
     "--absent-only": "only sequences in which the target is absent for a while",
     "--attributes": "table per attribute",
@@ -176,6 +185,10 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
             with pytest.raises(Captured) as caught:
                 load_command(command).main([])
             found[command] = caught.value.args[0]
+    found["patrack"] = commands.make_parser()
+    for name in commands.COMMANDS:
+        found[f"patrack {name}"] = Parser(None)
+        importlib.import_module(f"patrack.commands.{name}").add_options(found[f"patrack {name}"])
     return found
 
 
@@ -244,6 +257,7 @@ DOCUMENTS = [
     project_path("scripts/quickstart.sh"),
 ]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
+COMMAND_OR_OPTION = re.compile(rf"(?:tracking|scripts)/\w+\.(?:py|sh)|patrack [a-z]+|{OPTION.pattern}")
 OF_OTHERS = re.compile(r"(?:pip|git|pytest|npm|apt|vot|ruff|mypy) ")
 
 
@@ -255,7 +269,7 @@ def shown_options(text: str) -> list[tuple[str | None, str]]:
             if OF_OTHERS.match(part.strip().removeprefix("# ")) or "-m pip" in part:
                 continue
             command = None
-            for match in re.finditer(rf"(?:tracking|scripts)/\w+\.(?:py|sh)|{OPTION.pattern}", part.partition(" #")[0]):
+            for match in COMMAND_OR_OPTION.finditer(part.partition(" #")[0]):
                 if match[0].startswith("--"):
                     found.append((command, match[0]))
                 else:
