@@ -241,6 +241,25 @@ class Tracker:
         box, score = find(predictor, 0, target, self._recovery, frame, present)
         return result_of(target, box, score, self._recovery)
 
+    def next_crop(
+        self, rgb: np.ndarray | Frame | None, x: np.ndarray | None = None, present: Present = (True, True)
+    ) -> tuple[np.ndarray | None, np.ndarray, TrackingModel]:
+        """Cut the search crop that `track` would take of a frame first, without moving on.
+
+        Args:
+            rgb, x, present: see `track`.
+
+        Returns:
+            search crop (S, S, C) uint8, None without a stream to look at; template crop; the model that takes them.
+
+        Raises:
+            RuntimeError, ValueError: as `track`.
+        """
+        if self._target is None:
+            raise RuntimeError("call initialize(rgb, x, box) with the first frame before next_crop(rgb, x)")
+        frame, present = self._whole(self._running, rgb, x, present, self._target)
+        return self._target.search_crop(frame, present), self._target.template, self._running
+
     def recovery_of(self, target: Target) -> Recovery | None:
         """Make what looks for a target when it is lost; None where that isn't wanted."""
         config = target.settings.test.recovery

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LAYOUTS = ("side-by-side", "stacked")
 PARTIAL = "track.partial.csv"
-FILES = ("track.csv", "track.json", "overlay.mp4", PARTIAL)
+FILES = ("track.csv", "track.json", "overlay.mp4", "explain.mp4", PARTIAL)
 FPS = 25.0
 """Frames per second of recordings that don't tell, and in the video of live cameras the most that it can show."""
 
@@ -54,6 +54,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, metavar="DIR", help="folder for the results (default: tracks/ and the source's name)")
     add("--overwrite", action="store_true", help="replace results that are there")
     add("--fps", type=float, help="frames per second of a recording that doesn't tell (default: 25)")
+    add("--explain", action="store_true", help="look inside: score, attention, kept tokens, adapters in explain.mp4")
     add("--no-video", action="store_true", help="write no overlay.mp4")
     add("--show", action="store_true", help="show it in a window while it is tracked; q or Esc ends, r: another box")
     add("--frames", type=int, metavar="N", help="end after so many frames")
@@ -126,10 +127,14 @@ class TrackFiles:
         if not self._arguments.no_video:
             video = OverlayVideo(self.folder / "overlay.mp4", self._modality, self._source.fps)
             self._video = self._files.enter_context(video)
+        self._inside = None
+        if self._arguments.explain:
+            inside = OverlayVideo(self.folder / "explain.mp4", self._modality, self._source.fps)
+            self._inside = self._files.enter_context(inside)
         return self
 
-    def write(self, shot: Shot, result: Result, caption: str) -> None:
-        """Add a frame."""
+    def write(self, shot: Shot, result: Result, caption: str, inside: np.ndarray | None = None) -> None:
+        """Add a frame; `inside` is a picture of what went on in the network, (h, w, 3), B, G, R."""
         from patrack.recordings.table import table_row
 
         self.results.append((result, shot.time))
@@ -137,6 +142,8 @@ class TrackFiles:
         if self._video is not None:
             when = shot.time if self._source.total is None else None  # cameras' images come as they come
             self._video.write(shot.frame.image(), result.box, caption, time=when)
+        if self._inside is not None and inside is not None:
+            self._inside.write_picture(inside, shot.time)
 
     def __exit__(self, *_: object) -> None:
         """Finish the files, also after a failure: what was tracked is kept."""
@@ -148,8 +155,9 @@ class TrackFiles:
         for note, count in self._source.notes.items():
             if count:
                 print(f"{count} {note}")
-        for name in FILES[: 2 if self._video is None else 3]:
-            print(f"file: {self.folder / name}")
+        for name in FILES:
+            if (self.folder / name).exists():
+                print(f"file: {self.folder / name}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -172,6 +180,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from patrack.explain import Explainer, draw_insight
+
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     modality = modality_of(arguments)
@@ -187,10 +197,12 @@ def run(arguments: argparse.Namespace) -> int:
             assert window is not None
             box = window.select_box(shot.frame.image(), modality)
         result = tracker.initialize(shot.frame, box, present=shot.present)  # a bad box leaves no files
+        explainer = Explainer(tracker) if arguments.explain else None
+        inside: np.ndarray | None = None
         with files, bar(source.total, arguments.frames) as progress:
             while shot is not None:
                 caption = f"frame {result.number}  score {result.score:.3f}" + ("  lost" if result.lost else "")
-                files.write(shot, result, caption)
+                files.write(shot, result, caption, inside)
                 progress.update()
                 if window is not None:
                     asked = window.show(shot.frame.image(), result.box, caption, modality)
@@ -202,7 +214,13 @@ def run(arguments: argparse.Namespace) -> int:
                 number = len(files.results)
                 shot = None if number == arguments.frames else next(source.shots, None)
                 if shot is not None:
-                    result = tracker.track(shot.frame, present=shot.present)
+                    if explainer is None:
+                        result = tracker.track(shot.frame, present=shot.present)
+                    else:
+                        result, insight, crop = explainer.track(shot.frame, present=shot.present)
+                        inside = None
+                        if insight is not None and crop is not None:
+                            inside = draw_insight(insight, crop, modality)
                     result.number = number  # of the video, also after another box
     return 0
 

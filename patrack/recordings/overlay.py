@@ -188,7 +188,18 @@ class OverlayVideo:
             ValueError: the frame has another size than the first one.
             OSError: the video can't be written: no room, no right to, too large for the codec.
         """
-        picture = draw_frame(frame, box_xywh, caption, true_box_xywh, self.modality)
+        self.write_picture(draw_frame(frame, box_xywh, caption, true_box_xywh, self.modality), time)
+
+    def write_picture(self, picture: np.ndarray, time: float | None = None) -> None:
+        """Add a picture that is drawn already.
+
+        Args:
+            picture: (h, w, 3) uint8 in B, G, R order, h and w even.
+            time: see `write`.
+
+        Raises:
+            ValueError, OSError: as `write`.
+        """
         self._shape = self._shape or picture.shape
         if picture.shape != self._shape:
             raise ValueError(f"{self.path}: a picture of {picture.shape} pixels follows one of {self._shape}")

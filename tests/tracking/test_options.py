@@ -84,6 +84,7 @@ MEANINGS = {
     "--weights": "what is tracked with",
     "--x-raw": "X camera gives counts",
     "--show": "in a window",
+    "--explain": "look inside the network",
     "--frames": "after which it ends",
     "--patience": "seconds that a camera may be silent",
     "--missing": "masks of frames that lack a stream",
