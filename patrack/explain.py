@@ -215,10 +215,7 @@ def draw_insight(insight: Insight, crop: np.ndarray, modality: str) -> np.ndarra
         columns = [
             (names[stream], plain),
             ("score", _heat(plain, insight.score, 1.0)),
-            (
-                f"kept of {insight.kept.size}: {int((insight.kept == depth).sum())}",
-                np.where(gone[:, :, None], plain // 4, plain),
-            ),
+            (f"kept: {int((insight.kept == depth).sum())} of {insight.kept.size}", dimmed),
             ("attention, first half", _heat(plain, attention[: depth // 2].mean(axis=0))),
             ("attention, second half", _heat(plain, attention[depth // 2 :].mean(axis=0))),
         ]

@@ -75,13 +75,14 @@ def test_attention_of_a_plain_network_is_that_of_its_template():
     template, search = crops(model.template_size, 1)[0].numpy(), crops(model.search_size, 1)[0].numpy()
     seen = {}
     block = model.backbone.blocks[0]
-    handle = block.attn.register_forward_hook(lambda module, inputs, output: seen.update(tokens=inputs[0]))
+    handle = block.attn.register_forward_hook(lambda module, inputs, output: seen.update(tokens=inputs[0].clone()))
     insight = look(model, template, search)
     handle.remove()
-    q, k, _ = block.attn.qkv(seen["tokens"]).unflatten(2, (3, block.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(dim=3)[0]  # (heads, N, N)
+    with torch.inference_mode():
+        q, k, _ = block.attn.qkv(seen["tokens"]).unflatten(2, (3, block.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(2, 3) / q.shape[-1] ** 0.5).softmax(dim=3)[0]  # (heads, N, N)
     first = model.backbone.template_grid**2
-    expected = weights[:, :first, first:].mean(dim=(0, 1)).detach().numpy()
+    expected = weights[:, :first, first:].mean(dim=(0, 1)).numpy()
     np.testing.assert_allclose(insight.attention["rgb"][0].ravel(), expected, rtol=1e-5)
 
 
