@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -41,9 +44,29 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/library.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/library.md", "docs/start.md", "docs/tutorial_cameras.md"])
 def test_python_blocks_run(page: str, place: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert blocks
     for block in blocks:
         exec(compile(block, page, "exec"), place)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="needs mkdocs-material and mkdocstrings (pip install -e .[docs])")
+    words = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    commands = (tmp_path / "commands" / "index.html").read_text(encoding="utf-8")
+    assert "patrack track" in commands
+    assert "tracking/train.py" in commands
+    assert "from_pretrained" in (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
+
+
+def test_weights_are_the_ones_that_their_page_lists() -> None:
+    text = (ROOT / "weights" / "README.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"`(\w+\.safetensors)` \| [\d.]+ \| `([0-9a-f]{64})`", text))
+    there = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (ROOT / "weights").glob("rgb*.safetensors")
+    }
+    assert listed == there
