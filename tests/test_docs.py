@@ -44,7 +44,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/library.md", "docs/start.md", "docs/tutorial_cameras.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "README.zh-CN.md", "docs/library.md", "docs/start.md", "docs/tutorial_cameras.md"]
+)
 def test_python_blocks_run(page: str, place: dict[str, object], capsys: pytest.CaptureFixture[str]) -> None:
     blocks = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     assert blocks
