@@ -224,6 +224,9 @@ class Network(nn.Module):
         """
         return self
 
+    def before_compiling(self) -> None:
+        """Prepare for `torch.compile` what it can't take as it is; here: nothing."""
+
     def extra_loss(self) -> Tensor | None:
         """Return a loss of the method's own for the last training forward, a mean over its samples; here: none."""
         return None

@@ -142,6 +142,8 @@ class Predictor:
         self.check = check
         self._same_shape = gpu or compile  # of every step; otherwise slots without a target cost nothing
         self._recorded = gpu and isinstance(network, FusedNetwork)
+        if compile and isinstance(network, PlainNetwork) and isinstance(network.model, Network):
+            network.model.before_compiling()
         self._unrecorded: Step = torch.compile(self._predict, dynamic=False) if compile else self._predict
         self._step = self._unrecorded
         self._templates: Tensor | None = None  # (rows, slots, [templates,] ...), on the device

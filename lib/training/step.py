@@ -289,6 +289,7 @@ class BatchStep:
         if config.compile:
             # the same module with a compiled forward; masks are drawn by the same generators as without. Every share of
             # search tokens that `model.elimination` goes through is compiled anew.
+            model.before_compiling()
             limits = torch._dynamo.config
             limits.recompile_limit = max(limits.recompile_limit, RECOMPILE_LIMIT)
             self.network = cast(nn.Module, torch.compile(model, dynamic=False, options={"fallback_random": True}))

@@ -280,7 +280,13 @@ class PerModality(nn.ModuleDict):
         adapted = self._each(modality, 1, lambda one, samples, rows: one.up(dropped[rows]))
         return tokens + adapted if first.skip else adapted
 
-    @torch.compiler.disable  # numbers of samples differ from batch to batch
+    def leave_uncompiled(self) -> None:
+        """Keep `torch.compile` out: numbers of samples differ from batch to batch.
+
+        Not a decorator, since that loads the compiler, which takes as long as the rest of PyTorch.
+        """
+        self._each = torch.compiler.disable(self._each)  # type: ignore[method-assign]
+
     def _each(self, modality: Tensor | None, streams: int, compute: Callable[..., Tensor]) -> Tensor:
         """Compute the rows of each modality with its adapter, and bring them into the order of the samples.
 
@@ -531,6 +537,12 @@ class PATrack(Network):
                 f"the network has {', '.join(names)} (model.modalities), got samples of {', '.join(others)}"
             )
         return places
+
+    def before_compiling(self) -> None:
+        """See `Network.before_compiling`."""
+        for module in self.modules():
+            if isinstance(module, PerModality):
+                module.leave_uncompiled()
 
     def of_modality(self, modality: str | None) -> Network:
         """Return the network of one pair, which shares the tensors that aren't scaled; see `Network.of_modality`."""

@@ -393,3 +393,9 @@ def test_a_model_that_is_not_ours_has_no_base_model():
         with pytest.raises(ValueError, match="Other"):
             act()
     assert isinstance(tracker.adapters.active, TrackingModel)
+
+
+def test_nothing_loads_the_compiler():
+    code = "import patrack, sys; patrack.Tracker.from_pretrained; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
