@@ -42,6 +42,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--output", type=Path, required=True, help="folder for recovery.md and reliability.png")
     add("--device", help="torch device, e.g. cpu or cuda:1 (default: cuda if there is one)")
     add("--threads", type=int, help="CPU threads (default: all cores)")
+    add("--seed", help="as for every command; nothing here is drawn")
     add("overrides", nargs="*", metavar="key=value", help="settings, e.g. test.recovery.lost_after=8")
     return parser.parse_intermixed_args(argv)
 

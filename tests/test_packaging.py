@@ -99,23 +99,31 @@ def test_example_of_the_readme_runs_where_only_the_wheel_is_installed(installed:
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     program = f"""
 import json, sys
+import cv2
 import numpy as np
-first_frame, next_frame = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 6), dtype=np.uint8)
+rgb, next_rgb = np.random.default_rng(0).integers(0, 256, (2, 240, 320, 3), dtype=np.uint8)
+thermal, next_thermal = rgb[:, :, 0], next_rgb[:, :, 0]
+for name in ("visible.mp4", "infrared.mp4"):
+    video = cv2.VideoWriter(name, cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (320, 240))
+    for image in (rgb, next_rgb):
+        video.write(image)
+    video.release()
 x, y, w, h = 60, 40, 30, 20
 {example}
 import patrack
 from patrack.config import load, experiment_names
 names = [load(name).name for name in experiment_names()]
-print(json.dumps([patrack.__file__, patrack.__version__, box.tolist(), float(score), names]))
+print("RESULT" + json.dumps([patrack.__file__, patrack.__version__, box.tolist(), float(score), names]))
 assert "lib" not in sys.modules
 """
-    where, version, box, score, names = json.loads(python("-I", "-c", program, cwd=tmp_path, executable=installed))
+    printed = python("-I", "-c", program, cwd=tmp_path, executable=installed)
+    where, version, box, score, names = json.loads(printed.partition("RESULT")[2])
     assert Path(where).is_relative_to(installed.parents[1])
     assert re.search(rf'__version__ = "{re.escape(version)}"', (ROOT / "patrack" / "__init__.py").read_text())
     assert len(box) == 4
     assert 0 <= score <= 1
     assert names == experiment_names()
-    assert not list(tmp_path.iterdir())
+    assert {path.name for path in tmp_path.iterdir()} == {"visible.mp4", "infrared.mp4"}
 
 
 def test_weights_that_are_not_installed_are_looked_for_in_the_current_folder(installed: Path, tmp_path: Path) -> None:
