@@ -114,16 +114,19 @@ class Export:
 
 
 class TemplateGraph(nn.Module):
-    """The first of the module's two graphs."""
+    """The first of the module's two graphs: `FusedNetwork.embed_template`, without the rest of the network."""
+
+    position: Tensor
 
     def __init__(self, network: FusedNetwork) -> None:
         super().__init__()
-        self.network = network
+        self.patches, self.rows = network.patches, network.rows
+        self.register_buffer("position", network.pos_embed_z)
 
     def forward(self, crop: Tensor) -> Tensor:
         """Crop -> z; see the module."""
-        tokens = self.network.embed_template(crop)
-        return tokens.unflatten(0, (self.network.rows, -1)).transpose(0, 1).contiguous()
+        tokens: Tensor = self.patches(crop) + self.position
+        return tokens.unflatten(0, (self.rows, -1)).transpose(0, 1).contiguous()
 
 
 class SearchGraph(nn.Module):
@@ -159,7 +162,7 @@ def check_packages(kind: str) -> None:
 
 def write_graph(graph: nn.Module, inputs: Sequence[Tensor], path: Path, kind: str, precision: str) -> None:
     """Write a graph, traced with these inputs."""
-    names = {"crop": ["z"]} if isinstance(graph, TemplateGraph) else {"z": [], "x": list(MAPS)}
+    names: dict[str, list[str]] = {"crop": ["z"]} if isinstance(graph, TemplateGraph) else {"z": [], "x": list(MAPS)}
     program = torch.export.export(graph, tuple(inputs), strict=False)
     forget_sources(program)
     if kind == "torch":
@@ -195,12 +198,24 @@ def forget_sources(program: torch.export.ExportedProgram) -> None:
 
 def quantize(path: Path) -> None:
     """Turn the weights of a graph's matrix products into 8 bits, in place; activations are scaled as they come."""
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     whole = path.with_name("fp32.onnx")
     path.rename(whole)
+    graph = onnx.load(whole).graph
+    matrices = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    # onnxruntime has no product of 8 bits with a stack of matrices, one for each stream
+    others = [node.name for node in graph.node if node.op_type == "MatMul" and node.input[1] not in matrices]
     with quiet():
-        quantize_dynamic(whole, path, op_types_to_quantize=["MatMul"], per_channel=True, weight_type=QuantType.QInt8)
+        quantize_dynamic(
+            whole,
+            path,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=others,
+        )
     whole.unlink()
 
 
@@ -294,7 +309,10 @@ def compare(
     count = -(-CROPS // batch) * batch
     crops = list(crops_to_compare(tracked, count))
     window = torch.from_numpy(hann_window(network.search_grid))
-    means, most, boxes, scores = [], [], [], []
+    means: list[float] = []
+    most: list[float] = []
+    boxes: list[float] = []
+    scores: list[float] = []
     for first in range(0, count, batch):
         z, x = (np.stack(images) for images in zip(*crops[first : first + batch], strict=True))
         tokens = TemplateGraph(network)(torch.from_numpy(z))
@@ -303,13 +321,13 @@ def compare(
         found = search(z=np.tile(embedded, (1, 1, network.templates, 1)), x=x)
         maps = [[torch.from_numpy(found[k]) for k in range(len(MAPS))], [wanted[name] for name in MAPS]]
         differences = [(a.double() - b.double()).abs() for a, b in zip(*maps, strict=True)]
-        means.append(max(float(difference.mean()) for difference in differences))
-        most.append(max(float(difference.max()) for difference in differences))
+        means += [float(difference.mean()) for difference in differences]
+        most += [float(difference.max()) for difference in differences]
         centers = [decode_boxes(score * window, size, offset) for score, size, offset in maps]
         boxes.append(float((centers[0] - centers[1]).abs().max()) * network.search_size)
         scores.append(float((maps[1][0] * window).flatten(1).amax(1).mean()))
-    difference = float(np.max(means))
-    if not difference <= PRECISIONS[precision]:  # NaN is none
+    difference = float(np.max(means))  # NaN if one of them is
+    if not difference <= PRECISIONS[precision]:
         raise ExportError(
             f"the exported graphs compute something else than the network: their maps differ by {difference:.2g} on "
             f"average ({PRECISIONS[precision]:g} is allowed in {precision}), boxes by {np.max(boxes):.2g} pixels of "
@@ -348,7 +366,8 @@ def time_search(tracked: TrackingModel, folder: Path, repetitions: int) -> dict[
     z = generator.standard_normal(described["inputs"]["z"])
     inputs = torch.from_numpy(z.astype(np.float32)), torch.from_numpy(x)
     z = z.astype(described["z_type"])
-    threads, times = torch.get_num_threads(), []
+    threads = torch.get_num_threads()
+    times: list[tuple[float, float]] = []
     torch.set_num_threads(1)
     try:
         for _ in range(3 + repetitions):

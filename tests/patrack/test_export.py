@@ -25,6 +25,8 @@ from patrack.predictor import PlainNetwork
 from patrack.target import Settings
 from small_networks import crops, small
 
+ALL = {"layers": []}
+"""No elimination: where the precision is low, rounding decides which tokens stay."""
 EXAMPLE = project_path("examples/onnx_tracker.py")
 
 
@@ -44,9 +46,9 @@ def tracked(**model: object) -> TrackingModel:
     ("model", "kind", "precision", "batch", "allowed"),
     [
         pytest.param({"method": "seatrack"}, "onnx", "fp32", 2, 1e-5, id="seatrack-onnx-batch2"),
-        pytest.param({"method": "bat"}, "onnx", "int8", 1, 0.03, id="bat-onnx-int8"),
-        pytest.param({"method": "lora"}, "onnx", "fp16", 1, 5e-3, id="lora-onnx-fp16"),
-        pytest.param({}, "torch", "fp32", 2, 1e-5, id="patrack-torch-batch2"),
+        pytest.param({"elimination": ALL}, "onnx", "int8", 1, 0.05, id="patrack-onnx-int8"),
+        pytest.param({"method": "lora", "elimination": ALL}, "onnx", "fp16", 1, 0.02, id="lora-onnx-fp16"),
+        pytest.param({"method": "bat"}, "torch", "fp32", 2, 1e-5, id="bat-torch-batch2"),
         pytest.param({"templates": 2}, "torch", "fp32", 1, 1e-5, id="two-templates-torch"),
         pytest.param({"streams": "rgb"}, "openvino", "fp32", 1, 1e-4, id="rgb-openvino"),
     ],
@@ -87,8 +89,9 @@ def test_a_wrong_graph_is_not_kept(tmp_path, monkeypatch):
     write = export.write_graph
 
     def wrong(graph, *rest):
-        graph = copy.deepcopy(graph)
-        graph.network.head.maps_bias.add_(1.0)
+        if isinstance(graph, export.SearchGraph):
+            graph = copy.deepcopy(graph)
+            graph.network.head.maps_bias.add_(1.0)
         write(graph, *rest)
 
     monkeypatch.setattr(export, "write_graph", wrong)
@@ -106,10 +109,10 @@ def test_weights_that_are_no_numbers_are_not_exported(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("method", ["vipt", "sdstrack"])
-def test_a_network_that_cannot_be_folded_is_refused(method, tmp_path):
+@pytest.mark.parametrize(("method", "adapters"), [("vipt", {}), ("sdstrack", {"fusion_layers": [1, 3]})])
+def test_a_network_that_cannot_be_folded_is_refused(method, adapters, tmp_path):
     with pytest.raises(ValueError, match=r"small can't be exported, since it can't be folded: .*PATrack, BAT, LoRA"):
-        export_network(tracked(method=method), tmp_path / "out", "torch")
+        export_network(tracked(method=method, adapters=adapters), tmp_path / "out", "torch")
     assert not list(tmp_path.iterdir())
 
 
@@ -184,11 +187,13 @@ def test_the_example_gives_the_boxes_of_the_command(exported, tmp_path):
     x.mkdir()
     for k in range(30):  # a square that grows, and leaves the image at the right
         image = noise.copy()
-        left, top, side = 52 + 4 * k, 40 + k, 20 + k // 2
+        left, top, side = 52 + 3 * k, 40 + k, 20 + k // 2
         image[top : top + side, left : left + side] = (60, 180, 220)
         image[top + 4 : top + 9, left + 3 : left + 9] = (200, 40, 40)
         assert cv2.imwrite(str(rgb / f"{k}.png"), image)
-        assert cv2.imwrite(str(x / f"{k}.png"), np.where(image[:, :, 2] > 200, 230, image[:, :, 1] // 2))
+        assert cv2.imwrite(
+            str(x / f"{k}.png"), np.where(image[:, :, 2] > 200, 230, image[:, :, 1] // 2).astype(np.uint8)
+        )
     words, out = ["--rgb", str(rgb), "--x", str(x), "--box", "52,40,20,20"], tmp_path / "track"
     assert main(["track", *words, "--weights", "rgbt_tiny", "--device", "cpu", "--no-video", "--output", str(out)]) == 0
     with (out / "track.csv").open(encoding="utf-8") as file:
@@ -213,4 +218,5 @@ def test_the_example_is_short_and_says_what_is_wrong(exported, tmp_path):
     (tmp_path / "a").mkdir()
     words = [sys.executable, str(EXAMPLE), str(exported), "--rgb", str(tmp_path / "a"), "--box", "1,2,3,4"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (1, "the network reads thermal beside RGB: give --x\n")
+    assert done.returncode == 1
+    assert "the network reads thermal beside RGB: give --x" in done.stderr
