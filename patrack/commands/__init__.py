@@ -13,6 +13,7 @@ __all__ = ["main"]
 
 COMMANDS = {
     "track": "follow a target through two videos, folders of images or cameras",
+    "export": "write the network as graphs for onnxruntime, OpenVINO or PyTorch without this package",
     "doctor": "say what is installed, what works, and what is missing",
 }
 """Commands, each a module here with `add_options(parser)` and `run(arguments) -> exit code`."""

@@ -12,7 +12,12 @@ import sys
 from patrack import __version__
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "av", "safetensors", "pydantic")
-EXTRAS = {"gui": ("pygame", "a box drawn by mouse, --show"), "events": ("faery", "files of event cameras")}
+EXTRAS = {
+    "gui": ("pygame", "a box drawn by mouse, --show"),
+    "events": ("faery", "files of event cameras"),
+    "export": ("onnxruntime", "patrack export"),
+    "openvino": ("openvino", "patrack export --format openvino"),
+}
 """Extra: the module that it installs, and what that is for."""
 
 
