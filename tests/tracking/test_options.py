@@ -55,7 +55,7 @@ MEANINGS = {
     "--reference": "tracker that the others are compared with",
     "--x-range": "values of X that become 0 and 255",
     "--x-transform": "how X comes onto RGB's pixels",
-    "--format": "of rows of result files",
+    "--format": "of what is written",
     "--prefix": "of names of result files",
     "--allow-missing": "go on without what is missing",
     "--only": "which parts are done",
@@ -80,6 +80,8 @@ MEANINGS = {
     "--no-video": "no overlay video",
     "--verify-data": "tell data from others by contents",
     "--version": "of the package",
+    "--precision": "of exported weights",
+    "--time": "measurements of an exported graph",
     "--layout": "of a picture that shows both sensors",
     "--weights": "what is tracked with",
     "--x-raw": "X camera gives counts",
@@ -259,7 +261,7 @@ DOCUMENTS = [
 ]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*[a-z0-9]")
 COMMAND_OR_OPTION = re.compile(rf"(?:tracking|scripts)/\w+\.(?:py|sh)|patrack [a-z]+|{OPTION.pattern}")
-OF_OTHERS = re.compile(r"(?:pip|git|pytest|npm|apt|vot|ruff|mypy) ")
+OF_OTHERS = re.compile(r"(?:pip|git|pytest|npm|apt|vot|ruff|mypy|trtexec) ")
 
 
 def shown_options(text: str) -> list[tuple[str | None, str]]:
