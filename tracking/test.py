@@ -17,8 +17,6 @@ import os
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from lib.options import Parser, add_sequence_options, chosen_sequences
 from patrack.files import user_path
 from patrack.recordings.naming import PAIRING_RULES
@@ -110,21 +108,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def parse_box(text: str) -> np.ndarray:
-    """`x,y,w,h` -> (4,) float64, pixels.
-
-    Raises:
-        ValueError: not four numbers.
-    """
-    try:
-        box = np.array([float(part) for part in text.replace(",", " ").split()])
-    except ValueError:
-        box = np.empty(0)
-    if box.shape != (4,):
-        raise ValueError(f"--box must be four numbers x,y,w,h in pixels, e.g. 120,80,40,60, got {text!r}")
-    return box
-
-
 def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     """Track what the arguments say.
 
@@ -143,7 +126,7 @@ def run(arguments: argparse.Namespace) -> tuple[str, bool]:
     from patrack import config as configs
     from patrack.build import weights_beside
     from patrack.devices import usable_device
-    from patrack.recordings.options import read_transform, value_range
+    from patrack.recordings.options import parse_box, read_transform, value_range
 
     # what the options ask for, before anything is loaded
     for name in ("workers", "batch", "threads"):

@@ -167,6 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
         ValueError, OSError, RuntimeError, ImportError: something can't be used; says what.
     """
     from patrack import gui
+    from patrack.recordings.options import parse_box
 
     box = None if arguments.box is None else parse_box(",".join(arguments.box))
     for name in ("fps", "frames", "threads", "patience"):
@@ -223,23 +224,6 @@ def run(arguments: argparse.Namespace) -> int:
                             inside = draw_insight(insight, crop, modality)
                     result.number = number  # of the video, also after another box
     return 0
-
-
-def parse_box(text: str) -> np.ndarray:
-    """`x,y,w,h` -> (4,) float64, pixels.
-
-    Raises:
-        ValueError: not four numbers.
-    """
-    import numpy as np
-
-    try:
-        box = np.array([float(part) for part in text.replace(",", " ").split()])
-    except ValueError:
-        box = np.empty(0)
-    if box.shape != (4,):
-        raise ValueError(f"--box must be four numbers x,y,w,h in pixels, e.g. 120,80,40,60, got {text!r}")
-    return box
 
 
 def modality_of(arguments: argparse.Namespace) -> str:

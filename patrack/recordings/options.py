@@ -1,4 +1,4 @@
-"""How X images are to be read, as it is written on a command line or in a settings file."""
+"""A target's box, and how X images are to be read, as it is written on a command line or in a settings file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ import numpy as np
 from patrack.modality import ValueRange
 from patrack.recordings.sequence import XTransform
 
-__all__ = ["read_transform", "value_range"]
+__all__ = ["parse_box", "read_transform", "value_range"]
+
+
+def parse_box(text: str) -> np.ndarray:
+    """`x,y,w,h` -> (4,) float64, pixels.
+
+    Raises:
+        ValueError: not four numbers.
+    """
+    try:
+        box = np.array([float(part) for part in text.replace(",", " ").split()])
+    except ValueError:
+        box = np.empty(0)
+    if box.shape != (4,):
+        raise ValueError(f"--box must be four numbers x,y,w,h in pixels, e.g. 120,80,40,60, got {text!r}")
+    return box
 
 
 def value_range(numbers: str | Iterable[float]) -> ValueRange:
