@@ -65,6 +65,10 @@ class Result(tuple[np.ndarray, float]):
         """The peak of the (windowed) score map, in [0, 1]; 0 where no image was there to look at."""
         return self[1]
 
+    def __getnewargs__(self) -> Any:
+        """What `__new__` takes, so that results can be copied and sent to other processes."""
+        return self.box, self.score, self.number, self.confidence, self.lost
+
     def __repr__(self) -> str:
         box = ", ".join(f"{value:.1f}" for value in self.box.tolist())
         numbers = f"score={self.score:.3f}, confidence={self.confidence:.2f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -143,6 +144,9 @@ def test_result_unpacks_as_box_and_score_and_says_whether_the_target_is_lost(tra
     assert box is result.box
     assert (score, result.number) == (result.score, 1)
     assert "number=1" in repr(result)
+    sent = pickle.loads(pickle.dumps(result))
+    assert np.array_equal(sent.box, box)
+    assert (sent.score, sent.number, sent.confidence, sent.lost) == (score, 1, result.confidence, False)
 
 
 def test_opencvs_words_do_the_same(tracker, expected):
