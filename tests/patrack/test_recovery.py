@@ -85,9 +85,8 @@ def test_more_places_are_searched_in_a_frame_with_more_tries():
 def test_without_a_threshold_or_when_not_wanted_it_is_the_plain_tracker():
     centers = [(112, 90), None, None, (114, 92)]
     plain = follow(centers, recover=False)
-    for off in (follow(centers, lost_below=0.0), Tracker):
-        if off is not Tracker:
-            assert all(np.array_equal(a.box, b.box) and a.score == b.score for a, b in zip(plain, off, strict=True))
+    off = follow(centers, lost_below=0.0)
+    assert all(np.array_equal(a.box, b.box) and a.score == b.score for a, b in zip(plain, off, strict=True))
     assert plain[1].lost  # by its score alone
 
 
